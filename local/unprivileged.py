@@ -1,8 +1,8 @@
 """Running PostgreSQL, which refuses to be root, also when we are root.
 
-Three ways, best first: as we are (not root); in a user namespace without a mapping, where the kernel still sees
-us as the owner of our files but PostgreSQL sees user 65534; as user 65534 for real, where namespaces are not
-permitted (Docker's default seccomp profile).
+Three ways, best first: as we are (not root); in a user namespace without a mapping, where the kernel still
+sees us as the owner of our files but PostgreSQL sees user 65534; as user 65534 for real, where namespaces
+are not permitted (Docker's default seccomp profile).
 """
 
 import hashlib
@@ -60,8 +60,8 @@ class InUserNamespace(AsWeAre):
 class AsNobody:
     """We are root and may not make user namespaces: become user 65534 for real.
 
-    What that user cannot reach (root's home folder is closed to others) is copied to, or kept, below the system's
-    temporary folder.
+    What that user cannot reach (root's home folder is closed to others) is copied to, or kept, below the
+    system's temporary folder.
     """
 
     def command(self, argv: list[str]) -> list[str]:
