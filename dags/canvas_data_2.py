@@ -1,0 +1,102 @@
+"""Keep a PostgreSQL database equal to Canvas Data 2: one task per table, every three hours."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, Param, TriggerRule, task_group
+
+from cd2.operators import InitTable, ListTables, Notify, PrepareDatabase, SyncTable
+from cd2.settings import NAMESPACES, Settings
+
+DOCS = """
+### Canvas Data 2 -> PostgreSQL
+
+Every three hours: lists the tables that Instructure's DAP API offers, brings each one up to date (or initialises it
+where that is needed), and sends one notification with all results. The run is green only if every table is.
+
+* **A table failed?** Its log ends with a sentence that says what to do. Clear the task when the cause is gone: that
+  table and `notify` run again, nothing else.
+* **Trigger** takes a subset of namespaces and tables, a full refresh, or a dry run that only lists.
+* DAP allows 5 job creations a minute: about 90 tables take 18 minutes at the least.
+"""
+
+TABLE_NAME = "{{ task.table }}"
+
+PARAMS = {
+    "namespaces": Param(
+        [],
+        type="array",
+        items={"type": "string", "enum": list(NAMESPACES)},
+        examples=list(NAMESPACES),
+        description="Namespaces to replicate. Empty: those of the setting `[cd2] namespaces`.",
+    ),
+    "tables": Param(
+        [],
+        type="array",
+        items={"type": "string", "pattern": r"^[a-z0-9_*?\[\]!-]+(\.[a-z0-9_*?\[\]!-]+)?$"},
+        description="`table` or `namespace.table`, shell wildcards allowed. Empty: all that the settings include.",
+    ),
+    "full_refresh": Param(
+        False,
+        type="boolean",
+        description="Replace the rows of these tables by a new snapshot. DAP may refuse repeats.",
+    ),
+    "dry_run": Param(False, type="boolean", description="Only list the tables; replicate nothing."),
+}
+
+with DAG(
+    "canvas_data_2",
+    dag_display_name="Canvas Data 2",
+    description="Keep a PostgreSQL database equal to Canvas Data 2",
+    doc_md=DOCS,
+    schedule="0 */3 * * *",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    max_active_tasks=Settings.load_usable().max_active_tables,
+    params=PARAMS,
+    tags=["canvas", "dap", "postgresql"],
+    default_args={
+        "owner": "data-engineering",
+        "retries": 3,
+        "retry_delay": timedelta(minutes=1),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=15),
+        # MWAA takes a task away after 12 hours
+        "execution_timeout": timedelta(hours=11),
+    },
+):
+    prepare_database = PrepareDatabase(task_id="prepare_database")
+    list_tables = ListTables(task_id="list_tables")
+
+    notify = Notify(
+        task_id="notify",
+        prepare_task_id="prepare_database",
+        list_task_id="list_tables",
+        sync_task_id="process_table.sync_table",
+        init_task_id="process_table.init_table",
+        trigger_rule=TriggerRule.ALL_DONE,
+    )
+
+    @task_group(group_id="process_table")
+    def process_table(table: str) -> None:
+        sync_table = SyncTable(
+            task_id="sync_table",
+            table=table,
+            init_task_id="process_table.init_table",
+            map_index_template=TABLE_NAME,
+        )
+        init_table = InitTable(
+            task_id="init_table",
+            table=table,
+            sync_task_id="process_table.sync_table",
+            map_index_template=TABLE_NAME,
+        )
+        # Direct edges: after a clear with a grown list new syncs have no init yet, and notify would run beside them.
+        sync_table >> init_table
+        [sync_table, init_table] >> notify
+
+    process_table.expand(table=list_tables.output)
+    prepare_database >> list_tables
+    [prepare_database, list_tables] >> notify

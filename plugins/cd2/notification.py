@@ -1,0 +1,157 @@
+"""`RunSummary` -> the one message that people read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cd2.results import STALE_AFTER, RunSummary, TableResult
+
+SUBJECT_LIMIT = 100
+"""SNS: at most 100 ASCII characters."""
+BODY_LIMIT = 200_000
+"""Bytes. SNS takes 256 KB, and JSON escapes make some of it longer."""
+CHAT_LIMIT = 7_000
+"""Characters that a chat message may be long; the service cuts at 8,000."""
+_MARKS = {"success": "OK", "warning": "WARNING", "failure": "FAILURE"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is published: subject, body, and attributes for filter policies."""
+
+    subject: str
+    body: str
+    attributes: dict[str, str]
+
+
+def compose(summary: RunSummary, message_format: str = "text") -> Message:
+    """The notification of a run.
+
+    :param message_format: `text`, or `chatbot` for the JSON that Amazon Q Developer in chat applications shows.
+    """
+    subject = _subject(summary)
+    body = _chatbot(summary) if message_format == "chatbot" else _shorten(_text(summary), BODY_LIMIT)
+    return Message(subject, body, {"environment": summary.environment, "status": summary.status})
+
+
+def _subject(summary: RunSummary) -> str:
+    subject = f"[{_MARKS[summary.status]}] Canvas Data 2 {summary.environment}: {_headline(summary)}"
+    return subject.encode("ascii", "replace").decode()[:SUBJECT_LIMIT]
+
+
+def _headline(summary: RunSummary) -> str:
+    total = len(summary.results)
+    if summary.listed_only is not None:
+        return f"dry run, {_tables(len(summary.listed_only))} listed"
+    if summary.failed:
+        return f"{len(summary.failed)} of {_tables(total)} failed"
+    if summary.problems:
+        return f"{', '.join(summary.problems)} failed"
+    if not total:
+        return "no table to replicate"
+    return f"{_tables(total)} up to date"
+
+
+def _text(summary: RunSummary) -> str:
+    sections = [_overview(summary)]
+    sections += [f"{task} failed: {problem}{_log_of(summary, task)}" for task, problem in summary.problems.items()]
+    if summary.failed:
+        sections.append("FAILED TABLES\n" + "\n".join(_failure(summary, result) for result in summary.failed))
+    sections += _attention(summary)
+    if summary.listed_only:
+        sections.append("LISTED (dry run: nothing was replicated)\n" + "\n".join(summary.listed_only))
+    return "\n\n".join(sections) + "\n"
+
+
+def _attention(summary: RunSummary) -> list[str]:
+    """What is no failure, but worth a look."""
+    sections = []
+    if summary.broken_dependents:
+        sections.append(
+            "VIEWS THAT COULD NOT BE RESTORED (definitions are kept in cd2.broken_dependents)\n"
+            + "\n".join(summary.broken_dependents)
+        )
+    if summary.stale:
+        hours = STALE_AFTER // timedelta(hours=1)
+        sections.append(
+            f"DATA OLDER THAN {hours} HOURS (normal for tables in which nothing happens)\n"
+            + "\n".join(f"{result.qualified_name}: as of {result.data_as_of}" for result in summary.stale)
+        )
+    return sections
+
+
+def _overview(summary: RunSummary) -> str:
+    rows = sum(result.rows_upserted for result in summary.results)
+    deleted = sum(result.rows_deleted for result in summary.results)
+    size = sum(result.bytes_downloaded for result in summary.results)
+    lines = [
+        f"Canvas Data 2, {summary.environment}: {_headline(summary)}.",
+        "",
+        *(f"{state:<28}{number:>6}" for state, number in sorted(summary.counts.items())),
+        f"{'rows written / deleted':<28}{rows:>6,} / {deleted:,}",
+        f"{'downloaded':<28}{size / 1e6:>6,.1f} MB",
+        f"{'duration':<28}{_duration(summary.finished - summary.started)}",
+        f"{'run':<28}{summary.run_id}",
+    ]
+    return "\n".join(lines)
+
+
+def _failure(summary: RunSummary, result: TableResult) -> str:
+    error = result.error
+    lines = [f"{result.qualified_name}: {error.message if error else 'no reason was reported'}"]
+    if error and (error.type or error.uuid):
+        lines.append(f"  type {error.type or '-'}, uuid {error.uuid or '-'}")
+    return "\n".join(lines) + _log_of(summary, result.qualified_name)
+
+
+def _log_of(summary: RunSummary, name: str) -> str:
+    return f"\n  Log: {summary.log_links[name]}" if name in summary.log_links else ""
+
+
+def _chatbot(summary: RunSummary) -> str:
+    """The custom notification of Amazon Q Developer in chat applications (formerly AWS Chatbot), version 1.0."""
+    steps = ["Open the run in Airflow, read the log of a failed table, clear it when its cause is gone."] * bool(
+        summary.failed or summary.problems
+    )
+    return json.dumps(
+        {
+            "version": "1.0",
+            "source": "custom",
+            "id": summary.run_id,
+            "content": {
+                "textType": "client-markdown",
+                "title": _subject(summary),
+                "description": _shorten(_text(summary), CHAT_LIMIT),
+                "nextSteps": steps,
+            },
+            "metadata": {
+                "threadId": f"cd2-{summary.environment}",
+                "summary": _headline(summary),
+                "eventType": summary.status,
+                "relatedResources": [summary.run_id],
+                "additionalContext": {"environment": summary.environment, "status": summary.status},
+            },
+        }
+    )
+
+
+def _shorten(text: str, limit: int) -> str:
+    """Cut at the end of a line, and say so: the counts come first, and every table has its log."""
+    if len(text.encode()) <= limit:
+        return text
+    note = "\n... (cut: the message would be too long. The run in Airflow shows every table.)\n"
+    kept = text.encode()[: limit - len(note)].decode(errors="ignore")
+    return kept[: kept.rfind("\n")] + note
+
+
+def _tables(number: int) -> str:
+    return f"{number} table" if number == 1 else f"{number} tables"
+
+
+def _duration(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(hours or minutes) + [f"{seconds % 60} s"]
+    return " ".join(parts)

@@ -1,0 +1,299 @@
+"""The DAG's tasks. Each decides and reports; the work is done in `cd2.replication`.
+
+Heavy packages are imported inside `execute`: every parse and every task process loads this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseOperator, BaseXCom
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+
+from cd2.errors import Cd2Error, StopAll, TableFailure
+from cd2.notification import Message, compose
+from cd2.results import Action, RunSummary, TableResult
+from cd2.settings import NAMESPACES, Settings, SettingsError
+from cd2.summary import TableTasks, results_by_name, split_name, table_result
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+RESULT = "return_value"
+ERROR = "error"
+DRY_RUN = "dry_run"
+
+
+class _Cd2Operator(BaseOperator):
+    """A task that fails with a sentence, and hands it on for the notification."""
+
+    def settings(self) -> Settings:
+        try:
+            return Settings.load()
+        except SettingsError as error:
+            raise StopAll(str(error)) from None
+
+    def fail(self, ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
+        """End this try: for good where a person must act, otherwise so that Airflow tries again."""
+        ti.xcom_push(key=ERROR, value=error.message)
+        if isinstance(error, TableFailure):
+            raise AirflowFailException(error.message) from None
+        raise error from None
+
+
+class PrepareDatabase(_Cd2Operator):
+    """Make the schemas and the bookkeeping that all tables share."""
+
+    def execute(self, context: Context) -> None:
+        from cd2.hooks import replicator
+
+        try:
+            settings = self.settings()
+            namespaces = wanted_namespaces(settings, context["params"])
+            asyncio.run(replicator(settings).prepare(namespaces))
+        except Cd2Error as error:
+            self.fail(context["ti"], error)
+
+
+class ListTables(_Cd2Operator):
+    """List the tables of DAP that the settings and the trigger form ask for, as `namespace.table`."""
+
+    def execute(self, context: Context) -> list[str]:
+        try:
+            names = asyncio.run(self._list(self.settings(), context["params"]))
+        except Cd2Error as error:
+            self.fail(context["ti"], error)
+        self.log.info("%d tables: %s", len(names), ", ".join(names))
+        if context["params"].get("dry_run"):
+            context["ti"].xcom_push(key=DRY_RUN, value=names)
+            return []
+        return names
+
+    async def _list(self, settings: Settings, params: Any) -> list[str]:
+        from cd2.hooks import replicator
+
+        dap = replicator(settings)
+        listed: list[str] = []
+        for namespace in wanted_namespaces(settings, params):
+            listed += [f"{namespace}.{table}" for table in await dap.list_tables(namespace)]
+        return choose_tables(listed, settings, params.get("tables") or ())
+
+
+class _TableOperator(_Cd2Operator):
+    """A task of one table.
+
+    :param table: `namespace.table`; the grid shows it.
+    """
+
+    template_fields: Sequence[str] = ("table",)
+    action: Action
+
+    def __init__(self, *, table: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = table
+
+    def fail(self, ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
+        namespace, table = split_name(self.table)
+        result = error.result or TableResult(namespace, table, self.action, "failed", error=error.info)
+        ti.xcom_push(key=RESULT, value=result.to_json())
+        super().fail(ti, error)
+
+    def report(self, ti: RuntimeTaskInstanceProtocol, result: TableResult) -> None:
+        self.log.info(
+            "%s: %s, %s rows written, %s deleted, %s bytes downloaded, data as of %s, %s s",
+            result.qualified_name,
+            result.state,
+            result.rows_upserted,
+            result.rows_deleted,
+            result.bytes_downloaded,
+            result.data_as_of,
+            result.duration_s,
+        )
+        ti.xcom_push(key=RESULT, value=result.to_json())
+
+
+class SyncTable(_TableOperator):
+    """Bring one table up to date, or leave it to `init_table`.
+
+    :param init_task_id: the task to skip when the table needs no init.
+    """
+
+    action: Action = "sync"
+
+    def __init__(self, *, init_task_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.init_task_id = init_task_id
+
+    def execute(self, context: Context) -> None:
+        from cd2.hooks import replicator
+
+        ti = context["ti"]
+        full_refresh = bool(context["params"].get("full_refresh"))
+        try:
+            work = replicator(self.settings()).sync(*split_name(self.table), full_refresh=full_refresh)
+            result = asyncio.run(work)
+        except Cd2Error as error:
+            self.fail(ti, error)
+        self.report(ti, result)
+        if result.state != "needs_init":
+            # A branch operator does not skip inside a mapped group in Airflow 3.3.1; this does.
+            raise DownstreamTasksSkipped(tasks=[(self.init_task_id, ti.map_index)])
+
+
+class InitTable(_TableOperator):
+    """Fill one table from a snapshot, where its `sync_table` found that it is needed.
+
+    :param sync_task_id: the task whose result at our own index decides.
+    """
+
+    action: Action = "init"
+
+    def __init__(self, *, sync_task_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sync_task_id = sync_task_id
+
+    def execute(self, context: Context) -> None:
+        from cd2.hooks import replicator
+
+        ti = context["ti"]
+        synced = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)
+        # Our instance may be made only after a quick sync skipped it, and then starts all the same.
+        if not synced or synced["state"] != "needs_init":
+            raise AirflowSkipException(f"{self.table} needs no init.")
+        try:
+            result = asyncio.run(replicator(self.settings()).init(*split_name(self.table)))
+        except Cd2Error as error:
+            self.fail(ti, error)
+        self.report(ti, result)
+
+
+class Notify(BaseOperator):
+    """Account for every listed table, publish one message, and fail the run if anything failed.
+
+    :param prepare_task_id, list_task_id, sync_task_id, init_task_id: the tasks to account for.
+    """
+
+    def __init__(
+        self, *, prepare_task_id: str, list_task_id: str, sync_task_id: str, init_task_id: str, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prepare_task_id = prepare_task_id
+        self.list_task_id = list_task_id
+        self.sync_task_id = sync_task_id
+        self.init_task_id = init_task_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        # Wrong settings are what prepare_database failed with: that must be told too.
+        settings = Settings.load_usable()
+        summary = self._summary(context, settings)
+        message = compose(summary, settings.notification_format)
+        self._publish_once(context, settings, message)
+        if summary.status == "failure":
+            raise AirflowFailException(f"{message.subject}. The table's tasks say why; clear them to try again.")
+        return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
+
+    def _summary(self, context: Context, settings: Settings) -> RunSummary:
+        ti = context["ti"]
+        dag_id, run_id = ti.dag_id, ti.run_id
+        task_ids = [self.prepare_task_id, self.list_task_id, self.sync_task_id, self.init_task_id]
+        states = ti.get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=task_ids).get(run_id, {})
+        names: list[str] = ti.xcom_pull(task_ids=self.list_task_id, key=RESULT) or []
+        synced, initialised = (
+            results_by_name(BaseXCom.get_all(key=RESULT, dag_id=dag_id, task_id=task_id, run_id=run_id) or [])
+            for task_id in (self.sync_task_id, self.init_task_id)
+        )
+        run_url = ti.log_url.split("/tasks/")[0]
+        problems: dict[str, str] = {}
+        links: dict[str, str] = {}
+        for task_id in (self.prepare_task_id, self.list_task_id):
+            if states.get(task_id) == "failed":
+                reason = ti.xcom_pull(task_ids=task_id, key=ERROR)
+                problems[task_id] = reason or "It ended before it could report why; its log may say more."
+                links[task_id] = f"{run_url}/tasks/{task_id}"
+        results = []
+        for index, name in enumerate(names if states.get(self.list_task_id) == "success" else ()):
+            tasks = TableTasks(
+                states.get(f"{self.sync_task_id}_{index}"),
+                states.get(f"{self.init_task_id}_{index}"),
+                synced.get(name),
+                initialised.get(name),
+            )
+            results.append(table_result(name, tasks))
+            guilty = self.sync_task_id if tasks.sync_state != "success" else self.init_task_id
+            links[name] = f"{run_url}/tasks/{guilty}/mapped/{index}"
+        dry_run = ti.xcom_pull(task_ids=self.list_task_id, key=DRY_RUN)
+        return RunSummary(
+            environment=settings.environment,
+            run_id=run_id,
+            started=context["dag_run"].start_date or datetime.now(UTC),
+            finished=datetime.now(UTC),
+            results=tuple(results),
+            problems=problems,
+            log_links=links,
+            listed_only=tuple(dry_run) if dry_run is not None else None,
+        )
+
+    def _publish_once(self, context: Context, settings: Settings, message: Message) -> None:
+        """Publish, unless an earlier try of the same clearing did: `max_tries` is new after each clear only."""
+        if not settings.sns_topic_arn:
+            self.log.info("No sns_topic_arn is set, so here is the message:\n%s\n\n%s", message.subject, message.body)
+            return
+        store = context["task_state_store"]
+        key = f"message_id_{context['ti'].max_tries}"
+        if published := store.get(key):
+            self.log.info("Already published as %s.", published)
+            return
+        from airflow.providers.amazon.aws.hooks.sns import SnsHook
+
+        response = SnsHook(aws_conn_id=settings.aws_conn_id).publish_to_target(
+            target_arn=settings.sns_topic_arn,
+            message=message.body,
+            subject=message.subject,
+            message_attributes=dict(message.attributes),
+        )
+        store.set(key, response["MessageId"])
+        self.log.info("Published as %s:\n%s\n\n%s", response["MessageId"], message.subject, message.body)
+
+
+def wanted_namespaces(settings: Settings, params: Any) -> tuple[str, ...]:
+    """The namespaces of the trigger form, otherwise those of the settings.
+
+    :raises TableFailure: a name that the DAP client cannot replicate.
+    """
+    chosen = tuple(params.get("namespaces") or settings.namespaces)
+    if unknown := [name for name in chosen if name not in NAMESPACES]:
+        raise TableFailure(f"Unknown namespace {', '.join(unknown)}: there are {', '.join(NAMESPACES)}.")
+    return chosen
+
+
+def choose_tables(listed: Sequence[str], settings: Settings, asked: Sequence[str]) -> list[str]:
+    """Which of the listed tables to work on.
+
+    :param listed: `namespace.table`.
+    :param asked: names or shell wildcards from the trigger form; empty: all that the settings include.
+    :raises TableFailure: something asked for, or an included name, that matches no table, before any work is done.
+    """
+    for source, patterns in (("The trigger form", asked), ("[cd2] include_tables", settings.include_tables)):
+        if unknown := [pattern for pattern in patterns if not any(_matches(name, pattern) for name in listed)]:
+            raise TableFailure(
+                f"{source} names {', '.join(unknown)}, but DAP lists no such table in "
+                f"{json.dumps(sorted({split_name(name)[0] for name in listed}))}. It lists: {', '.join(listed)}."
+            )
+    included = asked or settings.include_tables or ("*",)
+    return [
+        name
+        for name in listed
+        if any(_matches(name, pattern) for pattern in included)
+        and not any(_matches(name, pattern) for pattern in settings.skip_tables)
+    ]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """`table` or `namespace.table`, shell wildcards allowed."""
+    return fnmatchcase(name, pattern) or fnmatchcase(split_name(name)[1], pattern)

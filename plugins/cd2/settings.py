@@ -1,0 +1,162 @@
+"""The `[cd2]` section of the Airflow configuration as one frozen `Settings`.
+
+Light on purpose: the DAG file imports it, and MWAA parses that every 30 seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+SECTION = "cd2"
+ENVIRONMENTS = ("dev", "stg", "prod")
+NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
+"""The namespaces the DAP client can replicate; it refuses any other name."""
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+NOTIFICATION_FORMATS = ("text", "chatbot")
+RDS_CA_BUNDLE = Path(__file__).with_name("rds-global-bundle.pem")
+"""Amazon's certificate authorities for RDS and Aurora, all regions; shipped with the plugins."""
+
+
+class SettingsError(ValueError):
+    """One or more `[cd2]` settings are wrong.
+
+    :param problems: one sentence for each wrong setting.
+    :param usable: the settings with the default in place of each wrong one, so that a notification about the
+        mistake can still be sent.
+    """
+
+    def __init__(self, problems: list[str], usable: Settings) -> None:
+        super().__init__(" ".join(problems))
+        self.problems = problems
+        self.usable = usable
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be configured. Names and defaults are a contract (docs/configuration.md describes each)."""
+
+    environment: str = "dev"
+    namespaces: tuple[str, ...] = ("canvas",)
+    include_tables: tuple[str, ...] = ()
+    skip_tables: tuple[str, ...] = ()
+    dap_base_url: str = "https://api-gateway.instructure.com"
+    dap_conn_id: str = "cd2_dap"
+    ssm_path: str = "canvas_data_2"
+    postgres_conn_id: str = "cd2_postgres"
+    database_secret: str = ""
+    database_sslmode: str = "verify-full"
+    database_sslrootcert: str = str(RDS_CA_BUNDLE)
+    sns_topic_arn: str = ""
+    notification_format: str = "text"
+    job_creations_per_minute: int = 5
+    max_active_tables: int = 10
+    aws_conn_id: str = "aws_default"
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Read the section `[cd2]`: `AIRFLOW__CD2__NAME` in the environment, `cd2.name` on MWAA.
+
+        :raises SettingsError: naming every wrong setting, what is wrong with it and what is allowed.
+        """
+        from airflow.sdk.configuration import conf
+
+        return cls.from_text(lambda key: conf.get(SECTION, key, fallback=None))
+
+    @classmethod
+    def load_usable(cls) -> Settings:
+        """Like `load`, with the default in place of each wrong setting: for parsing the DAG and for notifying."""
+        try:
+            return cls.load()
+        except SettingsError as error:
+            return error.usable
+
+    @classmethod
+    def from_text(cls, read: Callable[[str], str | None]) -> Settings:
+        """Make settings of their texts; `read` returns None for a setting that is not there.
+
+        :raises SettingsError: see `load`.
+        """
+        values: dict[str, object] = {}
+        problems: list[str] = []
+        for field in fields(cls):
+            text = (read(field.name) or "").strip()
+            if not text:
+                continue
+            try:
+                values[field.name] = _PARSERS.get(field.name, str)(text)
+            except ValueError as error:
+                problems.append(f"Setting [{SECTION}] {field.name} = {text!r} is wrong: {error}.")
+        settings = cls(**values)  # type: ignore[arg-type]
+        if problems:
+            raise SettingsError(problems, settings)
+        return settings
+
+    def ssm_parameter(self, name: str) -> str:
+        """The path of one of our SSM parameters, for example `/prod/canvas_data_2/dap_client_id`."""
+        return f"/{self.environment}/{self.ssm_path.strip('/')}/{name}"
+
+
+def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"it must be one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in (part.strip() for part in text.split(",")) if name))
+
+
+def _namespaces(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if unknown := [name for name in names if name not in NAMESPACES]:
+        raise ValueError(f"{', '.join(unknown)} is not a namespace; allowed are {', '.join(NAMESPACES)}")
+    if not names:
+        raise ValueError(f"name at least one of {', '.join(NAMESPACES)}")
+    return names
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("it must be a whole number of 1 or more")
+    return int(text)
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it must be an address such as https://api-gateway.instructure.com")
+    return text.rstrip("/")
+
+
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("there is no such file on this worker; give the path of a PEM file with CA certificates")
+    return text
+
+
+def _topic_arn(text: str) -> str:
+    parts = text.split(":")
+    if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sns":
+        raise ValueError("it must be the ARN of an SNS topic (arn:aws:sns:REGION:ACCOUNT:NAME), or empty")
+    return text
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "environment": _one_of(ENVIRONMENTS),
+    "namespaces": _namespaces,
+    "include_tables": _names,
+    "skip_tables": _names,
+    "dap_base_url": _http_url,
+    "database_sslmode": _one_of(SSL_MODES),
+    "database_sslrootcert": _file,
+    "sns_topic_arn": _topic_arn,
+    "notification_format": _one_of(NOTIFICATION_FORMATS),
+    "job_creations_per_minute": _positive,
+    "max_active_tables": _positive,
+}

@@ -1,0 +1,32 @@
+"""Airflow plugin of Canvas Data 2: loads the heavy packages once per worker instead of once per task.
+
+Airflow forks each task from its worker. With `core.lazy_load_plugins = False` Airflow runs this module when a worker
+starts, and a task then finds the DAP client already imported: about 1.2 CPU-seconds less for each task.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from airflow.configuration import conf
+from airflow.plugins_manager import AirflowPlugin
+
+WORKERS = {"scheduler", "celery"}
+"""Airflow commands whose process forks tasks: the scheduler with LocalExecutor, the Celery worker."""
+
+
+def _preload() -> None:
+    import airflow.providers.amazon.aws.hooks.secrets_manager
+    import airflow.providers.amazon.aws.hooks.sns
+    import airflow.providers.amazon.aws.hooks.ssm
+    import cd2.replication.replicator  # noqa: F401
+
+
+class Cd2Plugin(AirflowPlugin):
+    """Named in Admin -> Plugins, so that people see that the code is there."""
+
+    name = "cd2"
+
+
+if not conf.getboolean("core", "lazy_load_plugins") and WORKERS & set(sys.argv[1:]):
+    _preload()
