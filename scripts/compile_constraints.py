@@ -1,12 +1,12 @@
 """Make the constraints files: `make constraints`.
 
-`dags/constraints-3.3.1-canvas.txt` is Airflow's own constraints file, line for line, with a version changed where
-requirements.txt, what MWAA's image already holds and MWAA's essential pins have no common solution otherwise.
+`dags/constraints-3.3.1-canvas.txt` is Airflow's own constraints file, line for line, with a version changed
+where requirements.txt, MWAA's image and MWAA's essential pins have no common solution otherwise.
 `scripts/constraints-dev.txt` pins what requirements-dev.txt brings on top of that.
 
-Without `--airflow` the pins of Airflow are taken back out of the file as it stands (its head lists what was changed,
-and a digest proves that nothing else was), so that a new version of the client needs no download. For a new Airflow,
-download its file (the head says from where) and pass its path.
+Without `--airflow` the pins of Airflow are taken back out of the file as it stands (its head lists what was
+changed, and a digest proves that nothing else was), so that a new version of the client needs no download.
+For a new Airflow, download its file (the head says from where) and pass its path.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ IMAGE = ROOT / "scripts" / f"mwaa-{AIRFLOW}"
 SOURCE = f"https://raw.githubusercontent.com/apache/airflow/constraints-{AIRFLOW}/constraints-{PYTHON}.txt"
 
 HEAD = f"""\
-# Airflow {AIRFLOW}'s constraints for Python {PYTHON} with the changes below, without which the DAP client cannot be installed
-# into MWAA's image. Made by `make constraints` (scripts/compile_constraints.py): do not edit by hand.
+# Airflow {AIRFLOW}'s constraints for Python {PYTHON} with the changes below, without which the DAP client
+# cannot be installed into MWAA's image. Do not edit by hand: `make constraints`.
 # Airflow's file: {SOURCE}
 # SHA-256 of its pins: {{digest}}
 # Changed:
@@ -41,7 +41,7 @@ HEAD = f"""\
 """
 DEV_HEAD = f"""\
 # What requirements-dev.txt brings on top of dags/{CONSTRAINTS.name}, pinned for Python 3.11 to 3.13.
-# Made by `make constraints` (scripts/compile_constraints.py): do not edit by hand.
+# Do not edit by hand: `make constraints`.
 """
 
 
@@ -95,15 +95,16 @@ def airflow_pins_in(text: str) -> dict[str, str]:
     recorded = re.search(r"(?m)^# SHA-256 of its pins: (\w+)$", text)
     if not recorded or digest(pins) != recorded[1]:
         sys.exit(
-            f"{CONSTRAINTS.relative_to(ROOT)} differs from Airflow's constraints in more than its head lists: "
+            f"dags/{CONSTRAINTS.name} differs from Airflow's constraints in more than its head lists: "
             f"download {SOURCE} and run `make constraints AIRFLOW_CONSTRAINTS=<that file>`."
         )
     return pins
 
 
 def uv_compile(requirements: list[str], constraints: str, prefer: str, *options: str) -> list[str]:
-    """Resolve, staying at the preferred pins wherever that is possible. Gives lines `name==version[ ; marker]`.
+    """Resolve, staying at the preferred pins wherever that is possible.
 
+    Gives lines `name==version` or `name==version ; marker`.
     Raises Unsolvable if there is no solution.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +113,7 @@ def uv_compile(requirements: list[str], constraints: str, prefer: str, *options:
         limits.write_text(constraints)
         output.write_text(prefer)  # uv stays at the versions it finds in its output file
         command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
-        command += ["--output-file", output, "--constraints", limits, *options, wanted]
+        command += ["--output-file", str(output), "--constraints", str(limits), *options, str(wanted)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Unsolvable(done.stderr)
@@ -120,7 +121,7 @@ def uv_compile(requirements: list[str], constraints: str, prefer: str, *options:
 
 
 class Resolution:
-    """What must be installable together in MWAA's image, and how far that is from Airflow's own constraints."""
+    """What must be installable together in MWAA's image, and how it differs from Airflow's constraints."""
 
     def __init__(self, airflow: dict[str, str]) -> None:
         self.airflow = airflow
@@ -141,15 +142,13 @@ class Resolution:
 
     def changed(self, pins: dict[str, str]) -> dict[str, str]:
         """Names (as Airflow spells them) and new versions of what is not at Airflow's version."""
-        known = {
-            self.names[normalized(name)]: pin for name, pin in pins.items() if normalized(name) in self.names
-        }
+        known = {self.names[normalized(name)]: pin for name, pin in pins.items() if normalized(name) in self.names}
         return {name: pin for name, pin in known.items() if pin != self.airflow[name]}
 
     def changes(self) -> list[Change]:
         ceilings: list[str] = []
-        # Newer than Airflow was tested with only where nothing else will do: this also makes the result the same
-        # tomorrow, whatever is released meanwhile.
+        # Newer than Airflow was tested with only where nothing else will do: this also makes the result the
+        # same tomorrow, whatever is released meanwhile.
         for name, pin in self.changed(self.resolve()).items():
             if Version(pin) > Version(self.airflow[name]):
                 ceiling = f"{name}<={self.airflow[name]}"
@@ -159,9 +158,7 @@ class Resolution:
                     continue
                 ceilings.append(ceiling)
         after = self.changed(self.resolve(*ceilings))
-        return [
-            Change(name, self.airflow[name], after[name], self.reason(name, after)) for name in sorted(after)
-        ]
+        return [Change(name, self.airflow[name], after[name], self.reason(name, after)) for name in sorted(after)]
 
     def reason(self, name: str, after: dict[str, str]) -> str:
         """Why one package cannot go back to Airflow's version while the others are as they are."""
@@ -193,9 +190,7 @@ def compile_constraints(airflow: dict[str, str]) -> str:
 
 def compile_dev_constraints(constraints: str, prefer: str) -> str:
     """The text of the development constraints: pins of what the constraints file does not know."""
-    requirements = requirement_lines(ROOT / "requirements.txt") + requirement_lines(
-        ROOT / "requirements-dev.txt"
-    )
+    requirements = requirement_lines(ROOT / "requirements.txt") + requirement_lines(ROOT / "requirements-dev.txt")
     known = {normalized(name) for name in read_pins(constraints)}
     every_python = ("--universal", "--python-version", OLDEST_PYTHON)
     pins = uv_compile(requirements, constraints, prefer, *every_python)
@@ -203,9 +198,7 @@ def compile_dev_constraints(constraints: str, prefer: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--airflow", type=Path, metavar="FILE", help="Airflow's constraints file, downloaded")
     parser.add_argument("--upgrade-dev", action="store_true", help="take the newest development packages")
     options = parser.parse_args()
@@ -225,9 +218,8 @@ def main() -> None:
     DEV_CONSTRAINTS.write_text(dev_constraints)
     for change in read_changes(constraints):
         print(f"{change.name} {change.before} -> {change.after}: {change.reason}")
-    print(
-        f"{len(read_pins(constraints))} pins for MWAA, {len(requirement_lines(DEV_CONSTRAINTS))} more for development"
-    )
+    development = len(requirement_lines(DEV_CONSTRAINTS))
+    print(f"{len(read_pins(constraints))} pins for MWAA, {development} more for development")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+# GNU make 3.81 (macOS) or newer. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON_OF_VENV := .venv/bin/python
+LOCAL := $(PYTHON_OF_VENV) -m local
+PYTEST := $(PYTHON_OF_VENV) -m pytest --durations=5 --durations-min=1
+
+# TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
+# own environment sets.
+
+.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow lint format constraints clean
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
+		/^## / { print "\n" substr($$0, 4) } \
+		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1)
+run: venv ## stack up, replicate every table once, show what became of each; again: what changed since
+	@$(LOCAL) run
+up: venv ## start the stack and keep it running; prints the address of the UI and its log-in
+	@$(LOCAL) up
+down: venv ## stop the stack
+	@$(LOCAL) down
+status: venv ## what is running, and where
+	@$(LOCAL) status
+psql: venv ## open the replica in psql
+	@$(LOCAL) psql
+compare: venv ## compare every table of the replica with the simulator's truth
+	@$(LOCAL) compare
+dap: venv ## the official client against the stack: make dap ARGS="syncdb --namespace canvas --table users"
+	@$(LOCAL) dap $(ARGS)
+logs: venv ## the logs of the stack
+	@$(LOCAL) logs
+reset: venv ## stop the stack and throw away its databases and logs
+	@$(LOCAL) reset
+
+## Development
+setup: ## make or refresh .venv (the other targets do it when needed; PYTHON=... chooses the Python)
+	@scripts/setup
+venv:
+	@scripts/setup --quiet
+test: venv ## all tests that take seconds
+	@$(PYTEST) -m "not slow" $(ARGS)
+test-slow: venv ## the tests that take minutes
+	@$(PYTEST) -m slow $(ARGS)
+lint: venv ## ruff (rules and format) and mypy --strict
+	@$(PYTHON_OF_VENV) -m ruff check .
+	@$(PYTHON_OF_VENV) -m ruff format --check .
+	@$(PYTHON_OF_VENV) -m mypy --strict plugins/cd2 scripts
+format: venv ## put the code into its format
+	@$(PYTHON_OF_VENV) -m ruff check --fix .
+	@$(PYTHON_OF_VENV) -m ruff format .
+constraints: venv ## make the constraints files anew (AIRFLOW_CONSTRAINTS=file for another Airflow)
+	@$(PYTHON_OF_VENV) scripts/compile_constraints.py $(if $(AIRFLOW_CONSTRAINTS),--airflow "$(AIRFLOW_CONSTRAINTS)")
+clean: ## stop the stack, remove .venv, the stack's data and all caches
+	@if [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi
+	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
