@@ -53,7 +53,7 @@ format: venv ## put the code into its format
 	@$(PYTHON_OF_VENV) -m ruff check --fix .
 	@$(PYTHON_OF_VENV) -m ruff format .
 constraints: venv ## make the constraints files anew (AIRFLOW_CONSTRAINTS=file for another Airflow)
-	@$(PYTHON_OF_VENV) scripts/compile_constraints.py $(if $(AIRFLOW_CONSTRAINTS),--airflow "$(AIRFLOW_CONSTRAINTS)")
+	@$(PYTHON_OF_VENV) -m scripts.compile_constraints $(if $(AIRFLOW_CONSTRAINTS),--airflow "$(AIRFLOW_CONSTRAINTS)")
 clean: ## stop the stack, remove .venv, the stack's data and all caches
 	@if [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,7 +12,9 @@ For a new Airflow, download its file (the head says from where) and pass its pat
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.version import Version
+
+from scripts.setup import failure, pip_settings, uv_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 AIRFLOW = "3.3.1"
@@ -43,6 +47,11 @@ DEV_HEAD = f"""\
 # What requirements-dev.txt brings on top of dags/{CONSTRAINTS.name}, pinned for Python 3.11 to 3.13.
 # Do not edit by hand: `make constraints`.
 """
+
+
+@functools.cache
+def uv_environment() -> dict[str, str]:
+    return os.environ | uv_settings(pip_settings(sys.executable), dict(os.environ))
 
 
 class Unsolvable(Exception):
@@ -114,9 +123,11 @@ def uv_compile(requirements: list[str], constraints: str, prefer: str, *options:
         output.write_text(prefer)  # uv stays at the versions it finds in its output file
         command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
         command += ["--output-file", str(output), "--constraints", str(limits), *options, str(wanted)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
+        done = subprocess.run(command, env=uv_environment(), capture_output=True, text=True, check=False)
+        if done.returncode and "No solution found" in done.stderr:
             raise Unsolvable(done.stderr)
+        if done.returncode:
+            sys.exit(f"constraints: {failure(done.stderr, 'uv cannot resolve the requirements')}")
         return output.read_text().splitlines()
 
 
@@ -211,9 +222,9 @@ def main() -> None:
         prefer = "" if options.upgrade_dev or not DEV_CONSTRAINTS.exists() else DEV_CONSTRAINTS.read_text()
         dev_constraints = compile_dev_constraints(constraints, prefer)
     except OSError as problem:
-        sys.exit(f"cannot read {problem.filename}: {problem.strerror}.")
+        sys.exit(f"constraints: cannot read {problem.filename}: {problem.strerror}.")
     except Unsolvable as problem:
-        sys.exit(f"no set of versions satisfies requirements*.txt and MWAA's image together:\n{problem}")
+        sys.exit(f"constraints: no set of versions satisfies requirements*.txt and MWAA's image together:\n{problem}")
     CONSTRAINTS.write_text(constraints)
     DEV_CONSTRAINTS.write_text(dev_constraints)
     for change in read_changes(constraints):

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # tests point these elsewhere
@@ -53,13 +54,13 @@ def say(text: str) -> None:
 
 
 def inputs() -> dict[str, str]:
-    """What the environment depends on; an environment made from other inputs is out of date."""
+    """What the environment depends on; one made from other inputs is out of date."""
     files = [*REQUIREMENTS.glob("requirements*.txt"), *REQUIREMENTS.glob("dags/constraints-*.txt")]
     files += REQUIREMENTS.glob("scripts/constraints-*.txt")
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    # scripts in bin/ name the environment's path, so a moved checkout needs a new one
+    # the programs in bin/ name the environment's path, so a moved checkout needs a new one
     return {"requirements": digest.hexdigest(), "venv": str(VENV)}
 
 
@@ -68,27 +69,28 @@ def installed() -> list[str]:
     return sorted(path.name for path in VENV.glob("lib/python3*/site-packages/*.dist-info"))
 
 
-def stamp() -> dict[str, object]:
+def version() -> str:
+    return ".".join(str(part) for part in sys.version_info[:3])
+
+
+def read_stamp() -> dict[str, Any]:
     """What the last complete set-up wrote; empty if there was none."""
     try:
-        return dict(json.loads(STAMP.read_text()))
+        stamp = json.loads(STAMP.read_text())
     except (OSError, ValueError):
         return {}
+    return stamp if isinstance(stamp, dict) else {}
 
 
 def up_to_date() -> bool:
-    last = stamp()
-    chosen = bool(os.environ.get("PYTHON"))
+    stamp = read_stamp()
     return (
-        last.get("inputs") == inputs()
-        and set(last.get("installed") or ["?"]) <= set(installed())  # type: ignore[call-overload]
+        bool(stamp)
+        and stamp.items() >= inputs().items()
+        and set(stamp.get("installed", ())) <= set(installed())
         and PYTHON.exists()
-        and (not chosen or last.get("python") == version())
+        and (not os.environ.get("PYTHON") or stamp.get("python") == version())
     )
-
-
-def version() -> str:
-    return ".".join(str(part) for part in sys.version_info[:3])
 
 
 @contextlib.contextmanager
@@ -147,12 +149,12 @@ class Installer:
             requirements.write_text(text.replace(MWAA_DAGS, f"{REQUIREMENTS / 'dags'}/"))
             wanted: list[str | Path] = ["-r", requirements, "-r", REQUIREMENTS / "requirements-dev.txt"]
             if self.have_uv():
-                self.environment |= uv_settings(self.pip_settings(), self.environment)
+                self.environment |= uv_settings(pip_settings(PYTHON), self.environment)
                 done = self.run(VENV / "bin" / "uv", "pip", "install", "--python", PYTHON, *wanted)
             else:
                 done = self.run(PYTHON, "-m", "pip", "install", *wanted)
         if done.returncode:
-            raise self.failure(done.stdout, "the packages cannot be installed")
+            raise failure(done.stdout, "the packages cannot be installed")
 
     def have_uv(self) -> bool:
         if (VENV / "bin" / "uv").exists():
@@ -162,18 +164,9 @@ class Installer:
         done = self.run(PYTHON, "-m", "pip", "install", "--retries", "1", "uv", *limits)
         if done.returncode:
             if NETWORK.search(done.stdout):
-                raise self.failure(done.stdout, "")
+                raise failure(done.stdout, "")
             say("uv is not to be had from this package index, installing with pip (about a minute)")
         return done.returncode == 0
-
-    def pip_settings(self) -> dict[str, str]:
-        """pip's own settings; `install.` wins over `global.`, the environment over both."""
-        settings: dict[str, str] = {}
-        output = self.run(PYTHON, "-m", "pip", "config", "list").stdout
-        for section in ("global", "install", ":env:"):
-            found = re.findall(rf"(?m)^{re.escape(section)}\.([\w-]+)='(.*)'$", output)
-            settings |= {name: re.sub(r"\\n", " ", value) for name, value in found}
-        return settings
 
     def check(self) -> None:
         """Fails if a package's requirements are not met by the others."""
@@ -184,10 +177,16 @@ class Installer:
         if done.returncode:
             raise SetupError(f"the installed packages contradict one another:\n{tail(done.stdout)}")
 
-    def failure(self, output: str, what: str) -> SetupError:
-        if NETWORK.search(output):
-            return SetupError(f"the package index cannot be reached ({unreachable(output)}). {ADVICE}")
-        return SetupError(f"{what}:\n{tail(output)}")
+
+def pip_settings(python: str | Path) -> dict[str, str]:
+    """pip's own settings; those of `install` win over `global`, the environment over both."""
+    command = [str(python), "-m", "pip", "config", "list"]
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    settings: dict[str, str] = {}
+    for section in ("global", "install", ":env:"):
+        found = re.findall(rf"(?m)^{re.escape(section)}\.([\w-]+)='(.*)'$", output)
+        settings |= {name: value.replace("\\n", " ").strip() for name, value in found}
+    return settings
 
 
 def uv_settings(pip: dict[str, str], environment: dict[str, str]) -> dict[str, str]:
@@ -221,6 +220,13 @@ def tail(output: str, lines: int = 12) -> str:
     return without_secrets("\n".join(output.strip().splitlines()[-lines:]))
 
 
+def failure(output: str, what: str) -> SetupError:
+    """What pip or uv failed at: the network in a sentence, anything else with the end of their output."""
+    if NETWORK.search(output):
+        return SetupError(f"the package index cannot be reached ({unreachable(output)}). {ADVICE}")
+    return SetupError(f"{what}:\n{tail(output)}")
+
+
 def unreachable(output: str) -> str:
     """Which host, and the cause, from pip's or uv's output."""
     if re.search("proxyerror|tunnel error", output, re.IGNORECASE):
@@ -233,9 +239,8 @@ def unreachable(output: str) -> str:
 def set_up(lock_handle: int) -> None:
     started = time.monotonic()
     installer = Installer(lock_handle)
-    last = stamp()
-    usable = bool(last) and last.get("python") == version() and PYTHON.exists()
-    usable = usable and last["inputs"]["venv"] == str(VENV)  # type: ignore[index]
+    stamp = read_stamp()
+    usable = stamp.get("python") == version() and stamp.get("venv") == str(VENV) and PYTHON.exists()
     # No stamp while at work: whatever stops this half-way, the next set-up starts afresh.
     STAMP.unlink(missing_ok=True)
     say(f"{'refreshing' if usable else 'making'} {VENV} with Python {version()} ({sys.executable})")
@@ -248,9 +253,9 @@ def set_up(lock_handle: int) -> None:
         if not usable:
             shutil.rmtree(VENV, ignore_errors=True)
         raise
-    done = {"inputs": inputs(), "python": version(), "installed": installed()}
-    STAMP.write_text(json.dumps(done, indent=1))
-    say(f"{len(done['installed'])} packages, no conflicts, {time.monotonic() - started:.0f} s")
+    packages = installed()
+    STAMP.write_text(json.dumps({**inputs(), "python": version(), "installed": packages}, indent=1))
+    say(f"{len(packages)} packages, no conflicts, {time.monotonic() - started:.0f} s")
 
 
 def main() -> None:
