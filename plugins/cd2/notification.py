@@ -100,7 +100,9 @@ def _overview(summary: RunSummary) -> str:
 
 def _failure(summary: RunSummary, result: TableResult) -> str:
     error = result.error
-    lines = [f"{result.qualified_name}: {error.message if error else 'no reason was reported'}"]
+    reason = error.message if error else "no reason was reported"
+    # Most sentences begin with the table's name already.
+    lines = [reason if reason.startswith(result.qualified_name) else f"{result.qualified_name}: {reason}"]
     if error and (error.type or error.uuid):
         lines.append(f"  type {error.type or '-'}, uuid {error.uuid or '-'}")
     return "\n".join(lines) + _log_of(summary, result.qualified_name)

@@ -1,0 +1,94 @@
+"""Every failure becomes one of five kinds, with a sentence, and without secrets or row values."""
+
+import asyncio
+import ssl
+
+import aiohttp
+import asyncpg
+import pytest
+from cd2.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError, classify
+from dap import dap_error
+from dap.api import DAPClientError, DownloadError
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+SIGNED_URL = "https://bucket.example/object.gz?X-Amz-Signature=abc123"
+
+
+def operation_error(cls: type, type_: str, **more: object) -> Exception:
+    return cls(type=type_, uuid="u-1", message="words of the service", **more)
+
+
+def expired_download() -> aiohttp.ClientResponseError:
+    url = URL(SIGNED_URL)
+    headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+    request = aiohttp.RequestInfo(url, "GET", headers, url)
+    return aiohttp.ClientResponseError(request, (), status=403, message="Forbidden")
+
+
+def postgres_error(cls: type[asyncpg.PostgresError], text: str) -> asyncpg.PostgresError:
+    return cls(text)
+
+
+@pytest.mark.parametrize(
+    ("exception", "kind"),
+    [
+        (operation_error(dap_error.OutOfRangeError, "SnapshotRequired", since=None, until=None), ReinitRequired),
+        (operation_error(dap_error.OutOfRangeError, "OutOfRange", since=None, until=None), ReinitRequired),
+        (operation_error(dap_error.SnapshotRequiredError, "SnapshotRequired", since=None, until=None), ReinitRequired),
+        (operation_error(dap_error.AuthenticationError, "AuthenticationError"), StopAll),
+        (operation_error(dap_error.AuthenticationError, "com.example.Unauthorized"), StopAll),
+        (operation_error(dap_error.AccountDisabledError, "AccountDisabled"), StopAll),
+        (operation_error(dap_error.AccountNotOnboardedError, "AccountNotOnboarded"), StopAll),
+        (operation_error(dap_error.AccountUnderMaintenanceError, "AccountUnderMaintenance"), WaitError),
+        (operation_error(dap_error.RequestTypeForbiddenError, "RequestTypeForbidden"), TableFailure),
+        (operation_error(dap_error.NotFoundError, "NotFound", id="x", kind="table"), TableFailure),
+        (operation_error(dap_error.ProcessingError, "ProcessingError"), TransientError),
+        (dap_error.ServerError({"anything": 1}), TransientError),
+        (DownloadError("failed"), TransientError),
+        (DAPClientError("Query job ended with status: failed"), TransientError),
+        (expired_download(), TransientError),
+        (aiohttp.ServerDisconnectedError(), TransientError),
+        (postgres_error(asyncpg.InvalidPasswordError, "password authentication failed"), StopAll),
+        (postgres_error(asyncpg.InvalidCatalogNameError, 'database "x" does not exist'), StopAll),
+        (postgres_error(asyncpg.InsufficientPrivilegeError, "permission denied for table users"), TableFailure),
+        (postgres_error(asyncpg.DeadlockDetectedError, "deadlock detected"), TransientError),
+        (postgres_error(asyncpg.DiskFullError, "could not extend file"), StopAll),
+        (postgres_error(asyncpg.CannotConnectNowError, "starting up"), TransientError),
+        (postgres_error(asyncpg.DependentObjectsStillExistError, "view v depends on column"), TableFailure),
+        (postgres_error(asyncpg.UniqueViolationError, "Key (id)=(4711) already exists"), TableFailure),
+        (postgres_error(asyncpg.SyntaxOrAccessError, "what"), TableFailure),
+        (ssl.SSLCertVerificationError("bad"), StopAll),
+        (asyncio.TimeoutError(), TransientError),
+        (ConnectionRefusedError(111, "Connection refused"), TransientError),
+        (ValueError("invalid value: Jane Doe"), TableFailure),
+        (RuntimeError("never seen: Jane Doe"), TransientError),
+    ],
+    ids=lambda value: getattr(value, "type", None) or getattr(value, "__name__", type(value).__name__),
+)
+def test_each_failure_has_its_kind_and_a_sentence(exception: Exception, kind: type[Cd2Error]) -> None:
+    error = classify(exception, "canvas.users: sync")
+    assert type(error) is kind
+    assert error.message.startswith("canvas.users: sync failed: ")
+    for private in ("Jane Doe", "4711", "X-Amz-Signature", "abc123"):
+        assert private not in error.message
+
+
+def test_type_and_uuid_of_the_service_are_kept_for_support() -> None:
+    error = classify(operation_error(dap_error.ProcessingError, "ProcessingError"), "x")
+    assert (error.info.name, error.info.type, error.info.uuid) == ("ProcessingError", "ProcessingError", "u-1")
+    assert "words of the service" in error.message
+
+
+def test_the_cause_of_a_wrapped_database_error_decides() -> None:
+    wrapper = RuntimeError("error executing query: ALTER TABLE ...")
+    wrapper.__cause__ = postgres_error(asyncpg.FeatureNotSupportedError, "cannot alter type of a column used by a view")
+    error = classify(wrapper, "canvas.users: sync")
+    assert type(error) is TableFailure
+    assert "a view that uses the column" in error.message
+    assert error.type == "0A000"
+
+
+def test_our_own_errors_are_kept_as_they_are() -> None:
+    error = StopAll("said already")
+    assert classify(error, "x") is error

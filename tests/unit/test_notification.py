@@ -1,0 +1,96 @@
+"""The message that people read."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from cd2.notification import compose
+from cd2.results import Dependents, ErrorInfo, RunSummary, TableResult
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GOOD = TableResult("canvas", "roles", "sync", "complete", rows_upserted=1234, rows_deleted=5, data_as_of=NOW.isoformat())
+BAD = TableResult(
+    "canvas",
+    "users",
+    "sync",
+    "failed",
+    error=ErrorInfo("ProcessingError", "canvas.users: sync failed: try later.", "ProcessingError", "0b7e"),
+)
+
+
+def summary_of(*results: TableResult, **more: object) -> RunSummary:
+    started = NOW - timedelta(minutes=18, seconds=3)
+    return RunSummary("prod", "scheduled__2026", started, NOW, results, **more)  # type: ignore[arg-type]
+
+
+def test_success_is_said_in_the_subject() -> None:
+    message = compose(summary_of(GOOD))
+    assert message.subject == "[OK] Canvas Data 2 prod: 1 table up to date"
+    assert message.attributes == {"environment": "prod", "status": "success"}
+    assert "1,234 / 5" in message.body
+    assert "18 min 3 s" in message.body
+
+
+def test_a_failed_table_is_told_with_its_reason_type_uuid_and_log() -> None:
+    message = compose(summary_of(GOOD, BAD, log_links={"canvas.users": "http://airflow/log"}))
+    assert message.subject == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed"
+    assert "canvas.users: canvas.users: sync failed: try later." not in message.body
+    assert "canvas.users: sync failed: try later.\n  type ProcessingError, uuid 0b7e\n  Log: http://airflow/log" in (
+        message.body
+    )
+    assert message.attributes["status"] == "failure"
+
+
+def test_a_failed_listing_is_told_though_there_are_no_tables() -> None:
+    message = compose(
+        summary_of(problems={"list_tables": "DAP refused the credentials."}, log_links={"list_tables": "http://log"})
+    )
+    assert message.subject == "[FAILURE] Canvas Data 2 prod: list_tables failed"
+    assert "list_tables failed: DAP refused the credentials.\n  Log: http://log" in message.body
+
+
+def test_broken_views_and_old_data_are_named() -> None:
+    result = TableResult(
+        "canvas",
+        "users",
+        "sync",
+        "complete",
+        data_as_of=(NOW - timedelta(hours=9)).isoformat(),
+        dependents=Dependents((), ("reporting.people",)),
+    )
+    message = compose(summary_of(result))
+    assert message.subject.startswith("[WARNING]")
+    assert "reporting.people" in message.body
+    assert "canvas.users: as of 2026-03-01T03:00:00+00:00" in message.body
+
+
+def test_a_dry_run_names_what_it_would_replicate() -> None:
+    message = compose(summary_of(listed_only=("canvas.users", "canvas.roles")))
+    assert "dry run, 2 tables listed" in message.subject
+    assert "canvas.users\ncanvas.roles" in message.body
+
+
+def test_a_thousand_failures_fit_into_one_sns_message() -> None:
+    failures = [
+        TableResult("canvas", f"table_{i}", "sync", "failed", error=ErrorInfo("E", "x" * 900)) for i in range(1000)
+    ]
+    for message_format in ("text", "chatbot"):
+        message = compose(summary_of(*failures), message_format)
+        assert len(message.body.encode()) < 256 * 1024
+        assert "1000 of 1000 tables failed" in message.body
+        assert "(cut:" in message.body
+
+
+def test_the_subject_is_ascii_and_short_whatever_is_in_it() -> None:
+    message = compose(summary_of(problems={"prepare_database" + "é" * 200: "x"}))
+    assert len(message.subject) <= 100
+    assert message.subject.isascii()
+
+
+def test_the_chatbot_format_is_the_json_that_chat_applications_show() -> None:
+    content = json.loads(compose(summary_of(GOOD, BAD), "chatbot").body)
+    assert (content["version"], content["source"]) == ("1.0", "custom")
+    assert content["content"]["textType"] == "client-markdown"
+    assert content["content"]["title"] == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed"
+    assert "try later" in content["content"]["description"]
+    assert content["content"]["nextSteps"]
+    assert json.loads(compose(summary_of(GOOD), "chatbot").body)["content"]["nextSteps"] == []

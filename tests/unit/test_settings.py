@@ -1,0 +1,80 @@
+"""The [cd2] section: defaults as the contract says, and a sentence for each mistake."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from cd2.settings import RDS_CA_BUNDLE, Settings, SettingsError
+
+
+def settings_of(**texts: str) -> Settings:
+    return Settings.from_text(texts.get)
+
+
+def test_an_empty_section_gives_the_defaults_of_the_contract() -> None:
+    assert dataclasses.asdict(settings_of()) == {
+        "environment": "dev",
+        "namespaces": ("canvas",),
+        "include_tables": (),
+        "skip_tables": (),
+        "dap_base_url": "https://api-gateway.instructure.com",
+        "dap_conn_id": "cd2_dap",
+        "ssm_path": "canvas_data_2",
+        "postgres_conn_id": "cd2_postgres",
+        "database_secret": "",
+        "database_sslmode": "verify-full",
+        "database_sslrootcert": str(RDS_CA_BUNDLE),
+        "sns_topic_arn": "",
+        "notification_format": "text",
+        "job_creations_per_minute": 5,
+        "max_active_tables": 10,
+        "aws_conn_id": "aws_default",
+    }
+
+
+def test_the_shipped_certificate_bundle_is_there() -> None:
+    assert RDS_CA_BUNDLE.read_text().count("BEGIN CERTIFICATE") > 50
+
+
+def test_lists_are_split_trimmed_and_freed_of_repetitions() -> None:
+    settings = settings_of(namespaces="canvas, catalog,canvas", skip_tables=" users , quiz_* ,")
+    assert settings.namespaces == ("canvas", "catalog")
+    assert settings.skip_tables == ("users", "quiz_*")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "told"),
+    [
+        ("environment", "production", "it must be one of dev, stg, prod"),
+        ("namespaces", "canvas,canvass", "canvass is not a namespace; allowed are canvas"),
+        ("namespaces", ",", "name at least one of canvas"),
+        ("dap_base_url", "api-gateway.instructure.com", "it must be an address such as https://"),
+        ("database_sslmode", "verify_full", "it must be one of disable"),
+        ("database_sslrootcert", "/nowhere/ca.pem", "there is no such file"),
+        ("sns_topic_arn", "my-topic", "it must be the ARN of an SNS topic"),
+        ("notification_format", "html", "it must be one of text, chatbot"),
+        ("job_creations_per_minute", "five", "it must be a whole number of 1 or more"),
+        ("job_creations_per_minute", "0", "it must be a whole number of 1 or more"),
+        ("max_active_tables", "-1", "it must be a whole number of 1 or more"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(key: str, text: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings_of(**{key: text})
+    assert f"[cd2] {key} = {text!r} is wrong: {told}" in str(caught.value)
+
+
+def test_all_wrong_settings_are_told_at_once_and_the_right_ones_stay_usable() -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings_of(environment="x", max_active_tables="y", sns_topic_arn="arn:aws:sns:us-east-1:123456789012:cd2")
+    assert len(caught.value.problems) == 2
+    assert caught.value.usable.sns_topic_arn == "arn:aws:sns:us-east-1:123456789012:cd2"
+    assert caught.value.usable.max_active_tables == 10
+
+
+def test_settings_come_from_the_airflow_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRFLOW__CD2__ENVIRONMENT", "prod")
+    monkeypatch.setenv("AIRFLOW__CD2__JOB_CREATIONS_PER_MINUTE", "300")
+    settings = Settings.load()
+    assert settings.job_creations_per_minute == 300
+    assert settings.ssm_parameter("dap_client_id") == "/prod/canvas_data_2/dap_client_id"
