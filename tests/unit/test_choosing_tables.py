@@ -1,6 +1,7 @@
 """Which of the listed tables a run works on."""
 
 import pytest
+
 from cd2.errors import TableFailure
 from cd2.operators import choose_tables, wanted_namespaces
 from cd2.settings import Settings

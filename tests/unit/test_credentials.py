@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from moto.server import ThreadedMotoServer
+
 from cd2.errors import StopAll
 from cd2.hooks import dap_credentials, database_target
 from cd2.settings import Settings
-from moto.server import ThreadedMotoServer
 
 SECRET = {"host": "db.example", "port": 5433, "dbname": "cd2", "username": "loader", "password": "s3cret-pw"}
 
@@ -56,7 +57,11 @@ def test_the_connection_wins_and_gives_the_address(monkeypatch: pytest.MonkeyPat
     connection = {"conn_type": "http", "login": "id", "password": "pw", "host": "https://dap.example"}
     monkeypatch.setenv("AIRFLOW_CONN_CD2_DAP", json.dumps(connection))
     credentials = dap_credentials(Settings())
-    assert (credentials.base_url, credentials.client_id, credentials.client_secret) == ("https://dap.example", "id", "pw")
+    assert (credentials.base_url, credentials.client_id, credentials.client_secret) == (
+        "https://dap.example",
+        "id",
+        "pw",
+    )
 
 
 @pytest.mark.parametrize(

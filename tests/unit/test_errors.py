@@ -1,16 +1,16 @@
 """Every failure becomes one of five kinds, with a sentence, and without secrets or row values."""
 
-import asyncio
 import ssl
 
 import aiohttp
 import asyncpg
 import pytest
-from cd2.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError, classify
 from dap import dap_error
 from dap.api import DAPClientError, DownloadError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
+
+from cd2.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError, classify
 
 SIGNED_URL = "https://bucket.example/object.gz?X-Amz-Signature=abc123"
 
@@ -59,7 +59,7 @@ def postgres_error(cls: type[asyncpg.PostgresError], text: str) -> asyncpg.Postg
         (postgres_error(asyncpg.UniqueViolationError, "Key (id)=(4711) already exists"), TableFailure),
         (postgres_error(asyncpg.SyntaxOrAccessError, "what"), TableFailure),
         (ssl.SSLCertVerificationError("bad"), StopAll),
-        (asyncio.TimeoutError(), TransientError),
+        (TimeoutError(), TransientError),
         (ConnectionRefusedError(111, "Connection refused"), TransientError),
         (ValueError("invalid value: Jane Doe"), TableFailure),
         (RuntimeError("never seen: Jane Doe"), TransientError),

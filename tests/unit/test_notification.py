@@ -7,7 +7,9 @@ from cd2.notification import compose
 from cd2.results import Dependents, ErrorInfo, RunSummary, TableResult
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-GOOD = TableResult("canvas", "roles", "sync", "complete", rows_upserted=1234, rows_deleted=5, data_as_of=NOW.isoformat())
+GOOD = TableResult(
+    "canvas", "roles", "sync", "complete", rows_upserted=1234, rows_deleted=5, data_as_of=NOW.isoformat()
+)
 BAD = TableResult(
     "canvas",
     "users",

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+
 from cd2.settings import RDS_CA_BUNDLE, Settings, SettingsError
 
 

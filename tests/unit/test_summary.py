@@ -1,6 +1,7 @@
 """Every listed table has exactly one result, and none is taken for good that does not say so itself."""
 
 import pytest
+
 from cd2.results import ErrorInfo, TableResult
 from cd2.summary import TableTasks, results_by_name, table_result
 

@@ -1,0 +1,124 @@
+"""TLS is honoured for real, and a failed connection says what is wrong without secrets."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cd2.errors import Cd2Error, StopAll, TransientError
+from cd2.replication.connection import DatabaseTarget, connect
+from cd2.replication.official import client_database
+from local.postgres import EmbeddedPostgres
+from tests.replication.tls import make_authority, make_server_certificate, tls_proxy
+
+TargetWith = Callable[..., DatabaseTarget]
+
+
+class TlsServer:
+    """A PostgreSQL reached over TLS whose certificate is for 127.0.0.1, the authority it is signed by, and another."""
+
+    def __init__(self, port: int, seen: list[str], trusted: Path, foreign: Path) -> None:
+        self.port, self.seen, self.trusted, self.foreign = port, seen, trusted, foreign
+
+
+@pytest.fixture
+def tls_server(postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[TlsServer]:
+    authority, key, trusted = make_authority(tmp_path, "ours")
+    _, _, foreign = make_authority(tmp_path, "foreign")
+    with tls_proxy(make_server_certificate(tmp_path, authority, key, "127.0.0.1"), postgres.port) as (port, seen):
+        yield TlsServer(port, seen, trusted, foreign)
+
+
+def query(target: DatabaseTarget) -> int:
+    async def run() -> int:
+        connection = await connect(target)
+        try:
+            return int(await connection.fetchval("SELECT 42"))
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def failure(target: DatabaseTarget) -> Cd2Error:
+    with pytest.raises(Cd2Error) as caught:
+        query(target)
+    assert target.password not in str(caught.value)
+    assert caught.value.__context__ is None
+    return caught.value
+
+
+@pytest.mark.parametrize("sslmode", ["require", "verify-ca", "verify-full"])
+def test_a_trusted_server_is_reached_over_tls(tls_server: TlsServer, target_with: TargetWith, sslmode: str) -> None:
+    assert query(target_with(port=tls_server.port, sslmode=sslmode, sslrootcert=str(tls_server.trusted))) == 42
+    assert tls_server.seen == ["tls"]
+
+
+@pytest.mark.parametrize("sslmode", ["verify-ca", "verify-full"])
+def test_a_server_signed_by_somebody_else_is_refused(
+    tls_server: TlsServer, target_with: TargetWith, sslmode: str
+) -> None:
+    error = failure(target_with(port=tls_server.port, sslmode=sslmode, sslrootcert=str(tls_server.foreign)))
+    assert isinstance(error, StopAll)
+    assert "was not trusted" in error.message
+    assert "database_sslrootcert" in error.message
+
+
+def test_a_wrong_host_name_is_refused_by_verify_full_only(tls_server: TlsServer, target_with: TargetWith) -> None:
+    there = {"host": "localhost", "port": tls_server.port, "sslrootcert": str(tls_server.trusted)}
+    assert query(target_with(**there, sslmode="verify-ca")) == 42
+    error = failure(target_with(**there, sslmode="verify-full"))
+    assert isinstance(error, StopAll)
+    assert "localhost" in error.message
+
+
+def test_the_default_bundle_does_not_trust_a_private_authority(tls_server: TlsServer, target_with: TargetWith) -> None:
+    from cd2.settings import RDS_CA_BUNDLE
+
+    error = failure(target_with(port=tls_server.port, sslmode="verify-full", sslrootcert=str(RDS_CA_BUNDLE)))
+    assert "was not trusted" in error.message
+
+
+def test_disable_really_disables(tls_server: TlsServer, target_with: TargetWith) -> None:
+    assert query(target_with(port=tls_server.port, sslmode="disable")) == 42
+    assert tls_server.seen == ["clear"]
+
+
+def test_require_fails_where_the_server_has_no_tls(target_with: TargetWith) -> None:
+    error = failure(target_with(sslmode="require"))
+    assert isinstance(error, TransientError)
+    assert "rejected SSL" in error.message
+
+
+def test_the_official_clients_loader_uses_the_same_verified_connection(
+    tls_server: TlsServer, target_with: TargetWith
+) -> None:
+    async def open_with(rootcert: Path) -> None:
+        target = target_with(port=tls_server.port, sslmode="verify-full", sslrootcert=str(rootcert))
+        async with client_database(target).connection:
+            pass
+
+    asyncio.run(open_with(tls_server.trusted))
+    assert tls_server.seen == ["tls"]
+    with pytest.raises(StopAll, match="was not trusted"):
+        asyncio.run(open_with(tls_server.foreign))
+
+
+def test_a_wrong_password_is_told_without_it(target_with: TargetWith) -> None:
+    error = failure(target_with(password="wrong-pw-7"))
+    assert isinstance(error, StopAll)
+    assert "PostgreSQL refused the log-in" in error.message
+
+
+def test_a_missing_database_is_told(target_with: TargetWith) -> None:
+    error = failure(target_with(dbname="no_such_db"))
+    assert isinstance(error, StopAll)
+    assert 'database "no_such_db" does not exist' in error.message
+
+
+def test_a_server_that_is_not_there_is_worth_another_try(target_with: TargetWith) -> None:
+    error = failure(target_with(port=1))
+    assert type(error) is TransientError
+    assert "127.0.0.1:1" in error.message
+    assert "cannot be reached" in error.message
