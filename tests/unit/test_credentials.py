@@ -81,7 +81,7 @@ def test_the_host_of_a_connection_may_be_bare_or_missing(
 
 def test_an_incomplete_connection_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CD2_DAP", "http://id@dap.example")
-    with pytest.raises(StopAll, match="connection cd2_dap lacks its login .* or its password"):
+    with pytest.raises(StopAll, match=r"connection cd2_dap lacks its login .* or its password"):
         dap_credentials(Settings())
 
 
