@@ -34,7 +34,8 @@ PYTHON = VENV / "bin" / "python"
 
 # how pip and uv word it when the package index cannot be reached
 NETWORK = re.compile(
-    r"connection refused|name resolution|dns error|timed? ?out|network is unreachable|no route to host"
+    r"connection refused|name resolution|name or service not known|nodename nor servname|dns error"
+    r"|timed out|network is unreachable|no route to host"
     r"|connection reset|proxyerror|tunnel error|certificate verify failed|invalid peer certificate"
     r"|failed to establish a new connection|error sending request",
     re.IGNORECASE,
@@ -231,7 +232,7 @@ def unreachable(output: str) -> str:
     """Which host, and the cause, from pip's or uv's output."""
     if re.search("proxyerror|tunnel error", output, re.IGNORECASE):
         return "the configured proxy does not answer"
-    host = re.search(r"host='([\w.-]+)'|(?:fetch: `|url \()https?://(?:[^/@\s]+@)?([\w.:-]+)", output)
+    host = re.search(r"host='([\w.-]+)'|(?:fetch: `|url \(|indexes: )https?://(?:[^/@\s]+@)?([\w.:-]+)", output)
     cause = NETWORK.findall(output)[-1].lower()
     return f"{host[1] or host[2]}: {cause}" if host else cause
 

@@ -1,0 +1,154 @@
+"""requirements.txt installs into MWAA's image by MWAA's own step.
+
+An environment is filled as the image is (scripts/mwaa-3.3.1/image-requirements.txt under Airflow's own constraints),
+then the container's step runs literally: `pip3 install --constraint mwaa_essential_constraints.txt -r
+requirements.txt`. A failed install is only logged there and Airflow starts without our packages, so this is where it
+has to be found out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.compile_constraints import (
+    CONSTRAINTS,
+    IMAGE,
+    ROOT,
+    airflow_pins_in,
+    pin_lines,
+    read_changes,
+    read_pins,
+    uv_environment,
+)
+
+MWAA_CONSTRAINTS = f"/usr/local/airflow/dags/{CONSTRAINTS.name}"
+ESSENTIAL = IMAGE / "essential-constraints.txt"
+
+
+class Image:
+    """A virtual environment filled like MWAA's image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.airflow_constraints = folder / "airflow-constraints.txt"
+        self.airflow_constraints.write_text(pin_lines(airflow_pins_in(CONSTRAINTS.read_text())))
+        self.python = folder / "venv" / "bin" / "python"
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", self.python]
+        command += ["-c", self.airflow_constraints, "-c", ESSENTIAL, "-r", IMAGE / "image-requirements.txt"]
+        subprocess.run(command, env=uv_environment(), check=True)
+        self.before = self.versions()
+
+    def run(self, *command: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
+        environment.pop("PYTHONPATH", None)
+        environment |= {"AIRFLOW_HOME": str(self.folder / "airflow"), **settings}
+        return subprocess.run(
+            [self.python, *command], env=environment, cwd=self.folder, capture_output=True, text=True, check=False
+        )
+
+    def versions(self) -> dict[str, str]:
+        return dict(line.split("==") for line in self.run("-m", "pip", "freeze").stdout.split())
+
+    def requirements(self, constraints: Path) -> Path:
+        """requirements.txt with the path of MWAA's dags folder exchanged, which cannot be written to here."""
+        original = (ROOT / "requirements.txt").read_text()
+        assert original.count(MWAA_CONSTRAINTS) == 1
+        path = self.folder / f"requirements-{constraints.stem}.txt"
+        path.write_text(original.replace(MWAA_CONSTRAINTS, str(constraints)))
+        return path
+
+    def install(self, requirements: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        """The container's step."""
+        extra = []
+        # MWAA adds Airflow's constraints unless a line, even a comment, seems to name some
+        if not any(re.search(r"-c |--constraint ", line) for line in requirements.read_text().splitlines()):
+            extra = ["-c", str(self.airflow_constraints)]
+        return self.run("-m", "pip", "install", *options, "--constraint", ESSENTIAL, "-r", requirements, *extra)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return Image(tmp_path_factory.mktemp("mwaa"))
+
+
+@pytest.fixture(scope="module")
+def installed(image: Image) -> Image:
+    done = image.install(image.requirements(CONSTRAINTS))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return image
+
+
+def test_the_image_is_what_aws_ships(image: Image):
+    shipped = {
+        "apache-airflow": "3.3.1",
+        "apache-airflow-providers-amazon": "9.34.0",
+        "apache-airflow-providers-postgres": "7.0.1",
+        "apache-airflow-providers-common-sql": "2.1.0",
+        "apache-airflow-providers-standard": "1.17.0",
+        "asyncpg": "0.31.0",
+        "psycopg": "3.3.4",
+        "SQLAlchemy": "2.0.51",
+        "cryptography": "50.0.0",
+    }
+    assert {name: image.before.get(name) for name in shipped} == shipped
+    assert "instructure-dap-client" not in image.before
+
+
+@pytest.mark.parametrize("because", ["Airflow's own constraints", "no line that MWAA takes for constraints"])
+def test_it_does_not_install_under_airflows_own_constraints(image: Image, because: str):
+    requirements = image.requirements(image.airflow_constraints)
+    if because != "Airflow's own constraints":
+        lines = requirements.read_text().splitlines(keepends=True)
+        requirements = requirements.with_name("unconstrained.txt")
+        requirements.write_text("".join(line for line in lines if "--constraint" not in line))
+    done = image.install(requirements, "--dry-run")
+    assert done.returncode != 0
+    assert "conflicting dependencies" in done.stdout + done.stderr
+
+
+def test_mwaas_step_installs_without_a_conflict(installed: Image):
+    check = installed.run("-m", "pip", "check")
+    assert check.returncode == 0, check.stdout
+    assert installed.versions()["instructure-dap-client"] == "2.3.1"
+
+
+def test_only_the_listed_packages_of_the_image_change(installed: Image):
+    after = installed.versions()
+    changed = {name: after.get(name) for name, pin in installed.before.items() if after.get(name) != pin}
+    listed = {change.name: change.after for change in read_changes(CONSTRAINTS.read_text())}
+    assert changed == {name: pin for name, pin in listed.items() if name in installed.before}
+    essential = {name.lower(): pin for name, pin in read_pins(ESSENTIAL.read_text()).items()}
+    versions = {name.lower().replace("_", "-"): pin for name, pin in after.items()}
+    assert {name: versions[name] for name in essential if name in versions} == {
+        name: pin for name, pin in essential.items() if name in versions
+    }
+
+
+def test_it_imports_there(installed: Image):
+    modules = sorted(
+        ".".join(path.relative_to(ROOT / "plugins").with_suffix("").parts).removesuffix(".__init__")
+        for path in (ROOT / "plugins").rglob("*.py")
+    )
+    assert "cd2" in modules
+    modules += ["dap.api", "dap.replicator.sql", "asyncpg", "airflow.providers.amazon.aws.hooks.ssm"]
+    modules += ["airflow.providers.amazon.aws.hooks.sns", "airflow.providers.postgres.hooks.postgres"]
+    done = installed.run("-c", "import " + ", ".join(modules), PYTHONPATH=str(ROOT / "plugins"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_dag_parses_there(installed: Image):
+    script = (
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        f"bag = DagBag({str(ROOT / 'dags')!r})\n"
+        "assert not bag.import_errors, bag.import_errors\n"
+        "assert 'canvas_data_2' in bag.dags, bag.dags\n"
+    )
+    done = installed.run("-c", script, PYTHONPATH=str(ROOT / "plugins"))
+    assert done.returncode == 0, done.stderr
