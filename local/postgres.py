@@ -90,9 +90,7 @@ class EmbeddedPostgres:
             self._bin = self._launcher.binaries(installation()) / "bin"
             self._data = self._home / "data"
             if self._home.parent != self.directory:
-                self.notice = (
-                    f"PostgreSQL's files are in {self._home}: its user cannot reach {self.directory}."
-                )
+                self.notice = f"PostgreSQL's files are in {self._home}: its user cannot reach {self.directory}."
             self._end_leftover()
             if not (self._data / "PG_VERSION").exists():
                 self._make_cluster()
@@ -247,9 +245,7 @@ class EmbeddedPostgres:
         handed_over.unlink()
         if result.returncode:
             shutil.rmtree(unfinished, ignore_errors=True)
-            raise LocalStackError(
-                f"PostgreSQL cannot make its files in {self._home}: {_reason(result.stderr)}"
-            )
+            raise LocalStackError(f"PostgreSQL cannot make its files in {self._home}: {_reason(result.stderr)}")
         unfinished.rename(self._data)
 
     def _choose_port(self) -> None:
