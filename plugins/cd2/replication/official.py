@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import asyncpg
 from dap.integration.database import DatabaseConnection, DatabaseConnectionConfig
+from dap.replicator import meta_schema
+from dap.replicator.sql_op import get_module_for_namespace
 from dap.replicator.sql_op_init import SqlOpInit
 from dap.replicator.sql_op_sync import SqlOpSync
 from pysqlsync.base import BaseContext, Explorer
@@ -82,9 +84,12 @@ async def _run(
     table: str,
     **options: Any,
 ) -> None:
+    _forget_types(namespace)
     database = client_database(target)
     async with database.connection as context:
         explorer = _SerialExplorer(database.engine.create_explorer(context), cast(PostgreSQLContext, context))
+        # The client's sync looks up its bookkeeping table in a model that only this fills.
+        await explorer.synchronize(modules=[meta_schema])
         await operation(
             conn=context,
             namespace=namespace,
@@ -94,3 +99,10 @@ async def _run(
             session=session,
             **options,
         ).run()
+
+
+def _forget_types(namespace: str) -> None:
+    """The client leaves the classes it makes of a table in a module; the next table of the process trips over them."""
+    module = get_module_for_namespace(namespace)
+    for name in [name for name in vars(module) if not name.startswith("__")]:
+        delattr(module, name)
