@@ -1,0 +1,182 @@
+"""How typed values are written: TSV and CSV and JSON lines as DAP does, and the truth for comparison."""
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from .columns import Column
+
+_ESCAPES = {
+    "\\": "\\\\",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
+_TRANSLATION = str.maketrans(_ESCAPES)
+
+
+def timestamp_text(moment: datetime) -> str:
+    """RFC 3339 in UTC; a fraction of milliseconds or microseconds only where there is one."""
+    text = moment.replace(tzinfo=None, microsecond=0).isoformat()
+    if not moment.microsecond:
+        return text + "Z"
+    fraction = f"{moment.microsecond:06d}"
+    return f"{text}.{fraction[:3] if fraction.endswith('000') else fraction}Z"
+
+
+def _float_text(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return repr(value)
+
+
+def plain_text(value: Any) -> str:
+    """A value as text before the escapes of a format. JSON for dict and list."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return _float_text(value)
+        case datetime():
+            return timestamp_text(value)
+        case date() | time():
+            return value.isoformat()
+        case dict() | list():
+            return json.dumps(_jsonable(value), ensure_ascii=False, separators=(",", ":"))
+        case Decimal():
+            return f"{value:f}"
+        case _:
+            return str(value)
+
+
+def _jsonable(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else _float_text(value)
+        case dict():
+            return {name: _jsonable(item) for name, item in value.items()}
+        case list():
+            return [_jsonable(item) for item in value]
+        case _:
+            return plain_text(value)
+
+
+class Tsv:
+    """Tab-separated values, loadable by COPY."""
+
+    name = "tsv"
+    separator = b"\t"
+
+    def header(self, columns: Sequence[Column], incremental: bool) -> bytes:
+        """The first line of every object."""
+        names = ["meta.ts", *(["meta.action"] if incremental else [])]
+        names += [f"{'key' if column.key else 'value'}.{column.name}" for column in columns]
+        return self.separator.join(self.text(name) for name in names) + b"\n"
+
+    def text(self, text: str) -> bytes:
+        """A text, escaped."""
+        return text.translate(_TRANSLATION).encode()
+
+    def cell(self, column: Column, value: Any) -> bytes:
+        """One field."""
+        return b"\\N" if value is None else self.text(plain_text(value))
+
+    def deleted(self, head: bytes, values: int) -> bytes:
+        """A line that says that the row is gone: of its fields only the key."""
+        return self.separator.join([head, *[b"\\N"] * values])
+
+    def head(self, ts: bytes, action: bytes | None, key: list[bytes]) -> bytes:
+        """Everything before the values."""
+        return self.separator.join([ts, *([action] if action else []), *key])
+
+    def lines(self, heads: list[bytes], bodies: list[list[bytes]]) -> list[bytes]:
+        """Whole lines, without their ends, of heads and one list of segments a group."""
+        if not bodies:
+            return heads
+        join = self.separator.join
+        return [join(parts) for parts in zip(heads, *bodies, strict=True)]
+
+
+class Csv(Tsv):
+    """Comma-separated values: NULL unquoted, an empty text quoted, nothing where a deleted row has no value."""
+
+    name = "csv"
+    separator = b","
+
+    def text(self, text: str) -> bytes:
+        if text in ("", "NULL") or any(character in text for character in ',"\n\r\t\b\f\v'):
+            text = '"' + text.replace('"', '""') + '"'
+        return text.encode()
+
+    def cell(self, column: Column, value: Any) -> bytes:
+        return b"NULL" if value is None else self.text(plain_text(value))
+
+    def deleted(self, head: bytes, values: int) -> bytes:
+        return head + self.separator * values
+
+
+class JsonLines(Tsv):
+    """One JSON object a line; NULL is left out."""
+
+    name = "jsonl"
+    separator = b""
+
+    def header(self, columns: Sequence[Column], incremental: bool) -> bytes:
+        return b""
+
+    def cell(self, column: Column, value: Any) -> bytes:
+        if value is None:
+            return b""
+        return b"," + _json(column.name) + b":" + _json(_jsonable(value))
+
+    def deleted(self, head: bytes, values: int) -> bytes:
+        return head + b"}"
+
+    def head(self, ts: bytes, action: bytes | None, key: list[bytes]) -> bytes:
+        meta = b'{"meta":{"ts":"' + ts + b'"' + (b',"action":"' + action + b'"' if action else b"") + b'},"key":{'
+        return meta + b"".join(key)[1:] + b"}"
+
+    def lines(self, heads: list[bytes], bodies: list[list[bytes]]) -> list[bytes]:
+        if not bodies:
+            return [head + b"}" for head in heads]
+        segments = zip(*bodies, strict=True)
+        return [head + b',"value":{' + b"".join(parts)[1:] + b"}}" for head, parts in zip(heads, segments, strict=True)]
+
+
+class Truth(Tsv):
+    """JSON lists of typed values, key first: what a replica must hold."""
+
+    name = "truth"
+    separator = b","
+
+    def header(self, columns: Sequence[Column], incremental: bool) -> bytes:
+        return b""
+
+    def cell(self, column: Column, value: Any) -> bytes:
+        return _json(_jsonable(value))
+
+    def head(self, ts: bytes, action: bytes | None, key: list[bytes]) -> bytes:
+        return b"[" + b",".join(key)
+
+    def lines(self, heads: list[bytes], bodies: list[list[bytes]]) -> list[bytes]:
+        return [line + b"]" for line in super().lines(heads, bodies)]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+FORMATS: dict[str, Tsv] = {encoder.name: encoder for encoder in (Tsv(), Csv(), JsonLines())}
+TRUTH = Truth()

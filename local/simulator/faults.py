@@ -1,0 +1,124 @@
+"""Faults on order: what may go wrong between a client and DAP, per table and a given number of times."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .table import ControlError
+
+ENDPOINTS = ("login", "list", "schema", "data", "job", "object", "download")
+_HTTP = (
+    "too_many_requests",
+    "server_error",
+    "hang",
+    "unauthorized",
+    "account_disabled",
+    "account_not_onboarded",
+    "account_under_maintenance",
+)
+# Kind -> the call at which it shows when the order names none. Only the first ones may be ordered for another call.
+KINDS: dict[str, str] = {
+    **dict.fromkeys(_HTTP, "data"),
+    "request_type_forbidden": "data",
+    "snapshot_required": "data",
+    "out_of_range": "data",
+    "failed_job": "job",
+    "hung_job": "job",
+    "truncated_object": "download",
+    "corrupt_object": "download",
+    "expired_url": "download",
+    "slow_download": "download",
+    "malformed_value": "rows",
+    "duplicate_key": "rows",
+    "missing_column": "rows",
+    "shuffled_columns": "rows",
+    "nul_byte": "rows",
+    "invalid_utf8": "rows",
+}
+HTTP_KINDS = frozenset(_HTTP)
+ROW_KINDS = frozenset(kind for kind, endpoint in KINDS.items() if endpoint == "rows")
+
+
+@dataclass
+class Fault:
+    """An ordered fault.
+
+    :param namespace, table: which table; `*` for any.
+    :param times: how often it still happens.
+    :param options: what the kind understands (see `SimulatorControl.fault`).
+    """
+
+    id: int
+    kind: str
+    namespace: str
+    table: str
+    endpoint: str
+    times: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def matches(self, kinds: Iterable[str], endpoint: str, namespace: str, table: str) -> bool:
+        """Whether it shows in a call."""
+        wanted = self.kind in kinds and self.endpoint == endpoint and self.times > 0
+        return wanted and self.namespace in ("*", namespace) and self.table in ("*", table)
+
+
+class Faults:
+    """The faults that are still to come.
+
+    :param record: told the entry for the journal whenever something changes.
+    """
+
+    def __init__(self, record: Callable[[dict[str, Any]], None]) -> None:
+        self._record = record
+        self._faults: list[Fault] = []
+        self._numbers = itertools.count(1)
+
+    def order(self, request: dict[str, Any]) -> Fault:
+        """Plan a fault.
+
+        :raises ControlError: kind, endpoint or number is not one there is.
+        """
+        kind = request.get("kind", "")
+        if kind not in KINDS:
+            raise ControlError(f"unknown fault '{kind}'; there are {', '.join(KINDS)}")
+        endpoint = request.get("endpoint") or KINDS[kind]
+        if endpoint != KINDS[kind] and (kind not in HTTP_KINDS or endpoint not in ENDPOINTS):
+            raise ControlError(
+                f"fault {kind} does not exist for the call '{endpoint}'; calls are {', '.join(ENDPOINTS)}"
+            )
+        times = request.get("times", 1)
+        if not isinstance(times, int) or times < 1:
+            raise ControlError(f"times must be a positive whole number, not {times!r}")
+        namespace, table = request.get("namespace") or "*", request.get("table") or "*"
+        fault = Fault(next(self._numbers), kind, namespace, table, endpoint, times, request.get("options") or {})
+        self._faults.append(fault)
+        self._record({"do": "fault", "request": request})
+        return fault
+
+    def take(self, kinds: Iterable[str], endpoint: str, namespace: str = "*", table: str = "*") -> Fault | None:
+        """The oldest fault that shows in a call; it then happens one time less."""
+        for fault in self._faults:
+            if fault.matches(kinds, endpoint, namespace, table):
+                self.used(fault.id)
+                self._record({"do": "fault_used", "id": fault.id})
+                return fault
+        return None
+
+    def used(self, fault_id: int) -> None:
+        """Count a fault that happened."""
+        for fault in self._faults:
+            if fault.id == fault_id:
+                fault.times -= 1
+        self._faults = [fault for fault in self._faults if fault.times > 0]
+
+    def clear(self) -> int:
+        """Forget all. Returns how many there were."""
+        count = len(self._faults)
+        self._faults.clear()
+        self._record({"do": "clear_faults"})
+        return count
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """For JSON."""
+        return [asdict(fault) for fault in self._faults]

@@ -1,0 +1,38 @@
+"""Everything one simulator is made of, shared by the calls of DAP, the object store and the control interface."""
+
+import asyncio
+from pathlib import Path
+
+from .jobs import Jobs
+from .limits import RateLimits, Statistics
+from .settings import Settings
+from .tokens import Credentials, Signer, Tokens
+from .world import World
+
+
+class Simulation:
+    """The parts. `lock` is held by whoever changes a table or needs one that does not change.
+
+    :raises StateError: the state directory cannot be used.
+    """
+
+    def __init__(
+        self, world: World, directory: Path, credentials: Credentials, settings: Settings, limits: dict[str, int]
+    ) -> None:
+        self.world = world
+        self.credentials = credentials
+        self.settings = settings
+        self.limits = RateLimits(limits)
+        self.statistics = Statistics()
+        self.faults = world.faults
+        self.tokens = Tokens(world.secret)
+        self.signer = Signer(world.secret)
+        self.jobs = Jobs(world, settings, directory)
+        self.lock = asyncio.Lock()
+        world.replay(self.jobs.replay)
+
+    async def keep_clean(self, every_seconds: float = 20.0) -> None:
+        """Remove what has expired, for ever."""
+        while True:
+            self.jobs.expire()
+            await asyncio.sleep(every_seconds)
