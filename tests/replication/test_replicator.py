@@ -1,0 +1,224 @@
+"""Init, sync and re-init of tables, from the simulator into a real PostgreSQL."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from cd2.errors import Cd2Error, StopAll, TableFailure, TransientError, WaitError
+from cd2.replication.api import DapCredentials
+from cd2.replication.connection import DatabaseTarget, connect
+from cd2.replication.replicator import TABLE_LOCK, Replicator
+from cd2.results import TableResult
+from local.compare import compare
+from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from local.simulator.control import SimulatorControl
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+@pytest.fixture
+def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Replicator:
+    simulator.clear_faults()
+    credentials = DapCredentials(simulator.base_url, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
+    made = Replicator(credentials, target, 6000)
+    run(made.prepare(["canvas", "canvas_logs", "catalog"]))
+    return made
+
+
+def assert_equal(simulator: SimulatorControl, database: str, *tables: str) -> None:
+    comparison = compare(simulator.base_url, database, list(tables))
+    assert [table for table in comparison if not table.equal] == []
+
+
+def execute(target: DatabaseTarget, statement: str) -> str:
+    async def work() -> str:
+        connection = await connect(target)
+        try:
+            return str(await connection.fetchval(statement))
+        finally:
+            await connection.close()
+
+    return run(work())
+
+
+def failure(work: Coroutine[Any, Any, TableResult]) -> Cd2Error:
+    with pytest.raises(Cd2Error) as caught:
+        run(work)
+    assert caught.value.result is not None
+    assert caught.value.result.state == "failed"
+    assert caught.value.result.error == caught.value.info
+    return caught.value
+
+
+def test_the_tables_are_listed_in_order(replicator: Replicator) -> None:
+    names = run(replicator.list_tables("canvas"))
+    assert names == sorted(names)
+    assert {"users", "submissions", "enrollment_states"} <= set(names)
+
+
+def test_a_new_table_needs_an_init_and_is_equal_after_it(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    assert run(replicator.sync("canvas", "users")).state == "needs_init"
+    result = run(replicator.init("canvas", "users"))
+    assert (result.action, result.state, result.error) == ("init", "initialized", None)
+    assert result.rows_upserted == simulator.tables()["canvas.users"]["rows"]
+    assert result.bytes_downloaded > 0
+    assert result.job_id
+    assert result.data_as_of
+    assert_equal(simulator, database, "canvas.users")
+
+
+def test_a_sync_applies_what_changed_and_says_how_much(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    initialised = run(replicator.init("canvas", "accounts"))
+    changes = simulator.advance(tables=["canvas.accounts"], inserts=7, updates=3, deletes=2)["canvas.accounts"]
+    result = run(replicator.sync("canvas", "accounts"))
+    assert (result.action, result.state) == ("sync", "complete")
+    assert result.rows_deleted >= changes["deletes"] == 2
+    assert 7 <= result.rows_upserted <= 10
+    assert result.since == initialised.data_as_of
+    assert_equal(simulator, database, "canvas.accounts")
+
+
+def test_an_unchanged_table_is_complete_without_rows(replicator: Replicator) -> None:
+    run(replicator.init("canvas", "roles"))
+    result = run(replicator.sync("canvas", "roles"))
+    assert (result.state, result.rows_upserted, result.rows_deleted) == ("complete", 0, 0)
+
+
+def test_a_changed_schema_is_followed_and_reported(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    run(replicator.init("canvas", "courses"))
+    version = simulator.alter("canvas", "courses", "add_column", "homeroom", type="bool")
+    simulator.advance(0.2, ["canvas.courses"])
+    result = run(replicator.sync("canvas", "courses"))
+    assert (result.state, result.schema_version) == ("complete_with_schema_update", version)
+    assert_equal(simulator, database, "canvas.courses")
+
+
+def test_keys_delivered_twice_are_loaded_once(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    run(replicator.init("canvas_logs", "web_logs"))
+    assert_equal(simulator, database, "canvas_logs.web_logs")
+    simulator.advance(0.3, ["canvas_logs.web_logs"])
+    run(replicator.sync("canvas_logs", "web_logs"))
+    assert_equal(simulator, database, "canvas_logs.web_logs")
+
+
+@pytest.mark.parametrize("kind", ["snapshot_required", "out_of_range"])
+def test_increments_that_are_no_longer_to_be_had_lead_to_a_reinit(
+    kind: str, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    run(replicator.init("canvas", "quizzes"))
+    simulator.advance(0.2, ["canvas.quizzes"])
+    simulator.fault("canvas", "quizzes", kind)
+    synced = run(replicator.sync("canvas", "quizzes"))
+    assert synced.state == "needs_init"
+    assert synced.error is not None
+    assert synced.error.uuid
+    result = run(replicator.init("canvas", "quizzes"))
+    assert (result.action, result.state) == ("reinit", "initialized")
+    assert_equal(simulator, database, "canvas.quizzes")
+
+
+def test_a_full_refresh_replaces_the_rows(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    run(replicator.init("canvas", "groups"))
+    execute(target, "DELETE FROM canvas.groups")
+    assert run(replicator.sync("canvas", "groups", full_refresh=True)).state == "needs_init"
+    assert run(replicator.init("canvas", "groups")).action == "reinit"
+    assert_equal(simulator, database, "canvas.groups")
+
+
+def test_rows_left_by_an_interrupted_init_do_not_hold_up_the_next(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """The official client then dies on duplicate keys, for ever."""
+    run(replicator.init("canvas", "scores"))
+    execute(target, "DELETE FROM instructure_dap.table_sync WHERE source_table = 'scores'")
+    assert run(replicator.sync("canvas", "scores")).state == "needs_init"
+    assert run(replicator.init("canvas", "scores")).action == "reinit"
+    assert_equal(simulator, database, "canvas.scores")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error_class", "told"),
+    [
+        ("unauthorized", {}, StopAll, "refused the credentials"),
+        ("account_disabled", {}, StopAll, "has disabled DAP"),
+        ("account_not_onboarded", {}, StopAll, "not yet enabled"),
+        ("account_under_maintenance", {}, WaitError, "maintaining"),
+        ("too_many_requests", {"times": 3, "retry_after": 0}, WaitError, "429"),
+        ("server_error", {"times": 3, "body": "html"}, TransientError, "500"),
+        ("failed_job", {}, TransientError, "DAP job"),
+        ("expired_url", {}, TransientError, "refused"),
+        ("malformed_value", {"column": "id"}, TableFailure, "not as its schema says"),
+    ],
+)
+def test_each_failure_of_the_service_is_told_as_what_it_is(
+    kind: str,
+    options: dict[str, Any],
+    error_class: type[Cd2Error],
+    told: str,
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    database: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    simulator.fault("canvas", "enrollment_terms", kind, **options)
+    error = failure(replicator.init("canvas", "enrollment_terms"))
+    assert type(error) is error_class
+    assert told in error.message
+    for secret in (DEFAULT_CLIENT_SECRET, "Signature", "signature"):
+        assert secret not in error.message
+        assert secret not in caplog.text
+    simulator.clear_faults()
+    assert run(replicator.init("canvas", "enrollment_terms")).state == "initialized"
+    assert_equal(simulator, database, "canvas.enrollment_terms")
+
+
+def test_wrong_credentials_stop_everything(simulator: SimulatorControl, target: DatabaseTarget) -> None:
+    wrong = Replicator(DapCredentials(simulator.base_url, DEFAULT_CLIENT_ID, "wrong-secret-1"), target, 6000)
+    run(wrong.prepare(["canvas"]))
+    with pytest.raises(StopAll) as caught:
+        run(wrong.list_tables("canvas"))
+    assert "refused the credentials" in caught.value.message
+    assert "wrong-secret-1" not in caught.value.message
+
+
+def test_an_unreachable_service_is_worth_another_try(target: DatabaseTarget) -> None:
+    nowhere = Replicator(DapCredentials("http://127.0.0.1:1", "id", "secret"), target, 6000)
+    run(nowhere.prepare(["canvas"]))
+    with pytest.raises(TransientError, match="could not be reached"):
+        run(nowhere.list_tables("canvas"))
+
+
+def test_two_inits_at_once_of_one_table_take_turns(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """The second waits for the lock instead of loading the same rows beside the first."""
+
+    async def both() -> None:
+        holder = await connect(target)
+        await holder.execute("SELECT pg_advisory_lock($1, hashtext($2))", TABLE_LOCK, "canvas.rubrics")
+        second = asyncio.create_task(replicator.init("canvas", "rubrics"))
+        await asyncio.sleep(1)
+        assert not second.done()
+        await holder.close()
+        assert (await second).state == "initialized"
+
+    run(both())
+    assert_equal(simulator, database, "canvas.rubrics")
