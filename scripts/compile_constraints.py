@@ -136,6 +136,7 @@ class Resolution:
 
     def __init__(self, airflow: dict[str, str]) -> None:
         self.airflow = airflow
+        self.asked = False
         self.names = {normalized(name): name for name in airflow}
         self.requirements = [*requirement_lines(ROOT / "requirements.txt")]
         self.requirements += requirement_lines(IMAGE / "image-requirements.txt")
@@ -148,8 +149,18 @@ class Resolution:
 
     def resolve(self, *constraints: str) -> dict[str, str]:
         limits = "\n".join([*self.essential, *constraints])
-        platform = ("--python-version", PYTHON, "--python-platform", "linux")
-        return read_pins("\n".join(uv_compile(self.requirements, limits, pin_lines(self.airflow), *platform)))
+        options = ["--python-version", PYTHON, "--python-platform", "linux"]
+        solve = functools.partial(uv_compile, self.requirements, limits, pin_lines(self.airflow), *options)
+        if not self.asked:
+            self.asked = True
+            return read_pins("\n".join(solve()))
+        # The first answer brought what nearly every further question needs; asking the index again takes seconds.
+        try:
+            return read_pins("\n".join(solve("--offline")))
+        except Unsolvable as problem:
+            if "network was disabled" not in str(problem):
+                raise
+        return read_pins("\n".join(solve()))
 
     def changed(self, pins: dict[str, str]) -> dict[str, str]:
         """Names (as Airflow spells them) and new versions of what is not at Airflow's version."""
