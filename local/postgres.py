@@ -86,11 +86,7 @@ class EmbeddedPostgres:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         try:
-            self._home = self._launcher.data_home(self.directory / "cluster")
-            self._bin = self._launcher.binaries(installation()) / "bin"
-            self._data = self._home / "data"
-            if self._home.parent != self.directory:
-                self.notice = f"PostgreSQL's files are in {self._home}: its user cannot reach {self.directory}."
+            self._locate()
             self._end_leftover()
             if not (self._data / "PG_VERSION").exists():
                 self._make_cluster()
@@ -115,6 +111,18 @@ class EmbeddedPostgres:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def end_leftover(self) -> bool:
+        """End a server that a killed owner left running; returns whether there was one.
+
+        :raises LocalStackError: the owner lives.
+        """
+        self._take_lock()
+        try:
+            self._locate()
+            return self._end_leftover()
+        finally:
+            self.stop()
 
     def __enter__(self) -> "EmbeddedPostgres":
         self.start()
@@ -192,8 +200,17 @@ class EmbeddedPostgres:
         os.write(lock, str(os.getpid()).encode())
         self._lock = lock
 
-    def _end_leftover(self) -> None:
+    def _locate(self) -> None:
+        self._home = self._launcher.data_home(self.directory / "cluster")
+        self._bin = self._launcher.binaries(installation()) / "bin"
+        self._data = self._home / "data"
+        if self._home.parent != self.directory:
+            self.notice = f"PostgreSQL's files are in {self._home}: its user cannot reach {self.directory}."
+
+    def _end_leftover(self) -> bool:
         """End a server whose starter was killed, and remove the pid file of one that was killed itself.
+
+        Returns whether there was such a server.
 
         PostgreSQL removes a stale pid file itself, but not if the pid now belongs to any other program.
         """
@@ -202,7 +219,8 @@ class EmbeddedPostgres:
             pid = int(pid_file.read_text().split()[0])
         except (FileNotFoundError, IndexError, ValueError):
             pid_file.unlink(missing_ok=True)
-            return
+            return False
+        ended = False
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             if str(self._data) in process.cmdline():
@@ -211,7 +229,9 @@ class EmbeddedPostgres:
                 for survivor in alive:
                     survivor.kill()
                 psutil.wait_procs(alive, STOP_TIMEOUT)
+                ended = True
         pid_file.unlink(missing_ok=True)
+        return ended
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(

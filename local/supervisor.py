@@ -53,8 +53,8 @@ class Supervisor:
 
     # -- ownership -------------------------------------------------------------------------------
 
-    def acquire(self) -> None:
-        """Become the owner of the folder and end what a killed owner left running.
+    def acquire(self) -> int:
+        """Become the owner of the folder and end what a killed owner left running; returns how many processes.
 
         :raises LocalStackError: somebody else owns it; says who.
         """
@@ -72,8 +72,8 @@ class Supervisor:
         os.ftruncate(lock, 0)
         os.write(lock, f"{self._purpose} (process {os.getpid()})".encode())
         self._lock = lock
-        self.end_leftovers()
         self.logs.mkdir(exist_ok=True)
+        return self.end_leftovers()
 
     def release(self) -> None:
         """Give the folder up."""
@@ -140,6 +140,27 @@ class Supervisor:
                     )
             if waiting:
                 time.sleep(0.1)
+
+    def run_once(self, component: Component) -> None:
+        """Run a program that does one thing and ends, while the others are watched.
+
+        :raises LocalStackError: it fails, or takes longer than ``start_timeout``; with the last lines of its log.
+        """
+        self.spawn(component)
+        _, process, _ = self._running[component.name]
+        deadline = time.monotonic() + component.start_timeout
+        while (status := process.poll()) is None:
+            self.check()
+            if time.monotonic() > deadline:
+                seconds = component.start_timeout
+                raise LocalStackError(
+                    f"{component.name} takes longer than {seconds:.0f} s. {self._tail(component.name)}"
+                )
+            time.sleep(0.05)
+        del self._running[component.name]
+        self._write_record()
+        if status:
+            raise LocalStackError(f"{component.name} ended with status {status}. {self._tail(component.name)}")
 
     def check(self) -> None:
         """See that every program lives.
