@@ -49,12 +49,12 @@ lint: venv ## ruff (rules and format) and mypy --strict
 	@$(PYTHON_OF_VENV) -m ruff check .
 	@$(PYTHON_OF_VENV) -m ruff format --check .
 	@$(PYTHON_OF_VENV) -m mypy --strict plugins/cd2 scripts
-format: venv ## put the code into its format
-	@$(PYTHON_OF_VENV) -m ruff check --fix .
+format: venv ## put the code into its format (make lint says what needs a hand)
+	@$(PYTHON_OF_VENV) -m ruff check --fix --quiet --exit-zero . >/dev/null
 	@$(PYTHON_OF_VENV) -m ruff format .
 constraints: venv ## make the constraints files anew (AIRFLOW_CONSTRAINTS=file for another Airflow)
 	@$(PYTHON_OF_VENV) -m scripts.compile_constraints $(if $(AIRFLOW_CONSTRAINTS),--airflow "$(AIRFLOW_CONSTRAINTS)")
 clean: ## stop the stack, remove .venv, the stack's data and all caches
-	@if [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi
+	@if [ -d .local ] && [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
