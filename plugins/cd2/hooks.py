@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from cd2.errors import StopAll
@@ -22,6 +23,8 @@ def replicator(settings: Settings) -> Replicator:
     """
     from cd2.replication.replicator import Replicator
 
+    # Each lookup would add two lines about where credentials and endpoint were found.
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     return Replicator(dap_credentials(settings), database_target(settings), settings.job_creations_per_minute)
 
 

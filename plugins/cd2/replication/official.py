@@ -10,8 +10,20 @@ from dap.replicator import meta_schema
 from dap.replicator.sql_op import get_module_for_namespace
 from dap.replicator.sql_op_init import SqlOpInit
 from dap.replicator.sql_op_sync import SqlOpSync
-from pysqlsync.base import BaseContext, Explorer
+from pysqlsync.base import BaseContext, BaseGenerator, Explorer
 from pysqlsync.dialect.postgresql.connection import PostgreSQLConnection, PostgreSQLContext
+from strong_typing.auxiliary import (
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 
 from cd2.replication.api import PacedSession
 from cd2.replication.connection import DatabaseTarget, connect
@@ -60,8 +72,21 @@ def client_database(target: DatabaseTarget) -> DatabaseConnection:
         )
     )
     made = database.connection
+    _recognise_equal_types(made.generator)
     database.connection = _Connection(target, made.generator, made.params)
     return database
+
+
+def _recognise_equal_types(generator: BaseGenerator) -> None:
+    """Make pysqlsync recognise int64 and the like by equality instead of identity.
+
+    It compares with `is`, which holds only while Python's cache of 128 typing expressions still has the first one. In a
+    process as big as an Airflow worker it does not: every int64 column then gets CHECK constraints that the next sync
+    cannot add again.
+    """
+    converter = generator.converter
+    for annotated in (int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64):
+        converter.options.substitutions[annotated] = converter.simple_type_to_sql_data_type(annotated)
 
 
 async def load_snapshot(session: PacedSession, target: DatabaseTarget, namespace: str, table: str) -> None:
