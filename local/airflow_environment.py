@@ -1,4 +1,4 @@
-"""The environment of the Airflow components: all of Airflow's configuration, so that there is no airflow.cfg to edit."""
+"""The environment of the Airflow components: all of Airflow's configuration, with no airflow.cfg to edit."""
 
 import json
 import os
@@ -15,7 +15,7 @@ TASKS_AT_ONCE = max(4, 4 * (os.cpu_count() or 2))
 
 
 def base() -> dict[str, str]:
-    """Our own environment without what would lead a component elsewhere (the shell's AWS_PROFILE, AIRFLOW_HOME, ...)."""
+    """Our own environment without what would lead a component elsewhere: AWS_PROFILE, AIRFLOW_HOME, ..."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED_PREFIXES)}
     return kept | {
         "NO_PROXY": LOCALHOST,

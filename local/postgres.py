@@ -124,6 +124,17 @@ class EmbeddedPostgres:
         finally:
             self.stop()
 
+    def remove(self) -> None:
+        """Delete the cluster and everything in it.
+
+        :raises LocalStackError: its owner lives.
+        """
+        if not self.directory.is_dir():
+            return
+        self.end_leftover()
+        shutil.rmtree(self._home)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
     def __enter__(self) -> "EmbeddedPostgres":
         self.start()
         return self

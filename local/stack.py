@@ -98,7 +98,10 @@ class StackClient:
         return state
 
     def results(self, run_id: str) -> list[dict[str, Any]]:
-        """The final `TableResult` of every table of a run, in the order of the list: init's if init ran, else sync's."""
+        """The final `TableResult` of every table of a run, in the order of the list.
+
+        It is init's if init ran, otherwise sync's.
+        """
         instances = self.api.task_instances(run_id)
         by_task = {
             (instance["task_id"], instance["map_index"]): instance
@@ -189,6 +192,7 @@ class Stack(StackClient):
             self.folder.announce("starting")
             self.folder.choose_ports(self._port)
             self._settle_rows()
+            self.folder.remember(job_creations_per_minute=self._rate)
             with ThreadPoolExecutor() as side_by_side:
                 prepared = side_by_side.submit(self._prepare_postgres)
                 self.supervisor.start([self._simulator_component(), self._aws_component()])

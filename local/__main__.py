@@ -1,0 +1,54 @@
+"""`python -m local COMMAND`: the local stack's command line. Settings come from the environment, see `make help`."""
+
+import argparse
+import logging
+import sys
+
+import psycopg
+from rich.console import Console
+
+from local import run, service, tools
+from local.errors import LocalStackError
+from local.service import Stopped, stop_on_signals
+from local.settings import Options
+from local.simulator.control import SimulatorError
+
+COMMANDS = ("run", "up", "down", "status", "psql", "compare", "dap", "logs", "reset", "serve")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 good, 1 not, 128 + signal when told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m local", description="The local stack.")
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of psql and dap")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    console = Console(highlight=False)
+    stop_on_signals()
+    try:
+        return _command(given.command, given.arguments, console)
+    except (LocalStackError, SimulatorError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+    except psycopg.OperationalError as error:
+        print(f"Error: the local PostgreSQL does not answer: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+    except Stopped as stop:
+        print("Stopped.", file=sys.stderr)
+        return 128 + stop.number
+    return 1
+
+
+def _command(command: str, arguments: list[str], console: Console) -> int:
+    options = Options.from_environment()
+    if command in ("psql", "dap"):
+        return getattr(tools, command)(options, arguments)
+    if command == "compare":
+        return tools.compare_replica(options, console)
+    if command == "run":
+        return run.run(options, console)
+    if command == "serve":
+        return service.serve(options)
+    return getattr(service, command)(options, console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

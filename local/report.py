@@ -1,0 +1,128 @@
+"""What a person reads after a run: results, notification, where things are."""
+
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from local.aws import Notification
+from local.compare import TableDifference
+from local.progress import GOOD_STATES
+from local.stack import StackClient
+
+DIFFERENCES_SHOWN = 10
+WORDS = {"complete_with_schema_update": "schema update"}
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be written from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def size(number: int) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:,.1f} GB"
+
+
+def print_results(console: Console, results: list[dict[str, Any]], logs: dict[str, Path]) -> None:
+    """One line a table, failures first, then the totals.
+
+    :param logs: `namespace.table` -> the log file of its last task.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    for name in ("table", "action", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("upserted", "deleted", "download", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("data as of (UTC)", no_wrap=True)
+    failed = [result for result in results if result["state"] not in GOOD_STATES]
+    for result in failed + [result for result in results if result not in failed]:
+        style = "red" if result in failed else ("" if result["rows_upserted"] or result["rows_deleted"] else "dim")
+        table.add_row(
+            f"{result['namespace']}.{result['table']}",
+            result["action"],
+            WORDS.get(result["state"], result["state"]),
+            f"{result['rows_upserted']:,}",
+            f"{result['rows_deleted']:,}",
+            size(result["bytes_downloaded"]),
+            f"{result['duration_s']:.1f}",
+            (result["data_as_of"] or "-")[:16].replace("T", " "),
+            style=style,
+        )
+    console.print(table)
+    for result in failed:
+        name = f"{result['namespace']}.{result['table']}"
+        error = result["error"] or {"class": "failed", "message": "no reason was given", "type": None, "uuid": None}
+        uuid = f", uuid {error['uuid']}" if error["uuid"] else ""
+        console.print(f"[red]{escape(name)}[/]: {escape(error['message'])} [dim]({escape(error['class'])}{uuid})[/]")
+        if name in logs:
+            console.print(f"  [dim]log: {escape(shown(logs[name]))}[/]", soft_wrap=True)
+    upserted, deleted, loaded = (
+        sum(result[key] for result in results) for key in ("rows_upserted", "rows_deleted", "bytes_downloaded")
+    )
+    outcome = f"[red]{len(failed)} failed[/]" if failed else "[green]all complete[/]"
+    console.print(
+        f"[bold]{len(results)} tables[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
+        f"{size(loaded)} downloaded."
+    )
+
+
+def print_notifications(console: Console, notifications: list[Notification]) -> None:
+    """The messages as the subscriber of the SNS topic received them."""
+    if not notifications:
+        console.print("[red]No notification arrived through SNS.[/]")
+    for notification in notifications:
+        attributes = "  ".join(f"{name}={value}" for name, value in sorted(notification.attributes.items()))
+        console.print("\n[bold]Notification, received through SNS and SQS[/]")
+        console.print(f"  [bold]{escape(notification.subject)}[/]  [dim]{escape(attributes)}[/]", soft_wrap=True)
+        for line in notification.body.strip().splitlines():
+            console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+
+
+def print_comparison(console: Console, differences: list[TableDifference]) -> bool:
+    """One line if everything is equal; otherwise what is not. Returns whether all is equal."""
+    unequal = [difference for difference in differences if not difference.equal]
+    if not unequal:
+        rows = sum(difference.rows for difference in differences)
+        console.print(
+            f"[green]Compared with the simulator's truth: {len(differences)} tables, {rows:,} rows, "
+            "every value is equal.[/]"
+        )
+        return True
+    console.print(f"[red]Compared with the simulator's truth: {len(unequal)} of {len(differences)} tables differ.[/]")
+    for difference in unequal[:DIFFERENCES_SHOWN]:
+        counts = f"{difference.missing} missing, {difference.superfluous} superfluous, {difference.changed} changed"
+        console.print(f"  [red]{escape(difference.table)}[/]: {counts}")
+        for line in (difference.problems + difference.examples)[:3]:
+            console.print(f"    {escape(line)}", soft_wrap=True, highlight=False)
+    if len(unequal) > DIFFERENCES_SHOWN:
+        console.print(f"  and {len(unequal) - DIFFERENCES_SHOWN} more: make compare")
+    return False
+
+
+def psql_line(stack: StackClient) -> str:
+    """A command that opens the replica in any psql; the password is in the file it names."""
+    port = stack.folder.port("postgres")
+    return f"PGPASSFILE={shown(stack.folder.pgpass)} psql -h 127.0.0.1 -p {port} -U cd2 cd2"
+
+
+def print_places(console: Console, stack: StackClient, *, log_in: bool) -> None:
+    """Where everything is. ``log_in``: with Airflow's password."""
+    lines = {
+        "Airflow": f"{stack.ui}  user admin, password {stack.folder.secret('airflow_admin')}" if log_in else stack.ui,
+        "Replica": f"make psql, or {psql_line(stack)}",
+        "Simulator": f"{stack.simulator_url}/control/",
+        "Logs": f"{shown(stack.folder.logs)}/  tasks: {shown(stack.folder.airflow / 'logs')}/",
+    }
+    for name, value in lines.items():
+        console.print(f"  [bold]{name:<10}[/] {escape(value)}", soft_wrap=True, highlight=False)
