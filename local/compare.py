@@ -5,20 +5,16 @@ other. Both come in the order of the key and are compared as streams.
 """
 
 import argparse
-import json
 import os
-import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
+from local.compare_values import expected_form, found_form
 from local.simulator.control import SimulatorControl, SimulatorError
 
 # Differences that are shown for a table; all are counted.
@@ -124,7 +120,7 @@ def _compare_table(control: SimulatorControl, connection: psycopg.Connection[Any
     return result
 
 
-# -- the table itself ---------------------------------------------------------------------------------------------------
+# -- the table itself ------------------------------------------------------------------------------
 
 
 def _replica_columns(connection: psycopg.Connection[Any], namespace: str, table: str) -> dict[str, tuple[str, bool]]:
@@ -180,7 +176,7 @@ def _primary_key(connection: psycopg.Connection[Any], namespace: str, table: str
     return {name for (name,) in connection.execute(query, [namespace, table])}
 
 
-# -- the rows -----------------------------------------------------------------------------------------------------------
+# -- the rows --------------------------------------------------------------------------------------
 
 
 def _replica_rows(
@@ -215,8 +211,8 @@ def _compare_rows(
     found: Iterator[tuple[Any, ...]],
 ) -> None:
     """Walk both streams in the order of the key."""
-    true_forms = [_expected_form(column) for column in columns]
-    found_forms = [_found_form(column) for column in columns]
+    true_forms = [expected_form(column) for column in columns]
+    found_forms = [found_form(column) for column in columns]
     end = object()
     left, right = next(expected, end), next(found, end)
     while left is not end or right is not end:
@@ -260,81 +256,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
 
 
-# -- one form for both sides --------------------------------------------------------------------------------------------
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _double(value: Any) -> str:
-    # repr keeps apart what == does not (-0.0) and makes equal what == does not (NaN).
-    return repr(float(value))
-
-
-def _single(value: Any) -> str:
-    try:
-        return repr(struct.unpack("f", struct.pack("f", float(value)))[0])
-    except OverflowError:
-        return f"beyond float4: {value}"
-
-
-def _true_moment(value: str) -> str:
-    moment = datetime.fromisoformat(value.removesuffix("Z"))
-    return _moment_text(moment)
-
-
-def _moment_text(moment: datetime) -> str:
-    return f"{moment.year:04d}-{moment:%m-%d %H:%M:%S}" + (f".{moment:%f}".rstrip("0") if moment.microsecond else "")
-
-
-def _true_time(value: str) -> str:
-    return time.fromisoformat(value).isoformat()
-
-
-def _found_time(value: str) -> str:
-    return time.fromisoformat(value).isoformat()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-_EXPECTED: dict[str, Callable[[Any], Any]] = {
-    "f64": _double,
-    "f32": _single,
-    "numeric": Decimal,
-    "ts": _true_moment,
-    "date": lambda value: date.fromisoformat(value).isoformat(),
-    "time": _true_time,
-    "uuid": UUID,
-    "json": _json,
-    "open": _json,
-    "loose": _json,
-}
-_FOUND: dict[str, Callable[[Any], Any]] = {
-    "f64": _double,
-    "f32": _single,
-    "time": _found_time,
-    "json": _json,
-    "open": _json,
-    "loose": _json,
-}
-
-
-def _expected_form(column: dict[str, Any]) -> Callable[[Any], Any]:
-    return _listed(_EXPECTED.get(column["kind"], _same), column["array"])
-
-
-def _found_form(column: dict[str, Any]) -> Callable[[Any], Any]:
-    return _listed(_FOUND.get(column["kind"], _same), column["array"])
-
-
-def _listed(form: Callable[[Any], Any], array: bool) -> Callable[[Any], Any]:
-    return (lambda values: [None if value is None else form(value) for value in values]) if array else form
-
-
-# -- the command --------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 
 
 def report(results: list[TableDifference]) -> str:
@@ -356,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m local.compare",
         description="Compare a replica with the simulator's truth, value by value.",
-        epilog="CD2_REPLICA_DSN in the environment says where the replica is (postgresql://user:password@host:port/db).",
+        epilog="CD2_REPLICA_DSN in the environment says where the replica is (postgresql://user:password@host/db).",
     )
     parser.add_argument("--simulator", required=True, metavar="URL", help="address of the simulator")
     parser.add_argument("--tables", nargs="+", metavar="NS.TABLE", help="only these tables")

@@ -162,7 +162,7 @@ def parse_columns(tokens: list[str]) -> tuple[Column, ...]:
     """
     keys: list[Column] = []
     values: list[Column] = []
-    for token in (part for token in tokens for part in _expanded(token)):
+    for token in (part for written in tokens for part in _expanded(written)):
         name, separator, notation = token.partition(":")
         key = name.startswith("*")
         name = name.removeprefix("*")

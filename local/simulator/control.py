@@ -72,9 +72,9 @@ class SimulatorControl:
 
         Changes: `add_column` (type, nullable=True), `drop_column`, `widen` (type), `retype` (type), `nullable`,
         `not_null`, `add_enum_value` (value), `drop_enum_value` (value), `comment` (text; of the table without column).
-        Types are those of the catalogue: i64, s255, text, num(6,2), enum(a|b), text[] ... Rows that are written later have
-        the new form; `backfill=True` rewrites all rows at once, which `not_null`, `retype`, `drop_enum_value` and a
-        required new column do by themselves.
+        Types are those of the catalogue: i64, s255, text, num(6,2), enum(a|b), text[] ... Rows that are written later
+        have the new form; `backfill=True` rewrites all rows at once, which `not_null`, `retype`, `drop_enum_value` and
+        a required new column do by themselves.
         """
         arguments["column"] = column
         body = {"namespace": namespace, "table": table, "change": change, "arguments": arguments}
@@ -138,7 +138,7 @@ class SimulatorControl:
         self.settings(job_seconds=seconds)
 
     def stats(self) -> dict[str, Any]:
-        """`calls` and `statuses`, `too_many_requests` (answers 429), `data_posts_busiest_minute`, `jobs` (by table),
+        """`calls`, `statuses`, `too_many_requests` (answers 429), `data_posts_busiest_minute`, `jobs` (by table),
         `bytes_served`, `faults_to_come`."""
         return self._call("GET", "stats")
 
@@ -151,8 +151,8 @@ class SimulatorControl:
         return self._call("GET", "tables")
 
     def truth(self, namespace: str, table: str) -> Iterator[Any]:
-        """What a replica of the table must hold: first a description (`columns` with their PostgreSQL types, `rows`), then
-        one list of typed values a row, in rising order of the key."""
+        """What a replica of the table must hold: first a description (`columns` with their PostgreSQL types, `rows`),
+        then one list of typed values a row, in rising order of the key."""
         url = f"{self.base_url}/control/truth/{namespace}/{table}"
         try:
             with self._session.get(url, stream=True, timeout=self._timeout) as response:

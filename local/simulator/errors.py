@@ -11,14 +11,14 @@ class DapError(Exception):
     """An error answer: `{"error": {"type", "uuid", "message", ...}}` with a status."""
 
     def __init__(
-        self, status: int, kind: str, message: str, headers: dict[str, str] | None = None, **fields: Any
+        self, status: int, name: str, message: str, headers: dict[str, str] | None = None, **fields: Any
     ) -> None:
         super().__init__(message)
-        self.status, self.kind, self.message, self.headers, self.fields = status, kind, message, headers, fields
+        self.status, self.name, self.message, self.headers, self.fields = status, name, message, headers, fields
 
     def response(self) -> web.Response:
         """The answer."""
-        error = {"type": self.kind, "uuid": str(uuid.uuid4()), "message": self.message, **self.fields}
+        error = {"type": self.name, "uuid": str(uuid.uuid4()), "message": self.message, **self.fields}
         return web.json_response({"error": error}, status=self.status, headers=self.headers)
 
 

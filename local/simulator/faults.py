@@ -96,6 +96,10 @@ class Faults:
         self._record({"do": "fault", "request": request})
         return fault
 
+    def pending(self, kinds: Iterable[str], endpoint: str, namespace: str, table: str) -> bool:
+        """Whether a fault will show in a call."""
+        return any(fault.matches(kinds, endpoint, namespace, table) for fault in self._faults)
+
     def take(self, kinds: Iterable[str], endpoint: str, namespace: str = "*", table: str = "*") -> Fault | None:
         """The oldest fault that shows in a call; it then happens one time less."""
         for fault in self._faults:

@@ -172,7 +172,7 @@ class RowStream:
     ) -> list[bytes]:
         heads = [self._head(row, mark, incremental, earlier) for row, mark in zip(rows, marks, strict=True)]
         shift = 1 if earlier else 0
-        present = set(self._versions[mark & ~DELETED] for mark in set(marks))
+        present = {self._versions[mark & ~DELETED] for mark in set(marks)}
         if len(present) == 1:
             bodies = self._bodies(rows, marks, self._of_version(present.pop()), shift)
             lines = self.encoder.lines(heads, bodies)

@@ -1,6 +1,7 @@
 """The HTTP interface of DAP."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -8,19 +9,20 @@ from typing import Any
 
 from aiohttp import web
 
-from .columns import Column
 from .encoding import FORMATS, timestamp_text
 from .errors import DapError, invalid, not_found, parse_json, too_many_requests, unauthenticated
 from .faults import HTTP_KINDS, ROW_KINDS, Fault
 from .jobs import Job, Query, question
+from .schema import json_schema
 from .simulation import Simulation
-from .table import SchemaVersion, Table
+from .table import Table
 from .tokens import SCOPE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETENTION = timedelta(days=30)
 # A job that is asked to be instant is awaited by its POST, but not for ever.
 LONGEST_POST = 20.0
+_FATES = ("failed_job", "hung_job")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -132,14 +134,18 @@ class Service:
             self._refused(query)
             asked = question(query, body)
             job = self._s.jobs.living(asked, (len(table.events), len(table.versions)))
-            if job is None:
+            if job is None or self._new_one_is_to_fail(query):
                 job = self._new_job(query, asked, table)
         if job.seconds == 0 and not job.hung:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(job.ready.wait(), LONGEST_POST)
-            except TimeoutError:
-                pass
         return web.json_response(job_answer(job))
+
+    def _new_one_is_to_fail(self, query: Query) -> bool:
+        """Whether a fault was ordered that an existing job cannot show."""
+        subject = (query.namespace, query.table)
+        pending = self._s.faults.pending
+        return pending(ROW_KINDS, "rows", *subject) or pending(_FATES, "job", *subject)
 
     def _new_job(self, query: Query, asked: str, table: Table) -> Job:
         row_faults = []
@@ -148,7 +154,7 @@ class Service:
             row_faults.append({"kind": fault.kind, **options})
             if fault.times > 0:
                 break
-        fate = self._s.faults.take(("failed_job", "hung_job"), "job", query.namespace, query.table)
+        fate = self._s.faults.take(_FATES, "job", query.namespace, query.table)
         self._s.statistics.jobs[table.name] += 1
         return self._s.jobs.start(query, asked, table.view(), row_faults, fate.kind if fate else None)
 
@@ -270,38 +276,6 @@ def job_answer(job: Job) -> dict[str, Any]:
             answer["since"] = _timestamp(job.query.since_ms)
             answer["until"] = _timestamp(job.query.until_ms or 0)
     return answer
-
-
-def json_schema(version: SchemaVersion) -> dict[str, Any]:
-    """A schema as DAP describes it."""
-
-    def described(columns: list[Column]) -> dict[str, Any]:
-        return {
-            "type": "object",
-            "properties": {column.name: column.json_schema() for column in columns},
-            "required": [column.name for column in columns if not column.nullable],
-            "additionalProperties": False,
-        }
-
-    meta = {
-        "type": "object",
-        "properties": {
-            "ts": {"type": "string", "format": "date-time"},
-            "action": {"type": "string", "enum": ["U", "D"]},
-        },
-        "required": ["ts"],
-        "additionalProperties": False,
-    }
-    key = described([column for column in version.columns if column.key])
-    value = described([column for column in version.columns if not column.key])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "description": version.description,
-        "type": "object",
-        "properties": {"meta": meta, "key": key, "value": value},
-        "required": ["meta", "key"],
-        "additionalProperties": False,
-    }
 
 
 def _timestamp(milliseconds: int) -> str:

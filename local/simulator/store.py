@@ -1,6 +1,7 @@
 """The object store behind the pre-signed URLs: knows no access tokens, answers errors in XML."""
 
 import asyncio
+import os
 from pathlib import Path
 
 from aiohttp import web
@@ -32,7 +33,7 @@ class Store:
         try:
             response = await self._get(request)
         except DapError as error:
-            response = store_error(error.status, error.kind, error.message)
+            response = store_error(error.status, error.name, error.message)
         finally:
             self._s.statistics.call("download", response.status if response is not None else 500)
         return response
@@ -73,7 +74,7 @@ class Store:
         return response if response is not None else await self._send(request, path)
 
     async def _send(self, request: web.Request, path: Path, seconds: float = 0) -> web.StreamResponse:
-        size = path.stat().st_size
+        size = os.stat(path).st_size
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)})
         # Slow: in ten steps, so that a client sees something arrive all the time.
         block = max(1, size // 10) if seconds else _BLOCK

@@ -266,7 +266,7 @@ def _parsed(notation: str) -> ColumnType:
 _WIDER = {("i16", "i32"), ("i16", "i64"), ("i32", "i64"), ("f32", "f64"), ("string", "text")}
 
 
-def _changed(table: str, column: Column, change: str, arguments: dict[str, Any]) -> Column:  # noqa: C901
+def _changed(table: str, column: Column, change: str, arguments: dict[str, Any]) -> Column:
     where = f"{table}.{column.name}"
     match change:
         case "widen" | "retype":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from ..columns import Column, parse_columns
+from local.simulator.columns import Column, parse_columns
 
 NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
 

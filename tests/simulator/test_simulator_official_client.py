@@ -1,0 +1,162 @@
+"""The unmodified official client works with the simulator, and ends up with exactly what the simulator says is true."""
+
+import asyncio
+import gzip
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from local.compare import compare
+from local.simulator.catalogue import NAMESPACES, default_tables
+from tests.simulator.running import CLIENT_ID, CLIENT_SECRET, Dap, RunningSimulator
+
+# Between them: every type, every kind of key, duplicates.
+VARIED = {
+    "canvas": ("submissions", "enrollment_states", "access_tokens", "discussion_entries", "late_policies"),
+    "canvas_logs": ("web_logs",),
+    "catalog": ("catalogs", "products", "orders", "promotions", "certificates"),
+}
+NAMES = [f"{namespace}.{table}" for namespace, tables in VARIED.items() for table in tables]
+
+
+def assert_equal(simulator: RunningSimulator, dsn: str, names: list[str] | None = None) -> int:
+    """The replica is the truth. Returns how many rows there are."""
+    results = compare(simulator.url, dsn, names)
+    assert [result for result in results if not result.equal] == []
+    return sum(result.rows for result in results)
+
+
+def test_lists_the_tables_of_each_namespace(simulator: RunningSimulator, dap: Dap) -> None:
+    listed = dap("list", "--namespace", "canvas").stdout.split()
+    assert sorted(listed) == sorted(name for namespace, name in default_tables() if namespace == "canvas")
+    assert len(listed) == 90
+
+
+def test_initdb_and_two_syncdbs_give_the_truth(simulator: RunningSimulator, dap: Dap) -> None:
+    for namespace, tables in VARIED.items():
+        dap.initdb(namespace, *tables)
+    rows = assert_equal(simulator, dap.dsn, NAMES)
+    assert rows == sum(simulator.control.tables()[name]["rows"] for name in NAMES)
+
+    simulator.control.advance(0.3, NAMES)
+    changes = simulator.control.advance(tables=NAMES, inserts=6, updates=9, deletes=4)
+    assert changes["canvas.submissions"] == {"inserts": 6, "updates": 9, "deletes": 4, "unseen_deletes": 1}
+    assert any(not result.equal for result in compare(simulator.url, dap.dsn, NAMES))
+    for namespace, tables in VARIED.items():
+        dap.syncdb(namespace, *tables)
+    assert_equal(simulator, dap.dsn, NAMES)
+
+
+def test_a_quiet_table_stays_as_it_is_and_keeps_its_timestamp(simulator: RunningSimulator, dap: Dap) -> None:
+    def timestamp() -> object:
+        with psycopg.connect(dap.dsn) as connection:
+            row = connection.execute("SELECT timestamp, timestamp < now() FROM instructure_dap.table_sync").fetchone()
+        assert row is not None
+        assert row[1]
+        return row[0]
+
+    dap.initdb("canvas", "wikis")
+    before = timestamp()
+    assert "Upserted 0 records" in dap.syncdb("canvas", "wikis").stderr
+    assert timestamp() == before
+    assert_equal(simulator, dap.dsn, ["canvas.wikis"])
+
+
+def test_schema_changes_reach_the_replica(simulator: RunningSimulator, dap: Dap) -> None:
+    name, control = "canvas.group_categories", simulator.control
+    dap.initdb("canvas", "group_categories")
+    control.alter("canvas", "group_categories", "add_column", "color", type="s20")
+    control.alter("canvas", "group_categories", "add_column", "mood", type="enum(calm|wild)")
+    control.alter("canvas", "group_categories", "widen", "group_limit", type="i64")
+    control.alter("canvas", "group_categories", "add_enum_value", "role", value="improvised")
+    control.alter("canvas", "group_categories", "drop_column", "non_collaborative")
+    control.alter("canvas", "group_categories", "nullable", "created_at")
+    control.alter("canvas", "group_categories", "comment", "name", text="What it is called.")
+    version = control.alter("canvas", "group_categories", "widen", "name", type="text")
+    assert version == 9
+    control.advance(tables=[name], inserts=30, updates=5, deletes=2)
+    dap.syncdb("canvas", "group_categories")
+    assert_equal(simulator, dap.dsn, [name])
+    with psycopg.connect(dap.dsn) as connection:
+        colors = connection.execute("SELECT count(color), count(*) FROM canvas.group_categories").fetchone()
+        improvised = connection.execute("SELECT count(*) FROM canvas.group_categories WHERE role = 'improvised'")
+        known = connection.execute("SELECT schema_version FROM instructure_dap.table_sync").fetchone()
+        assert improvised.fetchone() != (0,)
+    assert colors is not None
+    assert 0 < colors[0] < colors[1], "rows written before the column was added have no value in it"
+    assert known == (9,)
+
+    # A replica that begins now sees the same as one that went along.
+    dap("dropdb", "--namespace", "canvas", "--table", "group_categories")
+    dap.initdb("canvas", "group_categories")
+    assert_equal(simulator, dap.dsn, [name])
+
+
+def test_snapshot_and_incremental_files_in_every_format(simulator: RunningSimulator, dap: Dap, tmp_path: Path) -> None:
+    name, table = "catalog.tags", ("--namespace", "catalog", "--table", "tags", "--output-directory", str(tmp_path))
+    dap("schema", *table)
+    assert json.loads((tmp_path / "tags_schema_version_1.json").read_text())["version"] == 1
+    dap("snapshot", *table)  # JSON lines by default
+    (file,) = tmp_path.glob("job_*/*.jsonl.gz")
+    records = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    truth = list(simulator.control.truth("catalog", "tags"))
+    columns = [column["name"] for column in truth[0]["columns"]]
+    expected = [{c: v for c, v in zip(columns, row, strict=True) if v is not None} for row in truth[1:]]
+    assert [record["key"] | record["value"] for record in records] == expected
+
+    simulator.control.advance(tables=[name], updates=1, deletes=1)
+    since = min(record["meta"]["ts"] for record in records)
+    dap("incremental", *table, "--format", "csv", "--since", since)
+    (file,) = tmp_path.glob("job_*/*.csv.gz")
+    header, *lines = gzip.decompress(file.read_bytes()).decode().split("\n")
+    assert header == "meta.ts,meta.action,key.id,value.name,value.taxonomy,value.synonyms"
+    assert [line.split(",")[1:] for line in lines if ",D," in line] == [
+        ["D", line.split(",")[2], "", "", ""] for line in lines if ",D," in line
+    ]
+    assert sum(",D," in line for line in lines) == 2, "one row that was seen, one that never was"
+
+    refused = dap("snapshot", *table, "--format", "parquet", check=False)
+    assert refused.returncode != 0
+    assert "parquet" in refused.stderr
+
+
+def test_wrong_credentials_are_refused(simulator: RunningSimulator) -> None:
+    result = Dap(simulator.url, secret="wrong")("list", "--namespace", "canvas", check=False)
+    assert result.returncode != 0
+    assert "Invalid client credentials" in result.stderr
+
+
+def test_the_library_renews_a_token_that_is_about_to_expire(simulator: RunningSimulator) -> None:
+    from dap.api import DAPClient
+    from dap.dap_types import Credentials
+
+    async def run() -> None:
+        credentials = Credentials.create(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+        async with DAPClient(simulator.url, credentials, tracking=False) as session:
+            await session.get_tables("catalog")
+            await session.get_tables("catalog")
+
+    simulator.control.reset_stats()
+    asyncio.run(run())
+    assert simulator.control.stats()["calls"]["login"] == 1
+    simulator.control.settings(token_seconds=60)
+    try:
+        asyncio.run(run())
+    finally:
+        simulator.control.settings(token_seconds=3600)
+    assert simulator.control.stats()["calls"]["login"] == 3
+
+
+@pytest.mark.slow
+def test_every_table_can_be_initialized_and_synchronized(new_simulator, database: str) -> None:
+    simulator = new_simulator("--rows", "50", "--list-limit", "0", "--data-limit", "0")
+    dap = Dap(simulator.url, database)
+    for namespace in NAMESPACES:
+        dap.initdb(namespace, "all", timeout=600)
+    assert_equal(simulator, database)
+    simulator.control.advance(0.2)
+    for namespace in NAMESPACES:
+        dap.syncdb(namespace, "all", timeout=600)
+    assert_equal(simulator, database)
