@@ -63,6 +63,8 @@ def of_airflow(
         # a finished task keeps its slot until the next heartbeat
         "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
         "WORKERS__MAX_FAILED_HEARTBEATS": 15,
+        # a task forked at the same moment holds the socket of a finished one open, which keeps its slot for this long
+        "WORKERS__SOCKET_CLEANUP_TIMEOUT": 3,
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 60,
         "DAG_PROCESSOR__STALE_DAG_THRESHOLD": 120,

@@ -91,7 +91,7 @@ def _overview(summary: RunSummary) -> str:
         "",
         *(f"{state:<28}{number:>6}" for state, number in sorted(summary.counts.items())),
         f"{'rows written / deleted':<28}{rows:>6,} / {deleted:,}",
-        f"{'downloaded':<28}{size / 1e6:>6,.1f} MB",
+        f"{'downloaded':<28}{_size(size):>6}",
         f"{'duration':<28}{_duration(summary.finished - summary.started)}",
         f"{'run':<28}{summary.run_id}",
     ]
@@ -150,6 +150,10 @@ def _shorten(text: str, limit: int) -> str:
 
 def _tables(number: int) -> str:
     return f"{number} table" if number == 1 else f"{number} tables"
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e6:,.1f} MB" if number >= 1e6 else f"{number / 1e3:,.1f} KB"
 
 
 def _duration(span: timedelta) -> str:

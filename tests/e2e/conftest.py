@@ -1,0 +1,25 @@
+"""One local stack for all stories: real PostgreSQL, simulator, AWS server, Airflow scheduler and API server."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.stack import Stack
+
+TABLES = ["users", "roles", "courses", "enrollment_states", "web_logs"]
+NAMES = ["canvas.courses", "canvas.enrollment_states", "canvas.roles", "canvas.users", "canvas_logs.web_logs"]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Running; its retries wait only a second, so that a story with a failure ends soon."""
+    with Stack(tmp_path_factory.mktemp("stack"), rows=30) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh(stack: Stack) -> Stack:
+    """The stack without faults and without messages of the story before."""
+    stack.simulator.clear_faults()
+    stack.notifications()
+    return stack
