@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of psql and dap")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
-    console = Console(highlight=False)
+    # in a file or a pipe nobody wants lines cut to 80 characters
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     stop_on_signals()
     try:
         return _command(given.command, given.arguments, console)

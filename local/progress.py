@@ -77,12 +77,19 @@ class Progress:
 
     def _named(self, states: set[str]) -> list[str]:
         return sorted(
-            {
-                instance.get("rendered_map_index") or task.rsplit(".", 1)[-1]
-                for (task, _), instance in self._instances.items()
-                if instance["state"] in states
-            }
+            self._name(task, index, instance)
+            for (task, index), instance in self._instances.items()
+            if instance["state"] in states
         )
+
+    def _name(self, task: str, index: int, instance: dict[str, Any]) -> str:
+        label = instance.get("rendered_map_index")
+        # a starting task has only its number yet; the sync of the same table has told the name
+        if index >= 0 and (not label or label.isdecimal()):
+            label = (self._instances.get((SYNC_TASK, index)) or {}).get("rendered_map_index")
+            if not label or label.isdecimal():
+                label = f"table {index + 1}"
+        return label or task.rsplit(".", 1)[-1]
 
     def _tables(self) -> set[int]:
         return {

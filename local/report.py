@@ -1,5 +1,7 @@
 """What a person reads after a run: results, notification, where things are."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from local.progress import GOOD_STATES
 from local.stack import StackClient
 
 DIFFERENCES_SHOWN = 10
+WIDE = 116
+"""Columns of a terminal that show the whole table of results."""
 WORDS = {"complete_with_schema_update": "schema update"}
 
 
@@ -34,37 +38,50 @@ def size(number: int) -> str:
     return f"{number:,.1f} GB"
 
 
+@dataclass(frozen=True)
+class Column:
+    """One column of the results. ``wide``: left out in a narrow terminal."""
+
+    title: str
+    text: Callable[[dict[str, Any]], str]
+    number: bool = False
+    wide: bool = False
+
+
+COLUMNS = (
+    Column("table", lambda result: f"{result['namespace']}.{result['table']}"),
+    Column("action", lambda result: result["action"], wide=True),
+    Column("state", lambda result: WORDS.get(result["state"], result["state"])),
+    Column("upserted", lambda result: f"{result['rows_upserted']:,}", number=True),
+    Column("deleted", lambda result: f"{result['rows_deleted']:,}", number=True),
+    Column("download", lambda result: size(result["bytes_downloaded"]), number=True, wide=True),
+    Column("seconds", lambda result: f"{result['duration_s']:.1f}", number=True, wide=True),
+    Column("data as of", lambda result: (result["data_as_of"] or "-")[5:16].replace("T", " ")),
+)
+
+
 def print_results(console: Console, results: list[dict[str, Any]], logs: dict[str, Path]) -> None:
     """One line a table, failures first, then the totals.
 
     :param logs: `namespace.table` -> the log file of its last task.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
-    for name in ("table", "action", "state"):
-        table.add_column(name, no_wrap=True)
-    for name in ("upserted", "deleted", "download", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("data as of (UTC)", no_wrap=True)
     failed = [result for result in results if result["state"] not in GOOD_STATES]
+    columns = COLUMNS if console.width >= WIDE else [column for column in COLUMNS if not column.wide]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.number else "left", no_wrap=True)
     for result in failed + [result for result in results if result not in failed]:
         style = "red" if result in failed else ("" if result["rows_upserted"] or result["rows_deleted"] else "dim")
-        table.add_row(
-            f"{result['namespace']}.{result['table']}",
-            result["action"],
-            WORDS.get(result["state"], result["state"]),
-            f"{result['rows_upserted']:,}",
-            f"{result['rows_deleted']:,}",
-            size(result["bytes_downloaded"]),
-            f"{result['duration_s']:.1f}",
-            (result["data_as_of"] or "-")[:16].replace("T", " "),
-            style=style,
-        )
+        table.add_row(*(column.text(result) for column in columns), style=style)
     console.print(table)
     for result in failed:
         name = f"{result['namespace']}.{result['table']}"
         error = result["error"] or {"class": "failed", "message": "no reason was given", "type": None, "uuid": None}
         uuid = f", uuid {error['uuid']}" if error["uuid"] else ""
-        console.print(f"[red]{escape(name)}[/]: {escape(error['message'])} [dim]({escape(error['class'])}{uuid})[/]")
+        console.print(
+            f"[red]{escape(name)}[/]: {escape(error['message'])} [dim]({escape(error['class'])}{uuid})[/]",
+            soft_wrap=True,
+        )
         if name in logs:
             console.print(f"  [dim]log: {escape(shown(logs[name]))}[/]", soft_wrap=True)
     upserted, deleted, loaded = (
@@ -73,7 +90,8 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
     outcome = f"[red]{len(failed)} failed[/]" if failed else "[green]all complete[/]"
     console.print(
         f"[bold]{len(results)} tables[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
-        f"{size(loaded)} downloaded."
+        f"{size(loaded)} downloaded. Times are UTC.",
+        soft_wrap=True,
     )
 
 
@@ -96,10 +114,12 @@ def print_comparison(console: Console, differences: list[TableDifference]) -> bo
         rows = sum(difference.rows for difference in differences)
         console.print(
             f"[green]Compared with the simulator's truth: {len(differences)} tables, {rows:,} rows, "
-            "every value is equal.[/]"
+            "every value is equal.[/]\n",
+            soft_wrap=True,
         )
         return True
-    console.print(f"[red]Compared with the simulator's truth: {len(unequal)} of {len(differences)} tables differ.[/]")
+    total = len(differences)
+    console.print(f"[red]Compared with the simulator's truth: {len(unequal)} of {total} tables differ.[/]")
     for difference in unequal[:DIFFERENCES_SHOWN]:
         counts = f"{difference.missing} missing, {difference.superfluous} superfluous, {difference.changed} changed"
         console.print(f"  [red]{escape(difference.table)}[/]: {counts}")

@@ -165,7 +165,8 @@ def _watch(stack: StackClient, progress: Progress, console: Console) -> None:
             if not console.is_terminal and time.monotonic() - printed >= PLAIN_LINE_EVERY:
                 printed = time.monotonic()
                 done = f"{len(progress.results)} of {progress.total} tables" if progress.total else "listing tables"
-                _say(console, f"  {done}, {_numbers(progress, plain=True)}; {_working(progress)}")
+                working = _working(progress)
+                _say(console, f"  {done}, {_numbers(progress, plain=True)}" + (f"; {working}" if working else ""))
             time.sleep(1.0)
 
 

@@ -253,8 +253,14 @@ class Stack(StackClient):
         self.supervisor.acquire()
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self.stop()
+            if "was made with another" in str(error):
+                # its history and the replica belong together: one without the other would differ for ever
+                raise LocalStackError(
+                    f"The data in {self.folder.path} was made by another version of the simulator; "
+                    "`make reset` deletes it and starts anew."
+                ) from None
             raise
 
     # -- the parts -------------------------------------------------------------------------------
