@@ -83,19 +83,16 @@ def _attention(summary: RunSummary) -> list[str]:
 
 
 def _overview(summary: RunSummary) -> str:
-    rows = sum(result.rows_upserted for result in summary.results)
-    deleted = sum(result.rows_deleted for result in summary.results)
-    size = sum(result.bytes_downloaded for result in summary.results)
-    lines = [
-        f"Canvas Data 2, {summary.environment}: {_headline(summary)}.",
-        "",
-        *(f"{state:<28}{number:>6}" for state, number in sorted(summary.counts.items())),
-        f"{'rows written / deleted':<28}{rows:>6,} / {deleted:,}",
-        f"{'downloaded':<28}{_size(size):>6}",
-        f"{'duration':<28}{_duration(summary.finished - summary.started)}",
-        f"{'run':<28}{summary.run_id}",
-    ]
-    return "\n".join(lines)
+    figures = {state: f"{number:>6}" for state, number in sorted(summary.counts.items())}
+    if summary.results:
+        rows = sum(result.rows_upserted for result in summary.results)
+        deleted = sum(result.rows_deleted for result in summary.results)
+        figures["rows written / deleted"] = f"{rows:>6,} / {deleted:,}"
+        figures["downloaded"] = f"{_size(sum(result.bytes_downloaded for result in summary.results)):>6}"
+    figures["duration"] = _duration(summary.finished - summary.started)
+    figures["run"] = summary.run_id
+    lines = [f"{name:<28}{value}" for name, value in figures.items()]
+    return f"Canvas Data 2, {summary.environment}: {_headline(summary)}.\n\n" + "\n".join(lines)
 
 
 def _failure(summary: RunSummary, result: TableResult) -> str:
