@@ -1,11 +1,19 @@
 """Fixtures shared by all tests: a real PostgreSQL, and a fresh database on it."""
 
+import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from local.postgres import EmbeddedPostgres
+
+# Before anything imports Airflow: it writes a configuration and a database there, and reads the developer's settings.
+AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="cd2-airflow-home-")
+os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
+for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))]:
+    del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,7 @@
 The stories run in this order on one stack: the first fills the replica that the others go on with.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
@@ -16,6 +12,7 @@ import pytest
 from local.compare import compare
 from local.stack import Stack
 from tests.e2e.conftest import NAMES, TABLES
+from tests.e2e.official_client import dap
 
 NAMESPACES = ["canvas", "canvas_logs"]
 CONF = {"namespaces": NAMESPACES, "tables": [*TABLES[:-1], "canvas_logs.web_logs"]}
@@ -78,19 +75,8 @@ def test_the_next_run_syncs_what_changed_and_skips_every_init(fresh: Stack) -> N
 
 def test_the_official_client_goes_on_with_the_replica_and_we_after_it(fresh: Stack) -> None:
     fresh.simulator.advance(0.2, NAMES)
-    environment = {
-        **os.environ,
-        "DAP_API_URL": fresh.simulator_url,
-        "DAP_CLIENT_ID": fresh.folder.secret("dap_client_id"),
-        "DAP_CLIENT_SECRET": fresh.folder.secret("dap_client_secret"),
-        "DAP_CONNECTION_STRING": fresh.replica_dsn,
-        "DAP_TRACKING": "false",
-    }
-    dap = Path(sys.executable).with_name("dap")
     tables = ",".join(name.split(".")[1] for name in NAMES if name.startswith("canvas."))
-    command = [str(dap), "--non-interactive", "syncdb", "--namespace", "canvas", "--table", tables]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    dap(fresh, "syncdb", "--namespace", "canvas", "--table", tables)
     assert_equal_to_the_truth(fresh, NAMES[:-1])
     fresh.simulator.advance(0.2, NAMES)
     run_id, state = run(fresh)

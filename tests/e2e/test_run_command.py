@@ -1,0 +1,71 @@
+"""`make run` as a person uses it: twice in a row, every table of every namespace, then the official client."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.compare import compare
+from local.settings import REPOSITORY
+from local.stack import Stack
+from tests.e2e.official_client import dap
+
+NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local", "run"],
+        cwd=REPOSITORY,
+        env={**os.environ, "CD2_LOCAL_DIR": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+def assert_equal(stack: Stack) -> int:
+    """An independent comparison; returns the number of tables."""
+    tables = compare(stack.simulator_url, stack.replica_dsn)
+    assert [table for table in tables if not table.equal] == []
+    return len(tables)
+
+
+@pytest.mark.slow
+def test_two_runs_in_a_row_replicate_every_table_and_the_official_client_goes_on(folder: Path) -> None:
+    first = run(folder, ROWS="20")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "[OK] Canvas Data 2 dev:" in first.stdout
+    second = run(folder)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "Time passed at the simulator" in second.stdout
+
+    stack = Stack(folder)
+    stack.start_only(simulator=True)
+    try:
+        assert assert_equal(stack) > 100
+        stack.simulator.limits(list=0, data=0, schema=0, job=0, object=0)
+        stack.simulator.advance(0.1)
+        for namespace in NAMESPACES:
+            dap(stack, "syncdb", "--namespace", namespace, "--table", "all")
+        assert_equal(stack)
+    finally:
+        stack.stop()
+
+
+@pytest.mark.slow
+def test_a_wrong_setting_ends_the_run_with_its_sentence_and_leaves_nothing_running(folder: Path) -> None:
+    done = run(folder, TABLES="roles", AIRFLOW__CD2__ENVIRONMENT="production")
+    assert done.returncode != 0
+    assert "Setting [cd2] environment = 'production' is wrong: it must be one of dev, stg, prod." in done.stdout
+    assert not [
+        process for process in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in process.read_bytes()
+    ]
