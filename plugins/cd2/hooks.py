@@ -1,16 +1,17 @@
-"""Credentials: from Airflow connections where they exist, otherwise from SSM and Secrets Manager."""
+"""What lies outside: credentials (Airflow connections, otherwise SSM and Secrets Manager), and the SNS topic."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
 
-from cd2.errors import StopAll
+from cd2.errors import StopAll, TransientError
 from cd2.settings import SSL_MODES, Settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+    from cd2.notification import Message
     from cd2.replication.api import DapCredentials
     from cd2.replication.connection import DatabaseTarget
     from cd2.replication.replicator import Replicator
@@ -78,6 +79,31 @@ def database_target(settings: Settings) -> DatabaseTarget:
             "username, password)."
         )
     return _target(source, values, settings)
+
+
+def publish(settings: Settings, message: Message) -> str:
+    """Publish a notification to the topic of the settings.
+
+    :returns: SNS's id of the message.
+    :raises TransientError: SNS refuses or cannot be reached; says what to check.
+    """
+    from airflow.providers.amazon.aws.hooks.sns import SnsHook
+
+    try:
+        response = SnsHook(aws_conn_id=settings.aws_conn_id).publish_to_target(
+            target_arn=settings.sns_topic_arn,
+            message=message.body,
+            subject=message.subject,
+            message_attributes=dict(message.attributes),
+        )
+        return str(response["MessageId"])
+    except Exception as error:
+        failure = TransientError(
+            f"The notification could not be published to {settings.sns_topic_arn} ({_aws_reason(error)}): check that "
+            "the topic exists in this account and region, and that the role has sns:Publish on it. The message "
+            "stands above in this log."
+        )
+    raise failure
 
 
 def _target(source: str, values: dict[str, Any], settings: Settings) -> DatabaseTarget:

@@ -244,21 +244,17 @@ class Notify(BaseOperator):
         if not settings.sns_topic_arn:
             self.log.info("No sns_topic_arn is set, so here is the message:\n%s\n\n%s", message.subject, message.body)
             return
+        from cd2.hooks import publish
+
         store = context["task_state_store"]
         key = f"message_id_{context['ti'].max_tries}"
         if published := store.get(key):
             self.log.info("Already published as %s.", published)
             return
-        from airflow.providers.amazon.aws.hooks.sns import SnsHook
-
-        response = SnsHook(aws_conn_id=settings.aws_conn_id).publish_to_target(
-            target_arn=settings.sns_topic_arn,
-            message=message.body,
-            subject=message.subject,
-            message_attributes=dict(message.attributes),
-        )
-        store.set(key, response["MessageId"])
-        self.log.info("Published as %s:\n%s\n\n%s", response["MessageId"], message.subject, message.body)
+        self.log.info("%s\n\n%s", message.subject, message.body)
+        message_id = publish(settings, message)
+        store.set(key, message_id)
+        self.log.info("Published as %s.", message_id)
 
 
 def wanted_namespaces(settings: Settings, params: Any) -> tuple[str, ...]:

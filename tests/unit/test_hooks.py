@@ -1,4 +1,4 @@
-"""Credentials: connections first, otherwise SSM and Secrets Manager, over AWS's real protocol (moto server)."""
+"""Credentials and notifications over AWS's real protocol (moto server); connections win over SSM and secrets."""
 
 import json
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from cd2.errors import StopAll
-from cd2.hooks import dap_credentials, database_target
+from cd2.errors import StopAll, TransientError
+from cd2.hooks import dap_credentials, database_target, publish
+from cd2.notification import Message
 from cd2.settings import Settings
 
 SECRET = {"host": "db.example", "port": 5433, "dbname": "cd2", "username": "loader", "password": "s3cret-pw"}
@@ -120,6 +121,25 @@ def test_an_unusable_secret_is_told_without_its_content(content: str, told: str)
 def test_a_missing_secret_is_told() -> None:
     with pytest.raises(StopAll, match=r"The secret nowhere cannot be used \(ResourceNotFoundException\)"):
         database_target(Settings(database_secret="nowhere"))
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_notification_that_cannot_be_published_is_told_by_its_topic() -> None:
+    topic = "arn:aws:sns:eu-west-1:123456789012:no-such-topic"
+    with pytest.raises(TransientError, match=r"no-such-topic \(NotFound\): check that"):
+        publish(Settings(sns_topic_arn=topic), Message("subject", "body", {"status": "success"}))
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_notification_is_published_with_its_attributes() -> None:
+    topic = boto3.client("sns").create_topic(Name="told")["TopicArn"]
+    queue = boto3.client("sqs").create_queue(QueueName="told")["QueueUrl"]
+    queue_arn = "arn:aws:sqs:eu-west-1:123456789012:told"
+    boto3.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn)
+    message_id = publish(Settings(sns_topic_arn=topic), Message("subject", "body", {"status": "failure"}))
+    received = json.loads(boto3.client("sqs").receive_message(QueueUrl=queue)["Messages"][0]["Body"])
+    assert (received["MessageId"], received["Subject"], received["Message"]) == (message_id, "subject", "body")
+    assert received["MessageAttributes"]["status"]["Value"] == "failure"
 
 
 def test_a_postgres_connection_wins_and_so_do_its_tls_extras(monkeypatch: pytest.MonkeyPatch) -> None:
