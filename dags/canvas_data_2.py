@@ -26,23 +26,26 @@ TABLE_NAME = "{{ task.table }}"
 PARAMS = {
     "namespaces": Param(
         [],
-        type="array",
+        title="Namespaces",
+        type=["null", "array"],
         items={"type": "string", "enum": list(NAMESPACES)},
         examples=list(NAMESPACES),
-        description="Namespaces to replicate. Empty: those of the setting `[cd2] namespaces`.",
+        description="Namespaces to replicate. Empty: those of the setting [cd2] namespaces.",
     ),
     "tables": Param(
         [],
-        type="array",
+        title="Tables",
+        type=["null", "array"],
         items={"type": "string", "pattern": r"^[a-z0-9_*?\[\]!-]+(\.[a-z0-9_*?\[\]!-]+)?$"},
-        description="`table` or `namespace.table`, shell wildcards allowed. Empty: all that the settings include.",
+        description="table or namespace.table, one a line, shell wildcards allowed. Empty: all that the settings include.",
     ),
     "full_refresh": Param(
         False,
+        title="Full refresh",
         type="boolean",
         description="Replace the rows of these tables by a new snapshot. DAP may refuse repeats.",
     ),
-    "dry_run": Param(False, type="boolean", description="Only list the tables; replicate nothing."),
+    "dry_run": Param(False, title="Dry run", type="boolean", description="Only list the tables; replicate nothing."),
 }
 
 with DAG(

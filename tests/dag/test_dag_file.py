@@ -61,6 +61,7 @@ def test_the_trigger_form_is_checked(dag: DAG) -> None:
     for key, (wrong, told) in wrong_values.items():
         with pytest.raises(Exception, match=told):
             params.get_param(key).resolve(wrong)
+    assert params.get_param("tables").resolve(None) is None
     assert params.get_param("tables").resolve(["canvas.users", "quiz_*"]) == ["canvas.users", "quiz_*"]
 
 
