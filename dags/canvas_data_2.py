@@ -37,7 +37,7 @@ PARAMS = {
         title="Tables",
         type=["null", "array"],
         items={"type": "string", "pattern": r"^[a-z0-9_*?\[\]!-]+(\.[a-z0-9_*?\[\]!-]+)?$"},
-        description="table or namespace.table, one a line, shell wildcards allowed. Empty: all that the settings include.",
+        description="table or namespace.table, one a line, wildcards allowed. Empty: all that the settings include.",
     ),
     "full_refresh": Param(
         False,
