@@ -5,6 +5,7 @@ other. Both come in the order of the key and are compared as streams.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -102,21 +103,20 @@ def _replica_tables(connection: psycopg.Connection[Any], namespaces: list[str]) 
 def _compare_table(control: SimulatorControl, connection: psycopg.Connection[Any], name: str) -> TableDifference:
     result = TableDifference(name)
     namespace, _, table = name.partition(".")
-    truth = control.truth(namespace, table)
-    head = next(truth)
-    columns = head["columns"]
-    found = _replica_columns(connection, namespace, table)
-    if not found:
-        result.problems.append("there is no such table in the replica")
-        return result
-    _compare_columns(result, connection, head, found)
-    shared = [(index, column) for index, column in enumerate(columns) if column["name"] in found]
-    keys = [index for index, (_, column) in enumerate(shared) if column["key"]]
-    if len(keys) < sum(column["key"] for column in columns):
-        return result
-    expected = (tuple(row[index] for index, _ in shared) for row in truth)
-    described = [column for _, column in shared]
-    _compare_rows(result, described, keys, expected, _replica_rows(connection, namespace, table, described))
+    with contextlib.closing(control.truth(namespace, table)) as truth:
+        head = next(truth)
+        found = _replica_columns(connection, namespace, table)
+        if not found:
+            result.problems.append("there is no such table in the replica")
+            return result
+        _compare_columns(result, connection, head, found)
+        shared = [(index, column) for index, column in enumerate(head["columns"]) if column["name"] in found]
+        keys = [index for index, (_, column) in enumerate(shared) if column["key"]]
+        if len(keys) < sum(column["key"] for column in head["columns"]):
+            return result
+        expected = (tuple(row[index] for index, _ in shared) for row in truth)
+        described = [column for _, column in shared]
+        _compare_rows(result, described, keys, expected, _replica_rows(connection, namespace, table, described))
     return result
 
 

@@ -35,7 +35,7 @@ def _moment_text(moment: datetime) -> str:
 
 
 def _time(value: str) -> str:
-    return time.fromisoformat(value).isoformat()
+    return time.fromisoformat(value.removesuffix("Z")).isoformat()
 
 
 def _json(value: Any) -> str:

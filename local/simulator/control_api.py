@@ -1,6 +1,7 @@
 """The control interface under /control/: JSON, without credentials, for tests and the runner."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -133,15 +134,17 @@ class Control:
             table = self._s.world.table(request.match_info["namespace"], request.match_info["table"])
             view, rows = table.view(), table.live
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        head = json.dumps(truth_header(view, rows), ensure_ascii=False)
-        await response.write(head.encode() + b"\n")
-        chunks = RowStream(view, TRUTH).chunks(Selection())
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            # A duplicated delivery precedes the row's present form; the truth has only the latter.
-            lines = chunk.lines[-chunk.rows :]
-            await response.write(b"\n".join(lines) + b"\n")
-        await response.write_eof()
+        # Who reads may stop at any time.
+        with contextlib.suppress(ConnectionResetError):
+            await response.prepare(request)
+            head = json.dumps(truth_header(view, rows), ensure_ascii=False)
+            await response.write(head.encode() + b"\n")
+            chunks = RowStream(view, TRUTH).chunks(Selection())
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                # A duplicated delivery precedes the row's present form; the truth has only the latter.
+                lines = chunk.lines[-chunk.rows :]
+                await response.write(b"\n".join(lines) + b"\n")
+            await response.write_eof()
         return response
 
 

@@ -49,7 +49,9 @@ def plain_text(value: Any) -> str:
             return _float_text(value)
         case datetime():
             return timestamp_text(value)
-        case date() | time():
+        case time():
+            return value.isoformat() + "Z"
+        case date():
             return value.isoformat()
         case dict() | list():
             return json.dumps(_jsonable(value), ensure_ascii=False, separators=(",", ":"))

@@ -104,6 +104,8 @@ class RowStream:
         self.columns = tuple(columns if columns is not None else view.columns)
         self.keys = tuple(column for column in self.columns if column.key)
         self.values = tuple(column for column in self.columns if not column.key)
+        # A short cut for most tables: such a key needs no escapes and, outside of JSON lines, no name.
+        self._whole_number_key = [column.type.kind for column in self.keys] == ["i64"] and bool(encoder.separator)
         self._groups = [self._group(columns) for columns in _runs(self.values)]
         self._segments: dict[int, list[_Segments]] = {}
         self._versions = [view.version_of(event) for event in range(len(view.events))]
@@ -172,15 +174,17 @@ class RowStream:
     ) -> list[bytes]:
         heads = [self._head(row, mark, incremental, earlier) for row, mark in zip(rows, marks, strict=True)]
         shift = 1 if earlier else 0
-        present = {self._versions[mark & ~DELETED] for mark in set(marks)}
-        if len(present) == 1:
-            bodies = self._bodies(rows, marks, self._of_version(present.pop()), shift)
-            lines = self.encoder.lines(heads, bodies)
+        versions = [self._versions[mark & ~DELETED] for mark in marks]
+        if len(present := set(versions)) == 1:
+            lines = self.encoder.lines(heads, self._bodies(rows, marks, self._of_version(present.pop()), shift))
         else:
-            lines = []
-            for head, row, mark in zip(heads, rows, marks, strict=True):
-                segments = self._of_version(self._versions[mark & ~DELETED])
-                lines += self.encoder.lines([head], self._bodies([row], [mark], segments, shift))
+            lines = [b""] * len(heads)
+            for version in present:
+                places = [place for place, written in enumerate(versions) if written == version]
+                part = [[items[place] for place in places] for items in (heads, rows, marks)]
+                bodies = self._bodies(part[1], part[2], self._of_version(version), shift)
+                for place, line in zip(places, self.encoder.lines(part[0], bodies), strict=True):
+                    lines[place] = line
         if incremental:
             for index, mark in enumerate(marks):
                 if mark & DELETED:
@@ -218,10 +222,11 @@ class RowStream:
             ts = times[slot] = _moment(self.view.events[event].row_ms(row)).encode()
         if earlier:
             ts = _moment(self.view.events[event].row_ms(row) - 1).encode()
-        key = [
-            self.encoder.cell(column, value)
-            for column, value in zip(self.keys, key_values(self.keys, row), strict=True)
-        ]
+        values = key_values(self.keys, row)
+        if self._whole_number_key:
+            key = [b"%d" % values]
+        else:
+            key = [self.encoder.cell(column, value) for column, value in zip(self.keys, values, strict=True)]
         action = None if not incremental else (b"D" if mark & DELETED else b"U")
         return self.encoder.head(ts, action, key)
 

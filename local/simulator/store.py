@@ -1,6 +1,7 @@
 """The object store behind the pre-signed URLs: knows no access tokens, answers errors in XML."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -78,12 +79,14 @@ class Store:
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)})
         # Slow: in ten steps, so that a client sees something arrive all the time.
         block = max(1, size // 10) if seconds else _BLOCK
-        await response.prepare(request)
-        with path.open("rb") as file:
-            while data := await asyncio.to_thread(file.read, block):
-                if seconds:
-                    await asyncio.sleep(seconds / 10)
-                await response.write(data)
-                self._s.statistics.bytes_served += len(data)
-        await response.write_eof()
+        # A client may stop at any time; an object may expire while it is fetched.
+        with contextlib.suppress(ConnectionResetError):
+            await response.prepare(request)
+            with path.open("rb") as file:
+                while data := await asyncio.to_thread(file.read, block):
+                    if seconds:
+                        await asyncio.sleep(seconds / 10)
+                    await response.write(data)
+                    self._s.statistics.bytes_served += len(data)
+            await response.write_eof()
         return response

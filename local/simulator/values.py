@@ -171,6 +171,8 @@ def _numeric(column_type: ColumnType, chance: random.Random, number: int) -> Dec
 
 def key_values(keys: tuple[Column, ...], row: int) -> tuple[Any, ...]:
     """The key of a row: rises with the row's number in the order PostgreSQL sorts it (text by collation "C")."""
+    if len(keys) == 1:
+        return (_key_value(keys[0].type, row, True),)
     parts = []
     rest = row
     for _ in keys[1:]:

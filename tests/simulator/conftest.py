@@ -11,7 +11,9 @@ from tests.simulator.running import UNLIMITED, Dap, RawClient, RunningSimulator
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
     """A simulator for all tests of a module, without limits. A test that changes tables takes tables of its own."""
-    running = RunningSimulator(tmp_path_factory.mktemp("simulator"), (*UNLIMITED, "--rows", "40")).start()
+    running = RunningSimulator(
+        tmp_path_factory.mktemp("simulator"), (*UNLIMITED, "--rows", "40", "--table-rows", "catalog.products=400")
+    ).start()
     yield running
     running.stop()
 

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import requests
 
@@ -31,10 +31,13 @@ class RunningSimulator:
     def start(self) -> "RunningSimulator":
         """Start it and wait until it answers."""
         (self.state / "address").unlink(missing_ok=True)
-        self.process = run_simulator("--port", "0", "--state", str(self.state), *self.options)
+        self.state.mkdir(parents=True, exist_ok=True)
+        # A file, not a pipe: nobody reads it while the simulator runs.
+        with (self.state / "log").open("a") as log:
+            self.process = run_simulator("--port", "0", "--state", str(self.state), *self.options, output=log)
         deadline = time.monotonic() + 30
         while not (self.state / "address").exists():
-            assert self.process.poll() is None, self.process.communicate()[1]
+            assert self.process.poll() is None, (self.state / "log").read_text()
             assert time.monotonic() < deadline, "the simulator did not start within 30 s"
             time.sleep(0.02)
         self.url = (self.state / "address").read_text().strip()
@@ -46,7 +49,7 @@ class RunningSimulator:
         assert self.process is not None
         self.control.close()
         self.process.terminate()
-        self.process.communicate(timeout=20)
+        self.process.wait(timeout=20)
         return self.process.returncode
 
     def kill(self) -> None:
@@ -54,16 +57,14 @@ class RunningSimulator:
         assert self.process is not None
         self.control.close()
         self.process.kill()
-        self.process.communicate(timeout=20)
+        self.process.wait(timeout=20)
 
 
-def run_simulator(*arguments: str) -> subprocess.Popen[str]:
+def run_simulator(*arguments: str, output: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
     """The command, with the tests' credentials."""
     environment = {**os.environ, "CD2_SIMULATOR_CLIENT_ID": CLIENT_ID, "CD2_SIMULATOR_CLIENT_SECRET": CLIENT_SECRET}
     command = [sys.executable, "-m", "local.simulator", *arguments]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=output, stderr=output)
 
 
 @dataclass
