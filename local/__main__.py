@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
     except psycopg.OperationalError as error:
         print(f"Error: the local PostgreSQL does not answer: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"Error: the local stack cannot use its files: {error.strerror or error}{where}", file=sys.stderr)
     except Stopped as stop:
         print("Stopped.", file=sys.stderr)
         return 128 + stop.number

@@ -35,7 +35,7 @@ SETTINGS = {
     "log_checkpoints": "off",
 }
 # Survives a killed server, not a power cut.
-NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 def installation() -> Path:
@@ -331,7 +331,8 @@ def _environment() -> dict[str, str]:
 
 
 def _reason(output: str) -> str:
-    """The line of a program's output that says why it failed."""
-    lines = [line for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "error:", "ERROR"))]
-    return (telling or lines or ["it said nothing"])[0 if telling else -1].strip()
+    """The line of a program's output that says why it failed, with the one before it, which often says where."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
+    words = ("FATAL", "PANIC", "error:", "ERROR")
+    telling = next((at for at, line in enumerate(lines) if any(word in line for word in words)), len(lines) - 1)
+    return " / ".join(lines[max(0, telling - 1) : telling + 1])

@@ -18,6 +18,7 @@ from local.compare import compare
 from local.errors import LocalStackError
 from local.progress import GOOD_STATES, Progress
 from local.settings import DOCUMENTED_PACE, Options
+from local.simulator.control import SimulatorControl
 from local.stack import Stack, StackClient
 
 CHANGED_FRACTION = 0.05
@@ -68,12 +69,16 @@ def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]
     first = "" if stack.folder.exists else ", the first time"
     began = time.monotonic()
     text = f"Starting the local stack in {report.shown(stack.folder.path)}{first} ..."
+
+    def known_tables(simulator: SimulatorControl) -> None:
+        options.wanted(simulator.tables())
+
     if console.is_terminal:
         with console.status(text):
-            stack.start()
+            stack.start(known_tables)
     else:
         _say(console, text)
-        stack.start()
+        stack.start(known_tables)
     try:
         console.print(f"The local stack is up after {time.monotonic() - began:.0f} s.", highlight=False)
         if stack.postgres and stack.postgres.notice:

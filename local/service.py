@@ -17,6 +17,7 @@ from local.folder import CONTENTS, Folder
 from local.postgres import EmbeddedPostgres
 from local.settings import REPOSITORY, Options
 from local.stack import Stack, StackClient, end_stack
+from local.supervisor import Supervisor
 
 LOG_LINES = 15
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -120,6 +121,8 @@ def status(options: Options, console: Console) -> int:
     state = client.folder.state()
     if state["status"] != "running":
         console.print(f"The local stack is {state['status']}. {state['message']}".strip(), soft_wrap=True)
+        if Supervisor(client.folder.path).leftovers() and state["status"] == "stopped":
+            console.print("Its supervisor was killed and left programs running; `make down` ends them.")
         return 3
     console.print("The local stack is running.")
     for name, health in client.api.health().items():

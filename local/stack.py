@@ -2,10 +2,11 @@
 
 import contextlib
 import importlib.metadata
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,8 +187,11 @@ class Stack(StackClient):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start everything and wait until a run can be triggered."""
+    def start(self, early_check: Callable[[SimulatorControl], object] | None = None) -> None:
+        """Start everything and wait until a run can be triggered.
+
+        :param early_check: called when the simulator answers, long before Airflow does; may raise to stop the start.
+        """
         with self._owned():
             self.folder.announce("starting")
             self.folder.choose_ports(self._port)
@@ -196,6 +200,8 @@ class Stack(StackClient):
             with ThreadPoolExecutor() as side_by_side:
                 prepared = side_by_side.submit(self._prepare_postgres)
                 self.supervisor.start([self._simulator_component(), self._aws_component()])
+                if early_check:
+                    early_check(self.simulator)
                 prepared.result()
                 seeded = side_by_side.submit(self._seed_aws)
                 self._migrate()
@@ -266,7 +272,12 @@ class Stack(StackClient):
     # -- the parts -------------------------------------------------------------------------------
 
     def _settle_rows(self) -> None:
-        known = self.folder.config().get("rows")
+        config = self.folder.config()
+        known = config.get("rows")
+        if known is not None and "migrated" not in config and self._rows not in (None, known):
+            # nothing was ever replicated from this data: a start that failed must not tie anybody down
+            shutil.rmtree(self.folder.simulator, ignore_errors=True)
+            known = None
         if known is None:
             self.folder.remember(rows=self._rows or DEFAULT_ROWS)
         elif self._rows not in (None, known):

@@ -82,12 +82,17 @@ class Supervisor:
             os.close(self._lock)
             self._lock = None
 
-    def end_leftovers(self) -> int:
-        """End processes of an owner that was killed; returns how many there were."""
-        leftovers = processes.marked(str(self.directory))
+    def leftovers(self) -> set[psutil.Process]:
+        """What runs on behalf of this folder, by its record and by the mark in the environment."""
+        found = processes.marked(str(self.directory))
         with contextlib.suppress(FileNotFoundError, ValueError):
             for entry in json.loads(self._record.read_text()):
-                leftovers |= processes.family(entry["pid"], entry["created"])
+                found |= processes.family(entry["pid"], entry["created"])
+        return found
+
+    def end_leftovers(self) -> int:
+        """End processes of an owner that was killed; returns how many there were."""
+        leftovers = self.leftovers()
         processes.end(leftovers)
         self._record.unlink(missing_ok=True)
         return len(leftovers)

@@ -1,0 +1,146 @@
+"""The embedded PostgreSQL: starts anywhere, keeps its data, survives being killed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from psycopg import sql
+
+from local.errors import LocalStackError
+from local.postgres import EmbeddedPostgres
+from local.settings import REPOSITORY
+from local.unprivileged import AsNobody
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from local.postgres import EmbeddedPostgres
+server = EmbeddedPostgres(Path(sys.argv[1]), durable=False)
+server.start()
+print(server.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def count(server: EmbeddedPostgres) -> int:
+    return server.execute(sql.SQL("SELECT count(*) FROM kept"))[0][0]
+
+
+def fill(server: EmbeddedPostgres) -> None:
+    server.execute(sql.SQL("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS id"))
+
+
+def test_data_port_and_password_are_the_same_after_a_restart(tmp_path: Path):
+    with EmbeddedPostgres(tmp_path) as server:
+        fill(server)
+        before = server.dsn()
+    with EmbeddedPostgres(tmp_path) as server:
+        assert server.dsn() == before
+        assert count(server) == 1000
+
+
+def test_it_recovers_from_kill_9(tmp_path: Path):
+    server = EmbeddedPostgres(tmp_path, durable=False)
+    server.start()
+    fill(server)
+    os.kill(server.pid, signal.SIGKILL)
+    server.stop()
+    with EmbeddedPostgres(tmp_path, durable=False) as again:
+        assert count(again) == 1000
+
+
+def test_a_stale_pid_file_that_names_a_living_stranger_does_not_stop_it(tmp_path: Path):
+    with EmbeddedPostgres(tmp_path, durable=False) as server:
+        pid_file = server._data / "postmaster.pid"
+        text = pid_file.read_text()
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        pid_file.write_text(text.replace(text.split()[0], str(stranger.pid), 1))
+        with EmbeddedPostgres(tmp_path, durable=False) as again:
+            assert again.running
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_server_whose_owner_was_killed_is_taken_over(tmp_path: Path):
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    try:
+        orphan = psutil.Process(int(owner.stdout.readline()))
+        with pytest.raises(LocalStackError, match=f"in use by process {owner.pid}"):
+            EmbeddedPostgres(tmp_path).start()
+        owner.kill()
+        owner.wait()
+        assert orphan.is_running()
+        with EmbeddedPostgres(tmp_path, durable=False) as server:
+            assert server.pid != orphan.pid
+            assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+    finally:
+        owner.kill()
+        owner.communicate()
+
+
+def test_a_fixed_port_in_use_is_one_sentence_and_leaves_nothing_running(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = EmbeddedPostgres(tmp_path, port=port)
+        with pytest.raises(LocalStackError, match=f"Port {port} is in use by another program"):
+            server.start()
+    assert not server.running
+    with server:
+        assert server.port == port
+
+
+def test_the_reason_of_a_server_that_cannot_start_is_told(tmp_path: Path):
+    with EmbeddedPostgres(tmp_path, durable=False) as server:
+        configuration = server._data / "postgresql.conf"
+    configuration.write_text(configuration.read_text() + "\nno_such_setting = on\n")
+    with pytest.raises(LocalStackError, match="no_such_setting"):
+        server.start()
+    assert not server.running
+
+
+def test_a_role_has_its_password_and_no_other(postgres: EmbeddedPostgres, database: str):
+    name = database.rsplit("/", 1)[1]
+    postgres.create_role("reader", 'it\'s a "secret"')
+    dsn = postgres.dsn(name, "reader", 'it\'s a "secret"')
+    assert psycopg.connect(dsn).execute("SELECT current_user").fetchone() == ("reader",)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(postgres.dsn(name, "reader", "wrong"))
+
+
+def test_no_password_is_among_the_arguments_of_its_processes(postgres: EmbeddedPostgres):
+    server = psutil.Process(postgres.pid)
+    for process in (server, *server.children(recursive=True)):
+        assert postgres.password not in " ".join(process.cmdline())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_where_user_namespaces_are_forbidden_it_runs_as_nobody(tmp_path: Path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    server = EmbeddedPostgres(closed / "postgres", durable=False, launcher=AsNobody())
+    try:
+        with server:
+            assert psutil.Process(server.pid).uids().real == 65534
+            assert str(server._home) in server.notice
+            fill(server)
+        with server:
+            assert count(server) == 1000
+    finally:
+        shutil.rmtree(server._home)

@@ -1,0 +1,77 @@
+"""What a person may set for the local stack, and what is said about a wrong value."""
+
+from pathlib import Path
+
+import pytest
+
+from local.errors import LocalStackError
+from local.folder import Folder
+from local.settings import NAMESPACES, Options
+
+TABLES = ["canvas.users", "canvas.courses", "canvas.course_sections", "canvas_logs.web_logs", "catalog.users"]
+
+
+def test_without_any_setting_everything_is_wanted_fast():
+    options = Options.from_environment({})
+    assert options.namespaces == NAMESPACES
+    assert options.wanted(TABLES) == sorted(TABLES)
+    assert options.job_creations_per_minute > 1000
+
+
+def test_real_pace_is_the_documented_one():
+    assert Options.from_environment({"PACE": "real"}).job_creations_per_minute == 5
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("users", ["canvas.users", "catalog.users"]),
+        ("cour*", ["canvas.course_sections", "canvas.courses"]),
+        ("catalog.*, web_logs", ["canvas_logs.web_logs", "catalog.users"]),
+    ],
+)
+def test_tables_are_chosen_by_name_and_wildcard(chosen: str, expected: list[str]):
+    assert Options.from_environment({"TABLES": chosen}).wanted(TABLES) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"TABLES": "usres"}, "no table is called 'usres'; did you mean users"),
+        ({"TABLES": "zzz"}, "no table is called 'zzz'; there are: .*web_logs"),
+        ({"TABLES": "web_logs", "NAMESPACES": "canvas"}, "no table is called 'web_logs'"),
+    ],
+)
+def test_a_table_that_does_not_exist_is_named_with_what_there_is(environment: dict[str, str], sentence: str):
+    options = Options.from_environment(environment)
+    with pytest.raises(LocalStackError, match=sentence):
+        options.wanted(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROWS", "many"), ("ROWS", "0"), ("ROWS", "-5"), ("ROWS", "1.5"), ("ROWS", "٣"), ("PORT", "0"),
+        ("PORT", "70000"),
+        ("PACE", "slow"), ("NAMESPACES", "canvas,canvs"), ("CHECK", "perhaps"), ("FULL_REFRESH", "2"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named(name: str, value: str):
+    with pytest.raises(LocalStackError, match=rf"{name}=.*"):
+        Options.from_environment({name: value})
+
+
+def test_ports_are_kept_and_differ(tmp_path: Path):
+    folder = Folder(tmp_path)
+    folder.choose_ports(None)
+    ports = folder.config()["ports"]
+    assert len(set(ports.values())) == len(ports)
+    folder.choose_ports(None)
+    assert folder.config()["ports"] == ports
+
+
+def test_what_is_remembered_can_be_read_by_its_owner_only(tmp_path: Path):
+    folder = Folder(tmp_path)
+    secret = folder.secret("airflow_admin")
+    assert folder.secret("airflow_admin") == secret
+    assert [path.stat().st_mode & 0o077 for path in tmp_path.iterdir()] == [0]
