@@ -87,8 +87,10 @@ def column_value(seed: int, table: str, column: Column, number: int) -> Any:
 
     :returns: None, int, float, bool, str, Decimal, datetime (UTC, without zone), date, time, UUID, dict or list.
     """
-    if column.nullable and number % 6 == 4:
-        return None
+    if column.nullable:
+        if number % 6 == 4:
+            return None
+        number -= (number + 1) // 6
     chance = random.Random(f"{seed}/{table}/{column.name}/{column.lineage}/{column.type.notation()}/{number}")
     if column.type.array:
         return _array(column.type, chance, number)
