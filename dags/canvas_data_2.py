@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, Param, TriggerRule, task_group
+from airflow.sdk import DAG, Param, TriggerRule, WeightRule, task_group
 
 from cd2.operators import InitTable, ListTables, Notify, PrepareDatabase, SyncTable
 from cd2.settings import NAMESPACES, Settings
@@ -95,6 +95,9 @@ with DAG(
             table=table,
             sync_task_id="process_table.sync_table",
             map_index_template=TABLE_NAME,
+            # With the default weights every sync would go before the first init.
+            priority_weight=10,
+            weight_rule=WeightRule.ABSOLUTE,
         )
         # Direct edges: after a clear with a grown list new syncs have no init yet, and notify would run beside them.
         sync_table >> init_table
