@@ -36,6 +36,8 @@ SETTINGS = {
 }
 # Survives a killed server, not a power cut.
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+# The first that the system knows. C sorts the same, but the official client warns of a ctype that is not UTF-8.
+LOCALES = ("C.UTF-8", "en_US.UTF-8", "C")
 
 
 def installation() -> Path:
@@ -269,10 +271,13 @@ class EmbeddedPostgres:
         shutil.copystat(self._home, handed_over)
         os.chown(handed_over, self._home.stat().st_uid, self._home.stat().st_gid)
         handed_over.chmod(0o600)
-        result = self._run(
-            "initdb", "--pgdata", str(unfinished), "--username", self.superuser, "--pwfile", str(handed_over),
-            "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
-        )  # fmt: skip
+        for locale in LOCALES:
+            result = self._run(
+                "initdb", "--pgdata", str(unfinished), "--username", self.superuser, "--pwfile", str(handed_over),
+                "--auth=scram-sha-256", "--encoding=UTF8", f"--locale={locale}", "--lc-messages=C", "--no-sync",
+            )  # fmt: skip
+            if "invalid locale" not in result.stderr:
+                break
         handed_over.unlink()
         if result.returncode:
             shutil.rmtree(unfinished, ignore_errors=True)

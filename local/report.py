@@ -122,11 +122,12 @@ def print_comparison(console: Console, differences: list[TableDifference]) -> bo
     console.print(f"[red]Compared with the simulator's truth: {len(unequal)} of {total} tables differ.[/]")
     for difference in unequal[:DIFFERENCES_SHOWN]:
         counts = f"{difference.missing} missing, {difference.superfluous} superfluous, {difference.changed} changed"
-        console.print(f"  [red]{escape(difference.table)}[/]: {counts}")
-        for line in (difference.problems + difference.examples)[:3]:
+        first, *more = [*difference.problems, *([counts] if difference.rows else []), *difference.examples]
+        console.print(f"  [red]{escape(difference.table)}[/]: {escape(first)}", soft_wrap=True)
+        for line in more[:3]:
             console.print(f"    {escape(line)}", soft_wrap=True, highlight=False)
     if len(unequal) > DIFFERENCES_SHOWN:
-        console.print(f"  and {len(unequal) - DIFFERENCES_SHOWN} more: make compare")
+        console.print(f"  and {len(unequal) - DIFFERENCES_SHOWN} more.")
     return False
 
 

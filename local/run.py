@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from local import report
 from local.airflow_api import DAG_ID
@@ -23,6 +24,8 @@ from local.stack import Stack, StackClient
 
 CHANGED_FRACTION = 0.05
 PLAIN_LINE_EVERY = 5.0
+BAR_WIDTH = 72
+"""Characters of the progress line beside the names of the tables."""
 
 
 def run(options: Options, console: Console) -> int:
@@ -41,7 +44,7 @@ def run(options: Options, console: Console) -> int:
         complete = _print_outcome(stack, progress, console)
         report.print_notifications(console, stack.notifications())
         console.print()
-        if options.check:
+        if options.check and progress.results:
             complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
         report.print_places(console, stack, log_in=False)
         return 0 if complete else 1
@@ -107,8 +110,8 @@ def _say_pace(options: Options, console: Console) -> None:
         text = f"Pace: {DOCUMENTED_PACE} job creations a minute and jobs of some seconds, as at Instructure."
     else:
         text = (
-            f"Pace: {options.job_creations_per_minute} job creations a minute in the simulator and the DAG, so that "
-            f"nobody waits; Instructure allows {DOCUMENTED_PACE} (PACE=real)."
+            f"Pace: {options.job_creations_per_minute} job creations a minute; "
+            f"Instructure allows {DOCUMENTED_PACE} (PACE=real keeps that)."
         )
     _say(console, text)
 
@@ -149,7 +152,7 @@ def _watch(stack: StackClient, progress: Progress, console: Console) -> None:
         MofNCompleteColumn(),
         TextColumn("{task.fields[numbers]}"),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[working]}"),
+        TextColumn("[dim]{task.fields[working]}", table_column=Column(no_wrap=True)),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -165,7 +168,7 @@ def _watch(stack: StackClient, progress: Progress, console: Console) -> None:
                 total=progress.total or None,
                 completed=len(progress.results),
                 numbers=_numbers(progress),
-                working=_working(progress),
+                working=_working(progress)[: max(0, console.width - BAR_WIDTH)],
             )
             if not console.is_terminal and time.monotonic() - printed >= PLAIN_LINE_EVERY:
                 printed = time.monotonic()

@@ -227,6 +227,8 @@ class Stack(StackClient):
 
     def stop(self) -> None:
         """Stop everything, in order. Harmless twice."""
+        if self.supervisor.owner and self.folder.state()["status"] == "running":
+            self.folder.announce("stopping")
         self.supervisor.stop(AIRFLOW_PARTS[1:])
         self.supervisor.stop()
         if self.postgres is not None:

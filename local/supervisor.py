@@ -75,6 +75,11 @@ class Supervisor:
         self.logs.mkdir(exist_ok=True)
         return self.end_leftovers()
 
+    @property
+    def owner(self) -> bool:
+        """Whether the folder is ours now."""
+        return self._lock is not None
+
     def release(self) -> None:
         """Give the folder up."""
         if self._lock is not None:
