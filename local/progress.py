@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.airflow_api import FINISHED, INIT_TASK, SYNC_TASK
-from local.stack import StackClient
+from local.client import StackClient
 
 OVERLAP = timedelta(seconds=5)
 RESULTS_AT_ONCE = 25

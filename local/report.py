@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.aws import Notification
+from local.client import StackClient
 from local.compare import TableDifference
 from local.progress import GOOD_STATES
-from local.stack import StackClient
 
 DIFFERENCES_SHOWN = 10
 WIDE = 116

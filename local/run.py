@@ -15,12 +15,13 @@ from rich.table import Column
 
 from local import report
 from local.airflow_api import DAG_ID
+from local.client import StackClient
 from local.compare import compare
 from local.errors import LocalStackError
 from local.progress import GOOD_STATES, Progress
 from local.settings import DOCUMENTED_PACE, Options
 from local.simulator.control import SimulatorControl
-from local.stack import Stack, StackClient
+from local.stack import Stack
 
 CHANGED_FRACTION = 0.05
 PLAIN_LINE_EVERY = 5.0

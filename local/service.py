@@ -12,11 +12,12 @@ from typing import NoReturn
 from rich.console import Console
 
 from local import report
+from local.client import StackClient
 from local.errors import LocalStackError
 from local.folder import CONTENTS, Folder
 from local.postgres import EmbeddedPostgres
 from local.settings import REPOSITORY, Options
-from local.stack import Stack, StackClient, end_stack
+from local.stack import Stack, end_stack
 from local.supervisor import Supervisor
 
 LOG_LINES = 15

@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.console import Console
 
 from local import report
+from local.client import StackClient
 from local.compare import compare
 from local.errors import LocalStackError
 from local.postgres import installation
 from local.settings import Options
-from local.stack import Stack, StackClient
+from local.stack import Stack
 
 
 @contextlib.contextmanager
