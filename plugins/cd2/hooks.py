@@ -9,6 +9,7 @@ from cd2.errors import StopAll, TransientError
 from cd2.settings import SSL_MODES, Settings
 
 if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.ssm import SsmHook
     from airflow.sdk import Connection
 
     from cd2.notification import Message
@@ -38,11 +39,7 @@ def dap_credentials(settings: Settings) -> DapCredentials:
 
     connection = _connection(settings.dap_conn_id)
     if connection is None:
-        return DapCredentials(
-            settings.dap_base_url,
-            _ssm_parameter(settings, "dap_client_id"),
-            _ssm_parameter(settings, "dap_client_secret"),
-        )
+        return DapCredentials(settings.dap_base_url, *_dap_key(settings))
     if not connection.login or not connection.password:
         raise StopAll(
             f"The Airflow connection {settings.dap_conn_id} lacks its login (DAP client id) or its password "
@@ -148,12 +145,18 @@ def _base_url(connection: Connection) -> str | None:
     return f"{connection.schema or 'https'}://{connection.host}{port}"
 
 
-def _ssm_parameter(settings: Settings, name: str) -> str:
+def _dap_key(settings: Settings) -> tuple[str, str]:
+    """Client id and secret from SSM, through one client: making it is most of the cost."""
     from airflow.providers.amazon.aws.hooks.ssm import SsmHook
 
+    hook = SsmHook(aws_conn_id=settings.aws_conn_id)
+    return _ssm_parameter(hook, settings, "dap_client_id"), _ssm_parameter(hook, settings, "dap_client_secret")
+
+
+def _ssm_parameter(hook: SsmHook, settings: Settings, name: str) -> str:
     path = settings.ssm_parameter(name)
     try:
-        value: str = SsmHook(aws_conn_id=settings.aws_conn_id).get_parameter_value(path).strip()
+        value: str = hook.get_parameter_value(path).strip()
     except Exception as error:
         reason = _aws_reason(error)
     else:
