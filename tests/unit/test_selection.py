@@ -3,7 +3,7 @@
 import pytest
 
 from cd2.errors import TableFailure
-from cd2.operators import choose_tables, wanted_namespaces
+from cd2.selection import choose_tables, wanted_namespaces
 from cd2.settings import Settings
 
 LISTED = ["canvas.quizzes", "canvas.quiz_groups", "canvas.users", "catalog.users"]
