@@ -119,7 +119,7 @@ def test_what_a_killed_program_leaves_is_ended_too(supervisor: Supervisor):
 
 
 def test_a_program_that_ends_while_starting_is_named_with_the_end_of_its_log(supervisor: Supervisor):
-    crash = "print('loading'); raise SystemExit('no such thing')"
+    crash = "print('loading', flush=True); raise SystemExit('no such thing')"
     with pytest.raises(LocalStackError, match=r"(?s)broken ended with status 1\. .*loading.*no such thing"):
         supervisor.start([component(supervisor, "fine", STUBBORN, grace=0.2), component(supervisor, "broken", crash)])
     supervisor.stop()
