@@ -9,7 +9,7 @@ PYTEST := $(PYTHON_OF_VENV) -m pytest --durations=5 --durations-min=1
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow lint format constraints clean
+.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow lint format constraints bench clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
@@ -54,6 +54,8 @@ format: venv ## put the code into its format (make lint says what needs a hand)
 	@$(PYTHON_OF_VENV) -m ruff format .
 constraints: venv ## make the constraints files anew (AIRFLOW_CONSTRAINTS=file for another Airflow)
 	@$(PYTHON_OF_VENV) -m scripts.compile_constraints $(if $(AIRFLOW_CONSTRAINTS),--airflow "$(AIRFLOW_CONSTRAINTS)")
+bench: venv ## ours, the official client and psql side by side (hours; ROWS_LIST=100_000 for less; HELP=1 lists all)
+	@$(PYTHON_OF_VENV) -m benchmarks $(if $(HELP),--help)
 clean: ## stop the stack, remove .venv, the stack's data and all caches
 	@if [ -d .local ] && [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis

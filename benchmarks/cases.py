@@ -1,0 +1,231 @@
+"""The runs: who loads what, in which order, from which state, and whether it was right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.arena import Arena
+from benchmarks.competitors import (
+    CLIENT,
+    COMPETITORS,
+    OURS,
+    PSQL,
+    Load,
+    create_table,
+    fingerprint,
+    work_seconds,
+)
+from benchmarks.measure import measure
+from benchmarks.options import DELETES, INSERTS, UPDATES, Options
+from benchmarks.results import Results, Run
+from benchmarks.service import Data
+from benchmarks.shapes import NAMESPACE
+from local.compare import compare
+from local.errors import LocalStackError
+
+DATABASE, BASE = "bench_run", "bench_base"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is competed over.
+
+    :param columns: in the order of the snapshot's objects.
+    :param checked: compare each value, not only numbers of rows and sums of hashes.
+    """
+
+    shape: str
+    rows: int
+    name: str
+    columns: tuple[str, ...]
+    checked: bool
+
+
+class Benchmark:
+    """All cases, one after the other.
+
+    :param say: told what happens, one line at a time.
+    :param save: called after each run.
+    """
+
+    def __init__(
+        self,
+        arena: Arena,
+        options: Options,
+        results: Results,
+        say: Callable[[str], None],
+        save: Callable[[], None],
+    ) -> None:
+        self._arena = arena
+        self._service = arena.service
+        self._options = options
+        self._results = results
+        self._say = say
+        self._save = save
+        self._number = 0
+
+    def run(self) -> None:
+        """:raises LocalStackError: a competitor fails, or what it loaded is wrong."""
+        for rows in self._options.rows_list:
+            for shape in self._options.shapes:
+                self._table(shape, rows)
+
+    def _table(self, shape: str, rows: int) -> None:
+        checked = rows == self._options.rows_list[0]
+        cases = [case for case in self._options.cases if case == "init" or rows <= self._options.client_max_rows]
+        if "unchanged" in cases and (not checked or shape != self._options.shapes[0]):
+            cases.remove("unchanged")
+        if not cases:
+            return
+        name = self._service.add_table(shape, rows)
+        columns = tuple(column["name"] for column in self._service.described(name)["columns"])
+        table = Table(shape, rows, name, columns, checked)
+        self._say(f"\n{shape} table of {rows:,} rows, {len(columns)} columns")
+        if "init" in cases:
+            self._init(table)
+        if "sync" in cases or "unchanged" in cases:
+            self._make_base(table)
+        if "unchanged" in cases:
+            self._unchanged(table)
+        if "sync" in cases:
+            self._sync(table)
+        self._arena.postgres.drop_database(BASE)
+        self._service.control.remove_table(NAMESPACE, name)
+
+    # -- the cases -----------------------------------------------------------------------------------------------
+
+    def _init(self, table: Table) -> None:
+        """Everybody fills an empty database (psql an empty table) with the snapshot."""
+        file = self._arena.directory / "snapshot.tsv"
+        self._note("init", table, self._service.snapshot(table.name, file))
+        names = [OURS, CLIENT, PSQL] if table.rows <= self._options.client_max_rows else [OURS, PSQL]
+        described = self._service.described(table.name)
+
+        def fresh(name: str) -> str:
+            dsn = self._arena.new_database(DATABASE)
+            if COMPETITORS[name].prepared:
+                create_table(dsn, described)
+            return dsn
+
+        try:
+            self._compete("init", "init", table, names, fresh, file)
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _make_base(self, table: Table) -> None:
+        """The database that all syncs begin from: loaded by ours, vacuumed and analyzed as it would be by then."""
+        self._say("  (making the database that the syncs begin from)")
+        self._service.snapshot(table.name)
+        dsn = self._arena.new_database(BASE)
+        self._measured(OURS, self._load("init", table, dsn), BASE)
+        self._arena.tidy(dsn, table.name)
+
+    def _unchanged(self, table: Table) -> None:
+        """Everybody syncs a table that has not changed."""
+        since = self._arena.cursor(self._arena.postgres.dsn(BASE), table.name)
+        self._note("unchanged", table, self._service.changes(table.name, since))
+        self._compete("unchanged", "sync", table, [OURS, CLIENT], self._copied)
+
+    def _sync(self, table: Table) -> None:
+        """Everybody applies the same changes to a copy of the same database."""
+        since = self._arena.cursor(self._arena.postgres.dsn(BASE), table.name)
+        inserts, updates, deletes = (round(table.rows * part) for part in (INSERTS, UPDATES, DELETES))
+        full_name = f"{NAMESPACE}.{table.name}"
+        self._service.control.advance(tables=[full_name], inserts=inserts, updates=updates, deletes=deletes)
+        self._note("sync", table, self._service.changes(table.name, since))
+        self._compete("sync", "sync", table, [OURS, CLIENT], self._copied)
+
+    def _copied(self, _name: str) -> str:
+        return self._arena.new_database(DATABASE, template=BASE)
+
+    # -- one competition -----------------------------------------------------------------------------------------
+
+    def _compete(
+        self,
+        case: str,
+        action: str,
+        table: Table,
+        names: Sequence[str],
+        database: Callable[[str], str],
+        file: Path | None = None,
+    ) -> None:
+        """Repeat by repeat everybody once, each time in another order; all must end with the same rows."""
+        prints = {}
+        for repeat in range(self._options.repeats):
+            turn = repeat % len(names)
+            for name in (*names[turn:], *names[:turn]):
+                dsn = database(name)
+                made = self._service.jobs_made(table.name)
+                load = self._load(action, table, dsn, file)
+                run = self._measured(name, load, DATABASE, case, table, repeat)
+                if self._service.jobs_made(table.name) != made:
+                    raise LocalStackError(f"{name} waited for the simulator to generate data: its time says nothing.")
+                prints[name, repeat] = fingerprint(dsn, table.name, list(table.columns))
+                self._verify_rows(name, table, prints[name, repeat][0])
+                if table.checked and repeat == 0:
+                    self._verify_values(case, name, table, dsn)
+                self._results.runs.append(run)
+                self._save()
+                self._arena.postgres.drop_database(DATABASE)
+        if len(set(prints.values())) != 1:
+            raise LocalStackError(f"The {case} of {table.name}: not all ended with the same rows: {prints}.")
+        self._results.checks.append(
+            f"{case} of {table.shape} {table.rows:,}: {', '.join(names)} ended with the same "
+            f"{next(iter(prints.values()))[0]:,} rows, {self._options.repeats} time(s)"
+            + (", equal to the simulator's truth value by value" if table.checked else "")
+        )
+
+    def _load(self, action: str, table: Table, dsn: str, file: Path | None = None) -> Load:
+        service = self._service
+        return Load(action, table.name, dsn, service.url, service.client_id, service.client_secret, file, table.columns)
+
+    def _measured(
+        self,
+        name: str,
+        load: Load,
+        database: str,
+        case: str = "",
+        table: Table | None = None,
+        repeat: int = 0,
+    ) -> Run:
+        self._arena.settle()
+        self._number += 1
+        program = COMPETITORS[name].program(load, self._arena.postgres.psql_path, self._arena.mark)
+        servers = self._arena.servers(database)
+        usage, printed = measure(program, self._arena.runs / str(self._number), servers)
+        shape, rows = (table.shape, table.rows) if table else ("", 0)
+        run = Run(case, shape, rows, name, repeat, usage, work_seconds(printed))
+        if case:
+            self._say(
+                f"  {case:<9} {repeat + 1}/{self._options.repeats}  {name:<6} {usage.wall:8.2f} s"
+                f"   cpu {usage.cpu:7.2f} s + server {usage.server_cpu:7.2f} s   memory {usage.rss / 1e6:4.0f} MB"
+                f"   temporary {usage.temporary / 1e6:5.1f} MB"
+            )
+        return run
+
+    # -- was it right? -------------------------------------------------------------------------------------------
+
+    def _verify_rows(self, name: str, table: Table, found: int) -> None:
+        expected = self._service.rows(table.name)
+        if found != expected:
+            raise LocalStackError(f"{name} ended with {found:,} rows in {table.name}, the simulator has {expected:,}.")
+
+    def _verify_values(self, case: str, name: str, table: Table, dsn: str) -> None:
+        started = time.monotonic()
+        [difference] = compare(self._service.url, dsn, [f"{NAMESPACE}.{table.name}"])
+        if not difference.equal:
+            said = "; ".join((*difference.problems, *difference.examples))
+            raise LocalStackError(f"The {case} by {name} made another {table.name} than the simulator's: {said}")
+        self._say(f"            {name}: {difference.rows:,} rows equal the truth ({time.monotonic() - started:.0f} s)")
+
+    def _note(self, case: str, table: Table, data: Data) -> None:
+        key = f"{case} {table.shape} {table.rows}"
+        sizes = {name: size for name, size in asdict(data).items() if name != "until"}
+        self._results.data[key] = {"columns": len(table.columns), **sizes}
+        self._say(
+            f"  {case}: {data.lines:,} lines, {data.decompressed / 1e6:,.1f} MB "
+            f"({data.decompressed / max(data.lines, 1):.0f} bytes a line), {data.compressed / 1e6:,.1f} MB compressed"
+        )

@@ -1,0 +1,158 @@
+"""Who competes: our engine, the official client's command line, and psql's own COPY."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from benchmarks.measure import Program
+from benchmarks.shapes import NAMESPACE, create_statements
+from local.processes import MARKER
+from local.settings import REPOSITORY
+
+OURS, CLIENT, PSQL = "ours", "client", "psql"
+DROPPED = ("AIRFLOW", "AWS_", "DAP_", "PG", "PYTHON", "CD2_")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is to be loaded, and where to.
+
+    :param action: init or sync.
+    :param dsn: the database.
+    :param file: the decompressed snapshot without header and meta columns, for psql.
+    :param columns: the columns of that file, in its order.
+    """
+
+    action: str
+    table: str
+    dsn: str = field(repr=False)
+    base_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    file: Path | None = None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """One of them.
+
+    :param program: makes the program that does a load.
+    :param prepared: needs the empty table to be there.
+    """
+
+    name: str
+    title: str
+    program: Callable[[Load, Path, str], Program]
+    prepared: bool = False
+
+
+def base_environment(mark: str) -> dict[str, str]:
+    """Ours, without what would change how a program works, and with the mark by which leftovers are found."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
+    return kept | {
+        MARKER: mark,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+        "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "plugins"))),
+    }
+
+
+def _ours(load: Load, psql: Path, mark: str) -> Program:
+    database = _parts(load.dsn)
+    options = {
+        "base_url": load.base_url,
+        "client_id": load.client_id,
+        "client_secret": load.client_secret,
+        "sslmode": "disable",
+        "sslrootcert": "",
+        **database,
+    }
+    argv = [sys.executable, "-m", "benchmarks.run_ours", load.action, NAMESPACE, load.table]
+    return Program(argv, base_environment(mark) | {"CD2_BENCH": json.dumps(options)})
+
+
+def _client(load: Load, psql: Path, mark: str) -> Program:
+    environment = {
+        "DAP_API_URL": load.base_url,
+        "DAP_CLIENT_ID": load.client_id,
+        "DAP_CLIENT_SECRET": load.client_secret,
+        "DAP_CONNECTION_STRING": load.dsn,
+        "DAP_TRACKING": "false",
+    }
+    argv = [sys.executable, "-m", "benchmarks.run_client", "--non-interactive", "--no-tracking", f"{load.action}db"]
+    argv += ["--namespace", NAMESPACE, "--table", load.table]
+    return Program(argv, base_environment(mark) | environment)
+
+
+def _psql(load: Load, psql: Path, mark: str) -> Program:
+    database = _parts(load.dsn)
+    environment = {
+        "PGHOST": database["host"],
+        "PGPORT": str(database["port"]),
+        "PGDATABASE": database["dbname"],
+        "PGUSER": database["user"],
+        "PGPASSWORD": database["password"],
+        "PGCLIENTENCODING": "UTF8",
+    }
+    columns = ", ".join(f'"{column}"' for column in load.columns)
+    copy = f"""\\copy "{NAMESPACE}"."{load.table}" ({columns}) from '{load.file}'"""
+    argv = [str(psql), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--command", copy]
+    return Program(argv, base_environment(mark) | environment)
+
+
+COMPETITORS = {
+    competitor.name: competitor
+    for competitor in (
+        Competitor(OURS, "ours", _ours),
+        Competitor(CLIENT, "official client", _client),
+        Competitor(PSQL, "psql \\copy", _psql, prepared=True),
+    )
+}
+
+
+def create_table(dsn: str, described: dict[str, Any]) -> None:
+    """Make the empty table with its key that psql copies into."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in create_statements(described):
+            connection.execute(statement)
+
+
+def fingerprint(dsn: str, table: str, columns: list[str]) -> tuple[int, int]:
+    """Number of rows and a sum over the hashes of all rows, which does not depend on their order."""
+    row = sql.SQL(", ").join(map(sql.Identifier, columns))
+    query = sql.SQL("SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)), 0)FROM {}")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET timezone = 'UTC'")
+        found = connection.execute(query.format(row, sql.Identifier(NAMESPACE, table))).fetchone()
+    assert found is not None
+    return int(found[0]), int(found[1])
+
+
+def work_seconds(printed: str) -> float | None:
+    """What a runner said on its last line; None for a program that does not say."""
+    lines = [line for line in printed.splitlines() if line.strip()]
+    if lines and lines[-1].startswith('{"work_s"'):
+        return float(json.loads(lines[-1])["work_s"])
+    return None
+
+
+def _parts(dsn: str) -> dict[str, Any]:
+    parts = urlsplit(dsn)
+    return {
+        "host": parts.hostname,
+        "port": parts.port,
+        "dbname": parts.path.lstrip("/"),
+        "user": parts.username,
+        "password": parts.password,
+    }

@@ -1,0 +1,49 @@
+"""One init or sync by our engine in a process of its own: `python -m benchmarks.run_ours init canvas users`.
+
+CD2_BENCH in the environment says how (JSON: base_url, client_id, client_secret and the fields of DatabaseTarget).
+Prints one line of JSON: `work_s`, what it took without starting Python and importing.
+"""
+
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+import time
+
+from cd2.replication.api import DapCredentials
+from cd2.replication.connection import DatabaseTarget
+from cd2.replication.replicator import Replicator
+from cd2.results import TableResult
+
+JOB_CREATIONS_PER_MINUTE = 6000
+"""Nobody is to wait for a turn here."""
+
+
+async def work(action: str, namespace: str, table: str, options: dict) -> TableResult:
+    """Prepare the database, as the DAG does before its tables, and load one table."""
+    credentials = DapCredentials(*(options[name] for name in ("base_url", "client_id", "client_secret")))
+    fields = [field.name for field in dataclasses.fields(DatabaseTarget)]
+    target = DatabaseTarget(**{name: options[name] for name in fields})
+    replicator = Replicator(credentials, target, JOB_CREATIONS_PER_MINUTE)
+    await replicator.prepare([namespace])
+    load = replicator.init if action == "init" else replicator.sync
+    return await load(namespace, table)
+
+
+def main() -> int:
+    action, namespace, table = sys.argv[1:]
+    options = json.loads(os.environ["CD2_BENCH"])
+    started = time.perf_counter()
+    result = asyncio.run(work(action, namespace, table, options))
+    seconds = time.perf_counter() - started
+    wanted = "initialized" if action == "init" else "complete"
+    if result.state != wanted:
+        print(f"the {action} of {namespace}.{table} ended as {result.state}, not {wanted}", file=sys.stderr)
+        return 1
+    print(json.dumps({"work_s": seconds}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
