@@ -54,7 +54,7 @@ format: venv ## put the code into its format (make lint says what needs a hand)
 	@$(PYTHON_OF_VENV) -m ruff format .
 constraints: venv ## make the constraints files anew (AIRFLOW_CONSTRAINTS=file for another Airflow)
 	@$(PYTHON_OF_VENV) -m scripts.compile_constraints $(if $(AIRFLOW_CONSTRAINTS),--airflow "$(AIRFLOW_CONSTRAINTS)")
-bench: venv ## ours, the official client and psql side by side (hours; ROWS_LIST=100_000 for less; HELP=1 lists all)
+bench: venv ## ours, the official client and psql side by side (an hour; ROWS_LIST=100_000 for less; HELP=1 lists all)
 	@$(PYTHON_OF_VENV) -m benchmarks $(if $(HELP),--help)
 clean: ## stop the stack, remove .venv, the stack's data and all caches
 	@if [ -d .local ] && [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi

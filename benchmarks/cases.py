@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +17,7 @@ from benchmarks.competitors import (
     OURS,
     PSQL,
     Load,
+    base_environment,
     create_table,
     fingerprint,
     work_seconds,
@@ -22,10 +26,13 @@ from benchmarks.measure import measure
 from benchmarks.options import DELETES, INSERTS, UPDATES, Options
 from benchmarks.results import Results, Run
 from benchmarks.service import Data
-from benchmarks.shapes import NAMESPACE
+from benchmarks.shapes import NAMESPACE, SHAPES
 from local.compare import compare
 from local.errors import LocalStackError
 
+FOLD = 5
+"""Disk that a table's lines need at most, as a multiple: objects, file, database, its copy, and WAL."""
+FIXED_BYTES = 300_000_000
 DATABASE, BASE = "bench_run", "bench_base"
 
 
@@ -68,7 +75,9 @@ class Benchmark:
         self._number = 0
 
     def run(self) -> None:
-        """:raises LocalStackError: a competitor fails, or what it loaded is wrong."""
+        """:raises LocalStackError: a competitor fails, what it loaded is wrong, or the disk is too full to begin."""
+        self._need_space()
+        self._compile()
         for rows in self._options.rows_list:
             for shape in self._options.shapes:
                 self._table(shape, rows)
@@ -94,6 +103,23 @@ class Benchmark:
             self._sync(table)
         self._arena.postgres.drop_database(BASE)
         self._service.control.remove_table(NAMESPACE, name)
+
+    def _need_space(self) -> None:
+        largest = max(SHAPES[shape].row_bytes for shape in self._options.shapes) * self._options.rows_list[-1]
+        needed, free = FOLD * largest + FIXED_BYTES, shutil.disk_usage(self._arena.directory).free
+        if needed > free:
+            raise LocalStackError(
+                f"{self._arena.directory} has {free / 1e9:.1f} GB left and the benchmarks need {needed / 1e9:.1f} GB: "
+                "make room, name another folder with CD2_LOCAL_DIR, or choose less with ROWS_LIST or SHAPES."
+            )
+
+    def _compile(self) -> None:
+        """Have Python keep its compiled modules, so that the first run does not pay for it."""
+        modules = "import benchmarks.run_ours, benchmarks.run_client, dap.__main__"
+        environment = base_environment(self._arena.mark)
+        done = subprocess.run([sys.executable, "-c", modules], env=environment, capture_output=True, check=False)
+        if done.returncode:
+            raise LocalStackError(f"A competitor cannot be imported:\n{done.stderr.decode(errors='replace')[-2000:]}")
 
     # -- the cases -----------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ UPSERTS = INSERTS + UPDATES
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 
 HELP = """\
-make bench [NAME=value ...]: ours, the official client and psql's \\copy side by side; about an hour and a half as it is
+make bench [NAME=value ...]: ours, the official client and psql's \\copy side by side; about an hour as it is
 
   ROWS_LIST        rows of the tables                                  (100_000,1_000_000,4_000_000)
   SHAPES           narrow (6 columns, 250 bytes a row), wide (50)      (narrow,wide)

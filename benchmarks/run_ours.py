@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 from cd2.replication.api import DapCredentials
 from cd2.replication.connection import DatabaseTarget
@@ -20,7 +21,7 @@ JOB_CREATIONS_PER_MINUTE = 6000
 """Nobody is to wait for a turn here."""
 
 
-async def work(action: str, namespace: str, table: str, options: dict) -> TableResult:
+async def work(action: str, namespace: str, table: str, options: dict[str, Any]) -> TableResult:
     """Prepare the database, as the DAG does before its tables, and load one table."""
     credentials = DapCredentials(*(options[name] for name in ("base_url", "client_id", "client_secret")))
     fields = [field.name for field in dataclasses.fields(DatabaseTarget)]

@@ -15,10 +15,12 @@ class Shape:
     """A kind of table.
 
     :param columns: without the key, which is `id:i64`.
+    :param row_bytes: about what a row takes as TSV.
     """
 
     name: str
     columns: str
+    row_bytes: int
 
     def table(self, rows: int) -> str:
         """The name of the table of this shape with so many rows."""
@@ -29,7 +31,7 @@ SHAPES = {
     shape.name: shape
     for shape in (
         # 250 bytes a row as TSV: the row of "Numbers to reach".
-        Shape("narrow", "user_id:i64 title:s255? body:text settings:json? updated_at:ts"),
+        Shape("narrow", "user_id:i64 title:s255? body:text settings:json? updated_at:ts", 250),
         # Made like Canvas's assignments and submissions: many flags, many columns that are often empty.
         Shape(
             "wide",
@@ -42,6 +44,7 @@ SHAPES = {
             "grade:s255? attempt:i32? submitted_at:ts? graded_at:ts? posted_at:ts? excused:bool? late_status:s16? "
             "points_deducted:num(6,2)? lookup_uuid:uuid? muted:bool omitted:bool? visible:bool turnitin_enabled:bool? "
             "turnitin_id:i64? created_at:ts updated_at:ts +state(active|deleted|published|unpublished)",
+            780,
         ),
     )
 }
