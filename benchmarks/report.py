@@ -34,6 +34,7 @@ HOW = """\
   libraries, four times a second.
 - *temporary*: files of the program in its working folder, HOME and TMPDIR, also open ones without a name, every 20 ms.
   *server space*: what the database took beyond its size at the end, with the server's sort files, four times a second.
+- Who watches takes about a twentieth of one core, the same beside everybody.
 - Before each run the server writes everything out (CHECKPOINT, sync). After each run the rows are counted and the
   hashes of all rows are summed up; all competitors must agree with one another and with the simulator.
 """
