@@ -18,6 +18,7 @@ that is what stays the same between versions, and so that this module imports ne
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cd2.results import ErrorInfo, TableResult
@@ -176,13 +177,13 @@ RULES: tuple[Rule, ...] = (
         "PostgresError",
         "0A000",
         TableFailure,
-        "The table's schema changed, and a view that uses the column stands in the way: drop the view, clear the task.",
+        "The table's schema changed, and another object that uses it stands in the way: drop it, clear the task.",
     ),
     Rule(
         "PostgresError",
         "2BP01",
         TableFailure,
-        "The table's schema changed, and a view that uses the column stands in the way: drop the view, clear the task.",
+        "The table's schema changed, and another object that uses it stands in the way: drop it, clear the task.",
     ),
     Rule(
         "PostgresError",
@@ -214,6 +215,7 @@ RULES: tuple[Rule, ...] = (
         "The data is not as its schema says; the value is not shown, as it may be private.",
     ),
 )
+_COPY_CONTEXT = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:]+))?")
 _UNKNOWN = Rule("Exception", "", TransientError, "An unforeseen failure: it is tried again.")
 
 
@@ -263,12 +265,22 @@ def _detail(exception: BaseException) -> str:
         return _text(exception, "message") or ""
     if sqlstate := _text(exception, "sqlstate"):
         # SQLSTATE classes 22 and 23 quote values in their texts; the others name tables, columns, roles.
-        return "" if sqlstate.startswith(("22", "23")) else str(exception).split("\n")[0]
+        return _place(exception) if sqlstate.startswith(("22", "23")) else str(exception).split("\n")[0]
     if status := getattr(exception, "status", None):
         return f"HTTP {status}"
     if isinstance(exception, OSError):
         return exception.strerror or str(exception)
     return ""
+
+
+def _place(exception: BaseException) -> str:
+    """Where in the data the error is, without the data: `column sis_id, line 17`."""
+    parts = [f"{name} {value}" for name in ("column", "constraint") if (value := _text(exception, f"{name}_name"))]
+    if copying := _COPY_CONTEXT.search(_text(exception, "context") or ""):
+        line, column = copying.groups()
+        parts += [f"column {column}"] if column and not parts else []
+        parts.append(f"line {line} of an object")
+    return ", ".join(parts)
 
 
 def _text(exception: BaseException, attribute: str) -> str | None:

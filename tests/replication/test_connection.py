@@ -8,7 +8,7 @@ import pytest
 
 from cd2.errors import Cd2Error, StopAll, TransientError
 from cd2.replication.connection import DatabaseTarget, connect
-from cd2.replication.official import client_database
+from cd2.replication.client_database import client_database
 from local.postgres import EmbeddedPostgres
 from tests.replication.tls import make_authority, make_server_certificate, tls_proxy
 

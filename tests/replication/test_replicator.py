@@ -4,49 +4,25 @@ import asyncio
 import logging
 import typing
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from cd2.errors import Cd2Error, StopAll, TableFailure, TransientError, WaitError
-from cd2.replication.api import DapCredentials
+from cd2.replication.api import DapCredentials, FailedJobError
 from cd2.replication.connection import DatabaseTarget, connect
-from cd2.replication.replicator import TABLE_LOCK, Replicator
+from cd2.replication.locks import TABLE_LOCK
+from cd2.replication.replicator import Replicator
 from cd2.results import TableResult
-from local.compare import compare
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
-
-T = TypeVar("T")
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
+from tests.replication.conftest import assert_equal, execute, make_replicator, run
 
 
 @pytest.fixture
 def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Replicator:
     simulator.clear_faults()
-    credentials = DapCredentials(simulator.base_url, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
-    made = Replicator(credentials, target, 6000)
-    run(made.prepare(["canvas", "canvas_logs", "catalog"]))
-    return made
-
-
-def assert_equal(simulator: SimulatorControl, database: str, *tables: str) -> None:
-    comparison = compare(simulator.base_url, database, list(tables))
-    assert [table for table in comparison if not table.equal] == []
-
-
-def execute(target: DatabaseTarget, statement: str) -> str:
-    async def work() -> str:
-        connection = await connect(target)
-        try:
-            return str(await connection.fetchval(statement))
-        finally:
-            await connection.close()
-
-    return run(work())
+    return make_replicator(simulator, target)
 
 
 def failure(work: Coroutine[Any, Any, TableResult]) -> Cd2Error:
@@ -177,9 +153,9 @@ def test_rows_left_by_an_interrupted_init_do_not_hold_up_the_next(
         ("account_under_maintenance", {}, WaitError, "maintaining"),
         ("too_many_requests", {"times": 3, "retry_after": 0}, WaitError, "429"),
         ("server_error", {"times": 3, "body": "html"}, TransientError, "500"),
-        ("failed_job", {}, TransientError, "DAP job"),
-        ("expired_url", {}, TransientError, "refused"),
-        ("malformed_value", {"column": "id"}, TableFailure, "not as its schema says"),
+        ("failed_job", {}, FailedJobError, "DAP job"),
+        ("expired_url", {"times": 5}, TransientError, "could not be downloaded"),
+        ("malformed_value", {"column": "id"}, TableFailure, "does not fit its column"),
     ],
 )
 def test_each_failure_of_the_service_is_told_as_what_it_is(

@@ -1,26 +1,52 @@
-"""The DAP service as we use it: the official client's session, paced, accounted for, and without tracking."""
+"""The DAP service as we use it: the official client's session, paced, without tracking, with our errors.
+
+A job is started, looked at and loaded in separate steps, so that another process can pick it up by its id.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 import aiohttp
 from dap.api import DAPSession
-from dap.dap_types import Credentials, IncrementalQuery, Job, Object, Resource, SnapshotQuery
+from dap.dap_error import AuthenticationError, NotFoundError
+from dap.dap_types import (
+    CompleteIncrementalJob,
+    CompleteSnapshotJob,
+    Credentials,
+    FailedJob,
+    Format,
+    IncrementalQuery,
+    Mode,
+    Object,
+    SnapshotQuery,
+    VersionedSchema,
+)
+from dap.dap_types import Job as ClientJob
+from strong_typing.serialization import json_dump_string, object_to_json
 
 from cd2.errors import TransientError, WaitError
 from cd2.replication.pacing import Pacer
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30 * 60, connect=30, sock_read=5 * 60)
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_read=2 * 60)
+"""No limit for a whole object: a big one may take long; silence of two minutes is a lost connection."""
+DOWNLOAD_BLOCK = 1 << 18
+DOWNLOAD_TRIES = 5
+"""How often in a row a download may begin without getting any further."""
+CREATION_TRIES = 3
 DEFAULT_RETRY_AFTER_S = 60.0
+POLL_S = (1.0, 1.5, 2.0, 3.0, 5.0)
 JOB_DEADLINE_S = 6 * 60 * 60
 """The longest we wait for one job; the official client polls a hung one for ever."""
 
@@ -34,18 +60,31 @@ class DapCredentials:
     client_secret: str = field(repr=False)
 
 
-@dataclass
-class Transfer:
-    """What one session did: for the result of a table. Bytes are compressed, as they came over the network."""
+@dataclass(frozen=True)
+class Job:
+    """A query that DAP works on, or has worked on.
 
-    job_id: str | None = None
-    bytes_downloaded: int = 0
-    rows_upserted: int = 0
-    rows_deleted: int = 0
+    :param done: its objects can be loaded.
+    :param since: beginning of an incremental (UTC); None for a snapshot, and while it is not done.
+    :param as_of: the state of the table that its rows lead to (UTC); None while it is not done.
+    :param schema_version: version of the schema that its rows have.
+    :param objects: ids of its objects, in order.
+    """
+
+    id: str
+    done: bool
+    since: datetime | None = None
+    as_of: datetime | None = None
+    schema_version: int = 0
+    objects: tuple[str, ...] = ()
 
 
-class PacedSession(DAPSession):
-    """The official client's session, which takes a turn before each limited call and keeps account of the load."""
+class FailedJobError(TransientError):
+    """DAP could not carry out a query."""
+
+
+class DapSession(DAPSession):
+    """The official client's session, which takes a turn before each limited call and never asks for nothing."""
 
     def __init__(self, http: aiohttp.ClientSession, credentials: DapCredentials, pacer: Pacer) -> None:
         super().__init__(
@@ -55,42 +94,163 @@ class PacedSession(DAPSession):
             None,  # no tracking: the client would post to a third party's analytics host
         )
         self._pacer = pacer
-        self.transfer = Transfer()
+        # Of its own: signed URLs must not get our Authorization header, and gzip is ours to check.
+        self._downloads = aiohttp.ClientSession(timeout=DOWNLOAD_TIMEOUT, auto_decompress=False)
+
+    async def close(self) -> None:
+        await self._downloads.close()
+        await super().close()
+
+    # -- what is there ---------------------------------------------------------------------------
 
     async def get_tables(self, namespace: str) -> list[str]:
+        """Names of the tables that DAP offers in a namespace."""
         await self._pacer.turn("list")
         tables: list[str] = await super().get_tables(namespace)
         return tables
 
-    async def query_snapshot(self, namespace: str, table: str, query: SnapshotQuery) -> Job:
-        await self._pacer.turn("data")
-        return await super().query_snapshot(namespace, table, query)
+    async def schema(self, namespace: str, table: str) -> VersionedSchema:
+        """The newest schema of a table."""
+        return await self.get_table_schema(namespace, table)
 
-    async def query_incremental(self, namespace: str, table: str, query: IncrementalQuery) -> Job:
-        await self._pacer.turn("data")
-        return await super().query_incremental(namespace, table, query)
+    # -- jobs ------------------------------------------------------------------------------------
 
-    async def await_job(self, job: Job) -> Job:
-        self.transfer.job_id = job.id
-        async with asyncio.timeout(JOB_DEADLINE_S):
-            return await super().await_job(job)
+    async def start(self, namespace: str, table: str, since: datetime | None) -> Job:
+        """Ask for a table's changes since a point in time (UTC), or for all its rows (None).
 
-    async def get_objects(self, job_id: str) -> list[Object]:
-        self.transfer.job_id = job_id
-        objects: list[Object] = await super().get_objects(job_id)
-        return objects
+        Waits for a turn first. A 429 moves the clock of everybody who shares the key, and we queue again.
 
-    async def download_resource(self, resource: Resource, output_directory: str, decompress: bool = False) -> str:
-        path: str = await super().download_resource(resource, output_directory, decompress)
-        upserted, deleted = await asyncio.to_thread(_count_rows, Path(path))
-        self.transfer.rows_upserted += upserted
-        self.transfer.rows_deleted += deleted
-        return path
+        :raises WaitError: DAP went on answering 429; another program may use the same key.
+        """
+        query: SnapshotQuery | IncrementalQuery
+        if since is None:
+            query = SnapshotQuery(format=Format.TSV, mode=Mode.condensed)
+        else:
+            query = IncrementalQuery(format=Format.TSV, mode=Mode.condensed, since=since, until=None)
+        for remaining in reversed(range(CREATION_TRIES)):
+            await self._pacer.turn("data")
+            try:
+                return _job(await self._post_query(f"/dap/query/{namespace}/table/{table}/data", query))
+            except WaitError:
+                if not remaining:
+                    raise
+        raise AssertionError("unreachable")
 
-    async def stream_resource(self, resource: Resource) -> AsyncIterator[aiohttp.StreamReader]:
-        async for stream in super().stream_resource(resource):
-            yield stream
-            self.transfer.bytes_downloaded += stream.total_bytes
+    async def pick_up_or_start(self, job_id: str | None, namespace: str, table: str, since: datetime | None) -> Job:
+        """The job of that id if it is still of use, otherwise a new one; see `start`."""
+        if job_id is not None:
+            try:
+                return await self.job(job_id)
+            except (NotFoundError, FailedJobError) as gone:
+                log.info("%s.%s: job %s is of no use any more (%s).", namespace, table, job_id, type(gone).__name__)
+        return await self.start(namespace, table, since)
+
+    async def job(self, job_id: str) -> Job:
+        """How a job is doing.
+
+        :raises FailedJobError: it failed.
+        """
+        return _job(await self.get_job(job_id))
+
+    async def finished(self, job: Job) -> Job:
+        """Wait until a job is done.
+
+        :raises TransientError: it failed (FailedJobError), or is not done after `JOB_DEADLINE_S` seconds.
+        """
+        try:
+            async with asyncio.timeout(JOB_DEADLINE_S):
+                for turn in range(1_000_000):
+                    if job.done:
+                        break
+                    await asyncio.sleep(POLL_S[min(turn, len(POLL_S) - 1)])
+                    job = await self.job(job.id)
+        except TimeoutError:
+            raise TransientError(
+                f"The DAP job {job.id} is not done after {JOB_DEADLINE_S // 3600} h: it is asked for again.",
+                type="HungJob",
+            ) from None
+        return job
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    async def download(self, object_id: str) -> AsyncIterator[bytes]:
+        """The bytes of an object as they are stored (gzip).
+
+        Every try gets a fresh URL; after a cut connection or an expired URL the stream goes on where it was.
+
+        :raises TransientError: it cannot be had any further.
+        """
+        received = 0
+        failures = 0
+        while failures < DOWNLOAD_TRIES:
+            before = received
+            try:
+                resource = (await self.get_resources([Object(object_id)]))[object_id]
+                headers = {"Range": f"bytes={received}-"} if received else {}
+                async with self._downloads.get(str(resource.url), headers=headers) as response:
+                    if response.status in (200, 206):
+                        skip = received if response.status == 200 else 0
+                        async for block in response.content.iter_chunked(DOWNLOAD_BLOCK):
+                            if skip >= len(block):
+                                skip -= len(block)
+                                continue
+                            block, skip = block[skip:], 0
+                            received += len(block)
+                            yield block
+                        return
+                    problem = f"HTTP {response.status}"
+            except (aiohttp.ClientError, TimeoutError) as error:
+                # Its text may hold the signed URL.
+                problem = type(error).__name__
+            failures = 0 if received > before else failures + 1
+            log.info(
+                "The download of an object stopped after %s bytes (%s); a fresh URL is asked for.", received, problem
+            )
+            await asyncio.sleep(min(2.0**failures, 30.0) * 0.25)
+        raise TransientError(
+            f"An object of the job could not be downloaded ({problem}, {received} bytes had come): it is tried again.",
+            type=problem,
+        )
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _post_query(self, path: str, query: SnapshotQuery | IncrementalQuery) -> Any:
+        # Not through the client's `_post`: it would repeat a 429 three times without taking a turn.
+        async def post() -> Any:
+            await self.authenticate()
+            async with self._session.post(
+                f"{self._base_url}{path}",
+                data=json_dump_string(object_to_json(query)),
+                headers={"Content-Type": "application/json"} | self._headers,
+            ) as response:
+                return await self._process(response, ClientJob)
+
+        return await self._authorised(post)
+
+    async def _get(self, path: str, response_type: type[T]) -> T:
+        async def get() -> T:
+            answer: T = await super(DapSession, self)._get(path, response_type)
+            return answer
+
+        return await self._authorised(get)
+
+    async def _post(self, path: str, request_data: Any, response_type: type[T]) -> T:
+        async def post() -> T:
+            answer: T = await super(DapSession, self)._post(path, request_data, response_type)
+            return answer
+
+        return await self._authorised(post)
+
+    async def _authorised(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call, and once more with a new token if the one we had is no longer accepted."""
+        had_token = self._access_token is not None
+        try:
+            return await call()
+        except AuthenticationError:
+            if not had_token:
+                raise
+        self._access_token = None
+        return await call()
 
     async def _process(self, response: aiohttp.ClientResponse, *args: Any, **kwargs: Any) -> Any:
         # The client loses the status of such an answer and raises a ProcessingError with an empty text.
@@ -112,34 +272,36 @@ class PacedSession(DAPSession):
 
 
 @asynccontextmanager
-async def open_session(credentials: DapCredentials, pacer: Pacer) -> AsyncIterator[PacedSession]:
+async def open_session(credentials: DapCredentials, pacer: Pacer) -> AsyncIterator[DapSession]:
     """A session with DAP; it logs in at its first call.
 
     :raises ValueError: an empty client id or secret.
     """
     # The client logs pre-signed URLs at DEBUG.
     logging.getLogger("dap").setLevel(logging.INFO)
-    session = PacedSession(aiohttp.ClientSession(timeout=REQUEST_TIMEOUT), credentials, pacer)
+    session = DapSession(aiohttp.ClientSession(timeout=REQUEST_TIMEOUT), credentials, pacer)
     try:
         yield session
     finally:
         await session.close()
 
 
+def _job(job: Any) -> Job:
+    if isinstance(job, FailedJob):
+        raise FailedJobError(
+            f"The DAP job {job.id} failed ({job.error.message or 'without a message'}): it is asked for again.",
+            type=job.error.type,
+            uuid=job.error.uuid,
+        )
+    if isinstance(job, CompleteIncrementalJob):
+        return Job(job.id, True, job.since, job.until, job.schema_version, tuple(part.id for part in job.objects))
+    if isinstance(job, CompleteSnapshotJob):
+        return Job(job.id, True, None, job.at, job.schema_version, tuple(part.id for part in job.objects))
+    if job.status.isTerminal():
+        raise FailedJobError(f"The DAP job {job.id} ended as {job.status.value}: it is asked for again.")
+    return Job(job.id, False)
+
+
 def _retry_after(response: aiohttp.ClientResponse) -> float:
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else DEFAULT_RETRY_AFTER_S
-
-
-def _count_rows(path: Path) -> tuple[int, int]:
-    """Rows to write and rows to delete in a decompressed TSV object; a snapshot has no `meta.action` column."""
-    with path.open("rb") as file:
-        header = file.readline().rstrip(b"\n").split(b"\t")
-        if b"meta.action" not in header:
-            return sum(1 for _ in file), 0
-        action = header.index(b"meta.action")
-        deleted = total = 0
-        for line in file:
-            total += 1
-            deleted += line.split(b"\t", action + 1)[action] == b"D"
-        return total - deleted, deleted

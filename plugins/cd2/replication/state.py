@@ -12,6 +12,7 @@ from dap.replicator import meta_schema
 from dap.version_upgrade.db_version_upgrader import VersionUpgrader
 
 from cd2.errors import TableFailure
+from cd2.replication.dependents import CREATE_BROKEN_DEPENDENTS
 from cd2.replication.pacing import CREATE_PACER
 
 PREPARATION_LOCK = 0x6364320001
@@ -23,43 +24,49 @@ class Cursor:
     """How far a table is replicated.
 
     :param since: state of the table in DAP that the replica holds, UTC.
+    :param description: the JSON schema that the table was last brought to.
     """
 
     since: datetime
     schema_version: int
+    description: str
 
 
 async def read_cursor(connection: asyncpg.Connection, namespace: str, table: str) -> Cursor | None:
     """The table's row in `instructure_dap.table_sync`, or None if the table was never (completely) initialised."""
     row = await connection.fetchrow(
-        "SELECT timestamp, schema_version FROM instructure_dap.table_sync "
+        "SELECT timestamp, schema_version, schema_description FROM instructure_dap.table_sync "
         "WHERE source_namespace = $1 AND source_table = $2 ORDER BY id DESC LIMIT 1",
         namespace,
         table,
     )
-    return Cursor(row["timestamp"].replace(tzinfo=UTC), row["schema_version"]) if row else None
+    if row is None:
+        return None
+    return Cursor(row["timestamp"].replace(tzinfo=UTC), row["schema_version"], row["schema_description"])
 
 
-async def forget_table(connection: asyncpg.Connection, namespace: str, table: str) -> bool:
-    """Empty a table and drop its cursor, in one transaction, so that it can be initialised again.
-
-    An interrupted init of the official client leaves rows without a cursor, and every later init would then die on
-    duplicate keys.
-
-    :returns: whether there was anything to forget.
-    """
-    qualified = f"{quote_identifier(namespace)}.{quote_identifier(table)}"
-    async with connection.transaction():
-        removed = await connection.execute(
-            "DELETE FROM instructure_dap.table_sync WHERE source_namespace = $1 AND source_table = $2",
-            namespace,
-            table,
+async def write_cursor(connection: asyncpg.Connection, namespace: str, table: str, cursor: Cursor) -> None:
+    """Note how far a table is replicated, as the official client does, in the caller's transaction."""
+    values = (
+        namespace,
+        table,
+        cursor.since.astimezone(UTC).replace(tzinfo=None),
+        cursor.schema_version,
+        cursor.description,
+    )
+    updated = await connection.execute(
+        "UPDATE instructure_dap.table_sync SET timestamp = $3, schema_version = $4, schema_description = $5, "
+        "target_schema = $1, target_table = $2, schema_description_format = 'json' "
+        "WHERE source_namespace = $1 AND source_table = $2",
+        *values,
+    )
+    if updated == "UPDATE 0":
+        await connection.execute(
+            "INSERT INTO instructure_dap.table_sync (source_namespace, source_table, timestamp, schema_version, "
+            "schema_description, target_schema, target_table, schema_description_format) "
+            "VALUES ($1, $2, $3, $4, $5, $1, $2, 'json')",
+            *values,
         )
-        exists = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", qualified)
-        had_rows = exists and await connection.fetchval(f"SELECT EXISTS (SELECT FROM {qualified})")  # noqa: S608
-        if had_rows:
-            await connection.execute(f"TRUNCATE {qualified}")
-    return bool(had_rows or removed != "DELETE 0")
 
 
 async def prepare(database: DatabaseConnection, connection: asyncpg.Connection, namespaces: Iterable[str]) -> None:
@@ -75,6 +82,7 @@ async def prepare(database: DatabaseConnection, connection: asyncpg.Connection, 
         for schema in ("instructure_dap", "cd2", *namespaces):
             await _ensure_schema(connection, schema)
         await connection.execute(CREATE_PACER)
+        await connection.execute(CREATE_BROKEN_DEPENDENTS)
         await _upgrade_bookkeeping(database, connection)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", PREPARATION_LOCK)

@@ -1,0 +1,263 @@
+"""What readers, operators and other processes see while and after a table is loaded."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from cd2.errors import TableFailure, TransientError
+from cd2.replication import feed, locks
+from cd2.replication.api import open_session
+from cd2.replication.connection import DatabaseTarget, connect
+from cd2.replication.feed import Progress
+from cd2.replication.replicator import Replicator
+from local.simulator.control import SimulatorControl
+from tests.replication.conftest import assert_equal, execute, make_replicator, run
+
+
+@pytest.fixture
+def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Iterator[Replicator]:
+    simulator.clear_faults()
+    yield make_replicator(simulator, target)
+    simulator.settings(rows_per_object=100_000, url_seconds=900)
+
+
+def fetch(target: DatabaseTarget, query: str) -> list[asyncpg.Record]:
+    async def work() -> list[asyncpg.Record]:
+        connection = await connect(target)
+        try:
+            return list(await connection.fetch(query))
+        finally:
+            await connection.close()
+
+    return run(work())
+
+
+def versions(target: DatabaseTarget, table: str) -> list[asyncpg.Record]:
+    """The physical versions of a table's rows: a row that is written again has another."""
+    return fetch(target, f"SELECT id, xmin::text, ctid::text FROM {table} ORDER BY id")
+
+
+def test_a_sync_that_is_run_again_changes_no_row(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    run(replicator.init("canvas", "users"))
+    cursor = execute(target, "SELECT timestamp::text FROM instructure_dap.table_sync")
+    simulator.advance(tables=["canvas.users"], inserts=5, updates=9, deletes=3)
+    run(replicator.sync("canvas", "users"))
+    before = versions(target, "canvas.users")
+    execute(target, f"UPDATE instructure_dap.table_sync SET timestamp = '{cursor}'")
+    again = run(replicator.sync("canvas", "users"))
+    assert again.rows_upserted >= 9
+    assert versions(target, "canvas.users") == before
+    assert_equal(simulator, database, "canvas.users")
+
+
+def test_a_reinit_writes_only_what_differs(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    run(replicator.init("canvas", "users"))
+    before = {row["id"]: row["xmin"] for row in versions(target, "canvas.users")}
+    gone = execute(target, "DELETE FROM canvas.users WHERE id = (SELECT min(id) FROM canvas.users) RETURNING id")
+    changed = execute(
+        target, "UPDATE canvas.users SET name = 'x' WHERE id = (SELECT max(id) FROM canvas.users) RETURNING id"
+    )
+    result = run(replicator.init("canvas", "users"))
+    assert (result.action, result.rows_upserted) == ("reinit", len(before))
+    after = {row["id"]: row["xmin"] for row in versions(target, "canvas.users")}
+    assert {key for key in after if after[key] != before[key]} == {int(gone), int(changed)}
+    assert_equal(simulator, database, "canvas.users")
+
+
+def test_readers_see_the_old_rows_until_a_reinit_is_complete(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    run(replicator.init("canvas", "courses"))
+    rows = int(execute(target, "SELECT count(*) FROM canvas.courses"))
+    simulator.advance(tables=["canvas.courses"], inserts=20, deletes=5)
+
+    async def watch() -> list[int]:
+        """Hold the load up just before its end, and read."""
+        holder, reader = await connect(target), await connect(target)
+        hold = holder.transaction()
+        await hold.start()
+        await holder.execute("LOCK TABLE instructure_dap.table_sync IN SHARE MODE")
+        load = asyncio.create_task(replicator.init("canvas", "courses"))
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE %table_sync%'"
+        )
+        while not await reader.fetchval(waiting):
+            assert not load.done()
+            await asyncio.sleep(0.02)
+        seen = [await reader.fetchval("SELECT count(*) FROM canvas.courses")]
+        await hold.rollback()
+        await load
+        seen.append(await reader.fetchval("SELECT count(*) FROM canvas.courses"))
+        await holder.close()
+        await reader.close()
+        return seen
+
+    assert run(watch()) == [rows, rows + 15]
+    assert_equal(simulator, database, "canvas.courses")
+
+
+def test_many_objects_are_loaded_and_expired_addresses_asked_for_again(
+    replicator: Replicator, simulator: SimulatorControl, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.settings(rows_per_object=3)
+    simulator.fault("canvas", "pseudonyms", "expired_url", times=4)
+    with caplog.at_level(logging.DEBUG):
+        result = run(replicator.init("canvas", "pseudonyms"))
+    assert result.rows_upserted == simulator.tables()["canvas.pseudonyms"]["rows"]
+    assert "a fresh URL is asked for" in caplog.text
+    assert "signature" not in caplog.text.lower()
+    assert_equal(simulator, database, "canvas.pseudonyms")
+
+
+def test_a_job_can_be_picked_up_by_its_id(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    first = run(replicator.init("canvas", "scores"))
+    simulator.reset_stats()
+    again = run(replicator.init("canvas", "scores", job_id=first.job_id))
+    assert again.job_id == first.job_id
+    assert "data" not in {name for name, calls in simulator.stats()["calls"].items() if calls}
+    replaced = run(replicator.init("canvas", "scores", job_id="no-such-job"))
+    assert replaced.job_id not in (None, "no-such-job")
+    assert_equal(simulator, database, "canvas.scores")
+
+
+def test_changes_that_another_process_has_loaded_are_not_applied_again(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    run(replicator.init("canvas", "groups"))
+    simulator.advance(tables=["canvas.groups"], deletes=2, updates=4)
+
+    async def both() -> list[Any]:
+        async with open_session(replicator._credentials, replicator._pacer) as session:
+            old = await session.start("canvas", "groups", None)
+        await replicator.sync("canvas", "groups")
+        return [old.id, await replicator.sync("canvas", "groups")]
+
+    run(both())
+    simulator.advance(tables=["canvas.groups"], deletes=2, inserts=4)
+    results = run(_two_syncs(replicator, "groups"))
+    assert [result.state for result in results] == ["complete", "complete"]
+    assert_equal(simulator, database, "canvas.groups")
+
+
+async def _two_syncs(replicator: Replicator, table: str) -> list[Any]:
+    return await asyncio.gather(*(replicator.sync("canvas", table) for _ in range(2)))
+
+
+def test_a_table_that_is_worked_on_for_too_long_says_by_whom(target: DatabaseTarget) -> None:
+    async def work() -> None:
+        holder, other = await connect(target), await connect(target)
+        async with locks.table_lock(holder, "canvas.users"):
+            with pytest.raises(TransientError, match=r"session \d+ \(cd2 canvas.users from 127.0.0.1, since 20"):
+                async with locks.table_lock(other, "canvas.users", wait_s=0.2):
+                    pass
+        await holder.close()
+        await other.close()
+
+    run(work())
+
+
+def test_progress_is_told_while_a_table_loads(
+    simulator: SimulatorControl, target: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Progress] = []
+    monkeypatch.setattr(feed, "PROGRESS_EVERY_S", 0.0)
+    simulator.settings(rows_per_object=10)
+    run(make_replicator(simulator, target, progress=seen.append).init("canvas", "rubrics"))
+    simulator.settings(rows_per_object=100_000)
+    assert [progress.rows for progress in seen] == sorted(progress.rows for progress in seen)
+    assert seen[-1].rows == simulator.tables()["canvas.rubrics"]["rows"]
+    assert seen[-1].bytes > 0
+    assert str(seen[-1]).startswith("canvas.rubrics: ")
+    assert "rows/s" in str(seen[-1])
+
+
+def test_columns_that_came_after_the_job_was_made_come_with_the_next_sync(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    run(replicator.init("canvas", "course_sections"))
+    simulator.advance(tables=["canvas.course_sections"], updates=5)
+
+    async def late() -> Any:
+        async with open_session(replicator._credentials, replicator._pacer) as session:
+            since = await _since(target)
+            job = await session.finished(await session.start("canvas", "course_sections", since))
+        simulator.alter("canvas", "course_sections", "add_column", "late", type="s20", backfill=True)
+        return await replicator.sync("canvas", "course_sections", job_id=job.id)
+
+    result = run(late())
+    assert result.state == "complete"
+    assert run(replicator.sync("canvas", "course_sections")).state == "complete_with_schema_update"
+    assert_equal(simulator, database, "canvas.course_sections")
+
+
+async def _since(target: DatabaseTarget) -> Any:
+    from cd2.replication.state import read_cursor
+
+    connection = await connect(target)
+    try:
+        cursor = await read_cursor(connection, "canvas", "course_sections")
+        assert cursor is not None
+        return cursor.since
+    finally:
+        await connection.close()
+
+
+def test_a_column_missing_in_the_data_is_noticed(replicator: Replicator, simulator: SimulatorControl) -> None:
+    """The official client takes it for success."""
+    simulator.fault("canvas", "wikis", "missing_column")
+    with pytest.raises(TableFailure, match=r"lacks \w+, which its schema"):
+        run(replicator.init("canvas", "wikis"))
+
+
+def test_columns_in_any_order_are_loaded(replicator: Replicator, simulator: SimulatorControl, database: str) -> None:
+    simulator.fault("canvas", "wikis", "shuffled_columns")
+    run(replicator.init("canvas", "wikis"))
+    simulator.advance(0.4, ["canvas.wikis"])
+    simulator.fault("canvas", "wikis", "shuffled_columns")
+    run(replicator.sync("canvas", "wikis"))
+    assert_equal(simulator, database, "canvas.wikis")
+
+
+def test_a_key_that_comes_twice_is_loaded_once(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    simulator.fault("canvas", "favorites", "duplicate_key")
+    run(replicator.init("canvas", "favorites"))
+    simulator.advance(0.5, ["canvas.favorites"])
+    simulator.fault("canvas", "favorites", "duplicate_key")
+    run(replicator.sync("canvas", "favorites"))
+    assert_equal(simulator, database, "canvas.favorites")
+
+
+def test_a_malformed_value_is_told_by_column_and_line_but_not_shown(
+    replicator: Replicator, simulator: SimulatorControl
+) -> None:
+    simulator.fault("canvas", "enrollment_terms", "malformed_value", column="id")
+    with pytest.raises(TableFailure, match="column id, line 1 of an object") as caught:
+        run(replicator.init("canvas", "enrollment_terms"))
+    assert "not-a-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["nul_byte", "invalid_utf8"])
+def test_characters_that_cannot_be_stored_are_replaced_and_reported(
+    kind: str,
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    target: DatabaseTarget,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    simulator.fault("canvas", "accounts", kind, column="name")
+    with caplog.at_level(logging.WARNING):
+        run(replicator.init("canvas", "accounts"))
+    assert "1 row(s) held characters that PostgreSQL cannot store" in caplog.text
+    assert int(execute(target, "SELECT count(*) FROM canvas.accounts WHERE name LIKE '%\ufffd%'")) == 1

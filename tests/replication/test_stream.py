@@ -1,0 +1,144 @@
+"""Objects become blocks of whole lines; what is cut short, damaged or not storable is noticed."""
+
+import asyncio
+import gzip
+import json
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cd2.errors import TableFailure, TransientError
+from cd2.replication.stream import BLOCK, ObjectStream, Tally
+
+HEADER = b"meta.ts\tkey.id\tvalue.name\tvalue.doc\n"
+
+
+async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def read(
+    compressed: bytes,
+    size: int = 7,
+    wanted: tuple[str, ...] = ("key.id", "value.name", "value.doc"),
+    json_columns: tuple[str, ...] = ("value.doc",),
+) -> tuple[bytes, Tally]:
+    tally = Tally()
+
+    async def run() -> bytes:
+        stream = ObjectStream(pieces(compressed, size), "canvas.things", tally)
+        await stream.open()
+        return b"".join([block async for block in stream.rows(wanted, json_columns)])
+
+    return asyncio.run(run()), tally
+
+
+def test_the_header_and_the_time_stamps_are_left_out() -> None:
+    rows, tally = read(gzip.compress(HEADER + b"2026Z\t1\tA\t{}\n2026-01Z\t2\t\\N\t\\N\n"))
+    assert rows == b"1\tA\t{}\n2\t\\N\t\\N\n"
+    assert tally.rows == 2
+    assert tally.bytes > 0
+
+
+def test_columns_that_are_not_wanted_are_left_out_wherever_they_are() -> None:
+    rows, _ = read(gzip.compress(HEADER + b"t\t1\tA\t{}\nt\t2\tB\t[]\n"), wanted=("key.id", "value.doc"))
+    assert rows == b"1\t{}\n2\t[]\n"
+
+
+def test_several_gzip_members_are_one_object() -> None:
+    rows, tally = read(gzip.compress(HEADER + b"t\t1\tA") + gzip.compress(b"B\t{}\nt\t2\tC\t{}\n"), size=1000)
+    assert rows == b"1\tAB\t{}\n2\tC\t{}\n"
+    assert tally.rows == 2
+
+
+def test_a_header_alone_is_no_row() -> None:
+    assert read(gzip.compress(HEADER))[0] == b""
+
+
+def test_a_last_line_without_its_end_is_complete_if_it_has_all_fields() -> None:
+    assert read(gzip.compress(HEADER + b"t\t1\tA\t{}"))[0] == b"1\tA\t{}\n"
+
+
+def test_a_last_line_with_too_few_fields_is_noticed() -> None:
+    with pytest.raises(TransientError, match="last line is cut short"):
+        read(gzip.compress(HEADER + b"t\t1\tA\t{}\nt\t2\tB"))
+
+
+@pytest.mark.parametrize("lost", [1, 8, 9, 20])
+def test_an_object_without_its_end_is_noticed(lost: int) -> None:
+    with pytest.raises(TransientError, match=r"cut short"):
+        read(gzip.compress(HEADER + b"t\t1\tA\t{}\n")[:-lost])
+
+
+def test_an_object_cut_exactly_after_a_line_is_noticed() -> None:
+    """The official client takes it for complete, and moves its cursor."""
+    compressor = zlib.compressobj(wbits=31)
+    whole_lines = compressor.compress(HEADER + b"t\t1\tA\t{}\n") + compressor.flush(zlib.Z_SYNC_FLUSH)
+    with pytest.raises(TransientError, match="cut short"):
+        read(whole_lines)
+
+
+def test_a_wrong_check_sum_is_noticed() -> None:
+    damaged = bytearray(gzip.compress(HEADER + b"t\t1\tA\t{}\n"))
+    damaged[-8] ^= 1
+    with pytest.raises(TransientError, match="check sum is wrong"):
+        read(bytes(damaged))
+
+
+def test_what_is_not_gzip_or_empty_is_noticed() -> None:
+    with pytest.raises(TransientError, match="not gzip"):
+        read(HEADER)
+    with pytest.raises(TransientError, match="it is empty"):
+        read(b"")
+
+
+def test_an_object_without_the_header_is_refused() -> None:
+    with pytest.raises(TableFailure, match="does not begin with the header"):
+        read(gzip.compress(b"t\t1\tA\t{}\n"))
+
+
+def test_nul_and_bytes_that_are_not_utf8_are_replaced_and_counted() -> None:
+    rows, tally = read(gzip.compress(HEADER + b"t\t1\tA\0B\t{}\nt\t2\tC\xff\xfeD\t{}\nt\t3\t\xc3\xa9\t{}\n"))
+    assert rows.decode() == "1\tA\ufffdB\t{}\n2\tC\ufffd\ufffdD\t{}\n3\té\t{}\n"
+    assert tally.repaired == 2
+
+
+def test_escapes_that_jsonb_cannot_hold_are_replaced_in_json_only() -> None:
+    document = {"nul": "a\0b", "half": "\ud83d!", "whole": "\U0001f600", "text": "\\u0000", "quote": '"\\'}
+    tsv = json.dumps(document).replace("\\", "\\\\").encode()
+    rows, tally = read(gzip.compress(HEADER + b"t\t1\tliteral \\\\u0000\t" + tsv + b"\n"))
+    _, name, stored = rows.rstrip(b"\n").split(b"\t")
+    assert name == b"literal \\\\u0000"
+    assert json.loads(stored.replace(b"\\\\", b"\\")) == document | {"nul": "a\ufffdb", "half": "\ufffd!"}
+    assert tally.repaired == 1
+
+
+def test_a_line_longer_than_a_block_stays_whole() -> None:
+    long = b"x" * (3 * BLOCK + 17)
+    rows, _ = read(gzip.compress(HEADER + b"t\t1\t" + long + b"\t{}\nt\t2\tB\t{}\n"), size=1 << 16)
+    assert rows == b"1\t" + long + b"\t{}\n2\tB\t{}\n"
+
+
+def test_memory_does_not_grow_with_the_object() -> None:
+    def peak(rows: int) -> int:
+        compressed = gzip.compress(HEADER + b"2026-01-01T00:00:00Z\t1\tname of a thing\t{}\n" * rows, 1)
+
+        async def run() -> int:
+            stream = ObjectStream(pieces(compressed, 1 << 18), "canvas.things", Tally())
+            await stream.open()
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            async for _ in stream.rows(("key.id", "value.name", "value.doc"), ("value.doc",)):
+                pass
+            return tracemalloc.get_traced_memory()[1] - before
+
+        tracemalloc.start()
+        try:
+            return asyncio.run(run())
+        finally:
+            tracemalloc.stop()
+
+    assert peak(1_000_000) < 1.5 * peak(200_000) < 20 * BLOCK
