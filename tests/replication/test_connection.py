@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cd2.errors import Cd2Error, StopAll, TransientError
+from cd2.replication.client_database import client_context
 from cd2.replication.connection import DatabaseTarget, connect
-from cd2.replication.client_database import client_database
 from local.postgres import EmbeddedPostgres
 from tests.replication.tls import make_authority, make_server_certificate, tls_proxy
 
@@ -96,7 +96,7 @@ def test_the_official_clients_loader_uses_the_same_verified_connection(
 ) -> None:
     async def open_with(rootcert: Path) -> None:
         target = target_with(port=tls_server.port, sslmode="verify-full", sslrootcert=str(rootcert))
-        async with client_database(target).connection:
+        async with client_context(target):
             pass
 
     asyncio.run(open_with(tls_server.trusted))

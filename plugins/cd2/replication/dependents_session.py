@@ -164,6 +164,5 @@ def told(error: asyncpg.PostgresError) -> str:
     return f"{str(error).splitlines()[0]} (SQLSTATE {error.sqlstate})."
 
 
-_SET = (
-    "SELECT pg_catalog.set_config(name, value, true) FROM pg_catalog.unnest($1::text[], $2::text[]) AS s(name, value)"
-)
+# Not `pg_catalog.unnest`: with two arrays it is syntax, and has no schema.
+_SET = "SELECT pg_catalog.set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS s(name, value)"

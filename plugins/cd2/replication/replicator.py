@@ -19,7 +19,6 @@ from cd2.errors import Cd2Error, ReinitRequired, TransientError, classify
 from cd2.replication import schema, state
 from cd2.replication.alter import patiently
 from cd2.replication.api import DapCredentials, DapSession, Job, open_session
-from cd2.replication.client_database import client_database
 from cd2.replication.connection import DatabaseTarget, connect
 from cd2.replication.feed import Feed, Progress
 from cd2.replication.load import Load
@@ -72,7 +71,7 @@ class Replicator:
         :raises Cd2Error: the database cannot be reached, or a right is missing.
         """
         async with _in_our_words(f"Preparing {self._target}"), self._connection() as connection:
-            await state.prepare(client_database(self._target), connection, namespaces)
+            await state.prepare(self._target, connection, namespaces)
 
     async def list_tables(self, namespace: str) -> list[str]:
         """Names of the tables that DAP offers in a namespace, sorted.

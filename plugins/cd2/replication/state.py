@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import asyncpg
-from dap.integration.database import DatabaseConnection
 from dap.replicator import meta_schema
 from dap.version_upgrade.db_version_upgrader import VersionUpgrader
 
 from cd2.errors import TableFailure
+from cd2.replication.client_database import DIALECT, client_context
+from cd2.replication.connection import DatabaseTarget
 from cd2.replication.dependents import CREATE_BROKEN_DEPENDENTS
 from cd2.replication.pacing import CREATE_PACER
 
@@ -69,7 +70,7 @@ async def write_cursor(connection: asyncpg.Connection, namespace: str, table: st
         )
 
 
-async def prepare(database: DatabaseConnection, connection: asyncpg.Connection, namespaces: Iterable[str]) -> None:
+async def prepare(target: DatabaseTarget, connection: asyncpg.Connection, namespaces: Iterable[str]) -> None:
     """Make what all tables share: the schemas, the client's bookkeeping in its newest version, our own tables.
 
     Idempotent, cheap, and safe to run at the same time from several places. Without it the first inits race each
@@ -83,7 +84,7 @@ async def prepare(database: DatabaseConnection, connection: asyncpg.Connection, 
             await _ensure_schema(connection, schema)
         await connection.execute(CREATE_PACER)
         await connection.execute(CREATE_BROKEN_DEPENDENTS)
-        await _upgrade_bookkeeping(database, connection)
+        await _upgrade_bookkeeping(target, connection)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", PREPARATION_LOCK)
 
@@ -106,14 +107,13 @@ async def _ensure_schema(connection: asyncpg.Connection, schema: str) -> None:
     raise denied
 
 
-async def _upgrade_bookkeeping(database: DatabaseConnection, connection: asyncpg.Connection) -> None:
-    async with database.connection as context:
-        explorer = database.engine.create_explorer(context)
+async def _upgrade_bookkeeping(target: DatabaseTarget, connection: asyncpg.Connection) -> None:
+    async with client_context(target) as (context, explorer):
         if await _filled_by_client_1(connection):
             # The client's upgrade script would TRUNCATE the cursors of such a database: say that it is up to date.
             await explorer.synchronize(modules=[meta_schema])
             await connection.execute("INSERT INTO instructure_dap.database_version (version) VALUES (1)")
-        await VersionUpgrader(explorer, context, database.dialect).upgrade()
+        await VersionUpgrader(explorer, context, DIALECT).upgrade()
 
 
 async def _filled_by_client_1(connection: asyncpg.Connection) -> bool:

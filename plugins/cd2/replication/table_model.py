@@ -12,18 +12,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dap.replicator.sql_op import create_table_dataclass
-from pysqlsync.base import BaseGenerator, GeneratorOptions
+from pysqlsync.base import BaseGenerator
 from pysqlsync.dialect.postgresql.generator import PostgreSQLGenerator
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
-from pysqlsync.formation.mutation import MutatorOptions
 from pysqlsync.formation.object_types import Column, EnumType, Table
-from pysqlsync.formation.py_to_sql import StructMode
 from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlJsonType, SqlUserDefinedType
 from pysqlsync.model.id_types import LocalId, QualifiedId
 from strong_typing.auxiliary import float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 from strong_typing.serialization import json_dump_string
 
 from cd2.errors import TableFailure
+from cd2.replication.client_database import generator_options
 
 MAX_IDENTIFIER = 63
 """Bytes of a name that PostgreSQL keeps."""
@@ -151,17 +150,8 @@ def _representable(column: Any) -> Any:
 
 
 def _generator(module: types.ModuleType, namespace: str) -> BaseGenerator:
-    """The client's generator of DDL with the options of the client (dap/integration/database.py)."""
-    generator = PostgreSQLGenerator(
-        GeneratorOptions(
-            struct_mode=StructMode.JSON,
-            foreign_constraints=False,
-            namespaces={module: namespace},
-            synchronization=MutatorOptions(
-                allow_drop_enum=False, allow_drop_struct=False, allow_drop_table=False, allow_drop_namespace=False
-            ),
-        )
-    )
+    """The client's generator of DDL."""
+    generator = PostgreSQLGenerator(generator_options(**{namespace: module}))
     # pysqlsync compares these with `is`, which holds only while Python's cache of 128 typing expressions still has the
     # first one. In a process as big as an Airflow worker it does not: int64 columns would get CHECK constraints.
     converter = generator.converter
