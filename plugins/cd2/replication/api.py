@@ -206,7 +206,8 @@ class DapSession(DAPSession):
             log.info(
                 "The download of an object stopped after %s bytes (%s); a fresh URL is asked for.", received, problem
             )
-            await asyncio.sleep(min(2.0**failures, 30.0) * 0.25)
+            if failures < DOWNLOAD_TRIES:
+                await asyncio.sleep(2.0**failures * 0.25)
         raise TransientError(
             f"An object of the job could not be downloaded ({problem}, {received} bytes had come): it is tried again.",
             type=problem,
