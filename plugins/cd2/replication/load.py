@@ -12,7 +12,7 @@ import asyncpg
 from cd2.errors import ReinitRequired, TableFailure
 from cd2.replication.alter import Alteration
 from cd2.replication.feed import Feed
-from cd2.replication.schema import NarrowEnum, RequireColumns, SchemaPlan, TableModel
+from cd2.replication.schema import NarrowEnum, SchemaPlan, TableModel
 from cd2.replication.staging import Staging, add_key
 from cd2.results import Dependents
 
@@ -110,19 +110,31 @@ class Load:
         """The changes of the schema that the applied rows must allow first."""
         for step in self._plan.closing:
             blocked = await self._connection.fetchval(step.check_sql)
-            if not blocked:
+            if isinstance(step, NarrowEnum):
+                await self._narrow(step, blocked)
+            elif not blocked:
                 await self._alteration.run(step.sql)
-            elif isinstance(step, RequireColumns):
+            else:
                 remedy = "it needs a new snapshot" if failure is ReinitRequired else "report this table to Instructure"
                 raise failure(
                     f"{self._where}: {', '.join(step.columns)} must have a value in every row now, but some have "
                     f"none: {remedy}.",
                     type="23502",
                 )
-            elif isinstance(step, NarrowEnum):
-                log.warning(
-                    "%s: %s no longer has the value %s in its schema, but rows still hold it: the value stays.",
-                    self._where,
-                    step.type,
-                    ", ".join(step.removed),
-                )
+
+    async def _narrow(self, step: NarrowEnum, held: bool) -> None:
+        """A value too many in a type is not worth failing a table for."""
+        why = "rows still hold it"
+        if not held:
+            try:
+                return await self._alteration.run(step.sql)
+            except (asyncpg.DependentObjectsStillExistError, asyncpg.FeatureNotSupportedError, TableFailure) as error:
+                why = f"another object uses the type ({str(error).splitlines()[0]})"
+        log.warning(
+            "%s: %s no longer has the value %s in its schema, but %s: the value stays.",
+            self._where,
+            step.type,
+            ", ".join(step.removed),
+            why,
+        )
+        return None

@@ -202,7 +202,12 @@ async def _models(
     """
     versioned = await session.schema(work.namespace, work.table)
     model = schema.table_model(work.namespace, work.table, versioned.schema, versioned.version)
-    if job.schema_version >= versioned.version or not feed.columns:
+    if job.schema_version > versioned.version:
+        raise TransientError(
+            f"{work.name}: the data has version {job.schema_version} of the schema, but DAP still describes version "
+            f"{versioned.version}: it is tried again."
+        )
+    if job.schema_version == versioned.version or not feed.columns:
         return model, model
     delivered = model.limited_to(feed.columns)
     if before is not None and before.schema_version >= versioned.version:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 
 import asyncpg
 
@@ -133,4 +134,6 @@ def _unstaged(column: ColumnModel) -> str:
         return name
     # NULL, and the JSON null, are no array; an empty list is an empty array.
     elements = f"ARRAY(SELECT e FROM jsonb_array_elements_text({name}) WITH ORDINALITY AS x(e, n) ORDER BY n)"
-    return f"CASE jsonb_typeof({name}) WHEN 'array' THEN {elements}::{column.type} END"
+    # Without its length: an explicit cast would cut values that are too long, an assignment refuses them.
+    any_length = re.sub(r"\([\d, ]+\)", "", column.type)
+    return f"CASE jsonb_typeof({name}) WHEN 'array' THEN {elements}::{any_length} END"

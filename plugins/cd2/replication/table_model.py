@@ -172,14 +172,16 @@ def _client_model(namespace: str, schema: dict[str, Any]) -> tuple[Table, list[E
     (made,) = (ns for ns in generator.state.namespaces.values() if ns.tables)
     (table,) = made.tables.values()
     enums = {enum.name.local_id: enum for enum in made.enums.values()}
-    # The client forgets the types of lists of enumerated values.
+    # The client forgets the types of lists of enumerated values, and one of two with the same values.
     described = {
         **schema["properties"]["key"]["properties"],
         **schema["properties"].get("value", {}).get("properties", {}),
     }
     for column in table.columns.values():
         if (name := enum_of(column)) and name not in enums:
-            enums[name] = EnumType(QualifiedId(namespace, name), list(described[column.name.local_id]["items"]["enum"]))
+            values = described[column.name.local_id]
+            values = values.get("enum") or values["items"]["enum"]
+            enums[name] = EnumType(QualifiedId(namespace, name), list(values))
     return table, list(enums.values())
 
 
