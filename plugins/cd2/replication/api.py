@@ -6,6 +6,7 @@ A job is started, looked at and loaded in separate steps, so that another proces
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -47,6 +48,8 @@ DOWNLOAD_TRIES = 5
 CREATION_TRIES = 3
 DEFAULT_RETRY_AFTER_S = 60.0
 POLL_S = (1.0, 1.5, 2.0, 3.0, 5.0)
+POLLS_TO_TELL = 12
+"""Looks at a job between two lines in the log: about a minute."""
 JOB_DEADLINE_S = 6 * 60 * 60
 """The longest we wait for one job; the official client polls a hung one for ever."""
 
@@ -159,9 +162,11 @@ class DapSession(DAPSession):
         """
         try:
             async with asyncio.timeout(JOB_DEADLINE_S):
-                for turn in range(1_000_000):
+                for turn in itertools.count():
                     if job.done:
                         break
+                    if turn % POLLS_TO_TELL == POLLS_TO_TELL - 1:
+                        log.info("DAP is still working on job %s.", job.id)
                     await asyncio.sleep(POLL_S[min(turn, len(POLL_S) - 1)])
                     job = await self.job(job.id)
         except TimeoutError:

@@ -104,6 +104,12 @@ class Load:
         await staging.create()
         await staging.fill(self._feed)
         self.rows_upserted, self.rows_deleted = await staging.counts()
+        log.info(
+            "%s: %s rows to write and %s to delete are staged; they are applied now.",
+            self._where,
+            f"{self.rows_upserted:,}",
+            f"{self.rows_deleted:,}",
+        )
         return staging
 
     async def _close(self, failure: type[ReinitRequired | TableFailure]) -> None:

@@ -131,6 +131,14 @@ class Replicator:
             before = await state.read_cursor(connection, work.namespace, work.table)
             if _is_past(job, before, work.name):
                 return work.result("complete", before)
+            log.info(
+                "%s: job %s is done: %s, %s object(s), as of %s.",
+                work.name,
+                job.id,
+                "all rows" if job.since is None else f"changes since {job.since.isoformat()}",
+                len(job.objects),
+                job.as_of.isoformat(),
+            )
             async with Feed(session, job, work.name, self._progress) as feed:
                 work.feed = feed
                 model, delivered = await _models(work, session, job, before, feed)
