@@ -1,0 +1,245 @@
+"""A loading process is killed with SIGKILL at every stage of its work: the replica is wholly old or wholly new."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+import pytest
+
+from cd2.replication.dependents import DEPENDENTS_LOCK
+from cd2.replication.locks import TABLE_LOCK
+from local.postgres import EmbeddedPostgres
+from tests.replication.conftest import assert_equal
+from tests.replication.killing import held, wait_until_gone, wait_until_waiting
+from tests.replication.victims import HOLD_COMMIT, HOLD_REFRESH, World, world_of
+
+
+@pytest.fixture(scope="module")
+def shared_world(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world_of(postgres, tmp_path_factory.mktemp("victims")) as made:
+        yield made
+
+
+@pytest.fixture
+def world(shared_world: World) -> World:
+    """Up to date and without faults before each test, whatever the last one left."""
+    shared_world.control.clear_faults()
+    shared_world.control.job_seconds(0)
+    shared_world.update()
+    return shared_world
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A statement in which a load is held and killed.
+
+    :param changes: what the load has to do.
+    :param hold: what another session does so that the statement must wait.
+    :param statement: LIKE pattern of the statement.
+    """
+
+    name: str
+    changes: tuple[str, ...]
+    hold: str
+    statement: str
+
+
+STAGING = "cd2.stage_" + sha256(b'"canvas"."victims"').hexdigest()[:16]
+READER = "LOCK TABLE canvas.victims IN ACCESS SHARE MODE"
+CURSOR = "LOCK TABLE instructure_dap.table_sync IN SHARE MODE"
+ROW_LOCKS = "SELECT FROM canvas.victims FOR UPDATE"
+REFRESH = f"SELECT pg_advisory_xact_lock({HOLD_REFRESH})"
+MAKING_STAGING = Stage("making the staging table", ("delete",), f"CREATE TABLE {STAGING} ()", "CREATE UNLOGGED%")
+ANALYZE = Stage("ANALYZE", ("delete",), "LOCK TABLE pg_catalog.pg_statistic IN SHARE MODE", "ANALYZE%")
+ADDITIVE = Stage("additive DDL", ("add", "delete"), READER, "%ADD COLUMN%")
+BREAKING = Stage("breaking DDL", ("widen",), READER, "%DATA TYPE%")
+VIEWS = Stage("locking the views", ("widen",), "SELECT FROM analytics.counted", "%OWNER TO%")
+REFILL = Stage("refilling a materialized view", ("widen", "delete"), REFRESH, "REFRESH%")
+DELETE = Stage("deleting", ("delete",), ROW_LOCKS, "DELETE FROM%")
+INSERT = Stage("upserting", (), ROW_LOCKS, "INSERT INTO%")
+CLOSING = Stage("closing DDL", ("require", "delete"), READER, "%SET NOT NULL%")
+NARROWING = Stage("narrowing an enumeration", ("narrow",), READER, "%RENAME TO%")
+WRITE_CURSOR = Stage("writing the cursor", ("widen", "add", "delete"), CURSOR, "UPDATE instructure_dap%")
+
+SYNC_STAGES = (
+    Stage("reading the cursor", ("delete",), "LOCK TABLE instructure_dap.table_sync", "SELECT timestamp%"),
+    Stage("taking a turn", ("delete",), "LOCK TABLE cd2.pacer", "%INSERT INTO cd2.pacer%"),
+    Stage(
+        "the table's lock",
+        ("delete",),
+        f"SELECT pg_advisory_xact_lock({TABLE_LOCK}, hashtext('canvas.victims'))",
+        "SELECT pg_advisory_lock%",
+    ),
+    ADDITIVE,
+    MAKING_STAGING,
+    ANALYZE,
+    BREAKING,
+    Stage(
+        "finding the views", ("widen",), f"SELECT pg_advisory_xact_lock({DEPENDENTS_LOCK})", "%pg_advisory_xact_lock%"
+    ),
+    VIEWS,
+    REFILL,
+    DELETE,
+    INSERT,
+    CLOSING,
+    NARROWING,
+    WRITE_CURSOR,
+)
+REINIT_STAGES = (ADDITIVE, ANALYZE, BREAKING, REFILL, DELETE, INSERT, CLOSING, WRITE_CURSOR)
+
+
+def named(stages: tuple[Stage, ...]) -> list[object]:
+    return [pytest.param(stage, id=stage.name.replace(" ", "-")) for stage in stages]
+
+
+def kill_in(world: World, action: str, stage: Stage) -> None:
+    world.change(*stage.changes)
+    before = world.state()
+    with held(world.database, stage.hold):
+        worker = world.start(action)
+        wait_until_waiting(world.database, stage.statement)
+        worker.kill()
+        worker.wait()
+    assert worker.killed
+    assert world.judge(before) == "old"
+    world.converge()
+
+
+@pytest.mark.parametrize("stage", named(SYNC_STAGES))
+def test_a_sync_that_is_killed_in_a_statement_changes_nothing_and_the_next_makes_up(world: World, stage: Stage) -> None:
+    kill_in(world, "sync", stage)
+
+
+@pytest.mark.parametrize("stage", named(REINIT_STAGES))
+def test_a_reinit_that_is_killed_in_a_statement_changes_nothing_and_the_next_run_makes_up(
+    world: World, stage: Stage
+) -> None:
+    kill_in(world, "init", stage)
+
+
+@pytest.mark.parametrize(
+    ("hold", "statement"),
+    [
+        ("CREATE TABLE TABLE_NAME ()", "%CREATE TABLE%"),
+        ("LOCK TABLE pg_catalog.pg_statistic IN SHARE MODE", "ANALYZE%"),
+        (CURSOR, "UPDATE instructure_dap%"),
+    ],
+    ids=["making-the-table", "ANALYZE", "writing-the-cursor"],
+)
+def test_an_init_that_is_killed_in_a_statement_leaves_nothing_and_the_next_fills_the_table(
+    world: World, hold: str, statement: str
+) -> None:
+    table = world.fresh_table()
+    before = world.state(table)
+    with held(world.database, hold.replace("TABLE_NAME", table)):
+        worker = world.start("init", table)
+        wait_until_waiting(world.database, statement)
+        worker.kill()
+        worker.wait()
+    assert world.judge(before, table) == "old"
+    world.converge(table)
+
+
+@pytest.mark.parametrize("action", ["sync", "init"])
+def test_a_load_that_is_killed_in_its_commit_is_wholly_old_or_wholly_new(world: World, action: str) -> None:
+    world.change("widen", "add", "delete")
+    before = world.state()
+    with held(world.database, f"SELECT pg_advisory_xact_lock({HOLD_COMMIT})"):
+        worker = world.start(action)
+        wait_until_waiting(world.database, "COMMIT%")
+        worker.kill()
+        worker.wait()
+    world.judge(before)
+    world.converge()
+
+
+@pytest.mark.parametrize("action", ["sync", "init"])
+def test_a_load_that_is_killed_while_it_copies_changes_nothing(world: World, action: str) -> None:
+    world.change("widen", "delete")
+    before = world.state()
+    world.control.fault("canvas", "victims", "slow_download", seconds=10)
+    worker = world.start(action)
+    wait_until_waiting(world.database, "COPY%", event="Client")
+    worker.kill()
+    assert world.judge(before) == "old"
+    world.converge()
+
+
+def test_an_init_that_is_killed_while_it_copies_leaves_no_table(world: World) -> None:
+    table = world.fresh_table()
+    before = world.state(table)
+    world.control.fault(*table.split("."), "slow_download", seconds=10)
+    worker = world.start("init", table)
+    wait_until_waiting(world.database, "COPY%", event="Client")
+    worker.kill()
+    assert world.judge(before, table) == "old"
+    world.converge(table)
+
+
+@pytest.mark.parametrize(
+    ("kind", "endpoint"),
+    [("hang", "login"), ("hang", "data"), ("hung_job", "job"), ("hang", "schema"), ("hang", "object"),
+     ("hang", "download")],
+)  # fmt: skip
+def test_a_load_that_is_killed_while_it_waits_for_the_service_changes_nothing(
+    world: World, kind: str, endpoint: str
+) -> None:
+    world.change("widen", "delete")
+    before = world.state()
+    world.control.reset_stats()
+    if endpoint == "login":
+        world.control.fault("*", "*", kind, endpoint=endpoint, seconds=30)
+    else:
+        options = {} if kind == "hung_job" else {"endpoint": endpoint, "seconds": 30}
+        world.control.fault("canvas", "victims", kind, **options)
+    worker = world.start("sync")
+    deadline = time.monotonic() + 30
+    while True:
+        stats = world.control.stats()
+        if not stats["faults_to_come"] and (kind == "hang" or stats["calls"].get("job", 0) > 0):
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    worker.kill()
+    assert world.judge(before) == "old"
+    world.converge()
+
+
+@pytest.mark.parametrize("delivered", [False, True], ids=["before", "just-after"])
+@pytest.mark.parametrize(
+    "text",
+    ["SAVEPOINT", "DROP VIEW", "DROP MATERIALIZED VIEW", "DATA TYPE", "CREATE VIEW", "CREATE MATERIALIZED VIEW",
+     "CREATE UNIQUE INDEX", "GRANT", "COMMENT", "DROP TABLE", "COMMIT"],
+)  # fmt: skip
+@pytest.mark.parametrize("action", ["sync", "init"])
+def test_a_load_that_is_killed_at_a_statement_is_wholly_old_or_wholly_new(
+    world: World, action: str, text: str, delivered: bool
+) -> None:
+    world.change("widen", "delete")
+    before = world.state()
+    with world.proxy(text=text, delivered=delivered) as killer:
+        worker = world.start(action, through=killer)
+        worker.wait()
+        assert killer.struck
+        assert worker.killed
+        # Whether the service hears of it, only the COMMIT decides.
+        assert world.judge(before) == ("new" if text == "COMMIT" and delivered else "old")
+    world.converge()
+
+
+def test_a_statement_whose_client_was_killed_does_not_wait_on(world: World) -> None:
+    world.change("delete")
+    before = world.state()
+    with held(world.database, ROW_LOCKS):
+        worker = world.start("sync")
+        wait_until_waiting(world.database, "DELETE FROM%")
+        worker.kill()
+        assert wait_until_gone(world.database) < 8
+    assert world.judge(before) == "old"
+    started = time.monotonic()
+    world.converge()
+    assert time.monotonic() - started < 8
+    assert_equal(world.control, world.database, world.table)
