@@ -262,7 +262,10 @@ def _type_names(table: str, columns: list[str]) -> dict[str, str]:
 def enum_of(column: Column) -> str | None:
     """Name of the enumeration type of a column, or of its elements."""
     data_type = column.data_type.element_type if isinstance(column.data_type, SqlArrayType) else column.data_type
-    return data_type.ref.local_id if isinstance(data_type, SqlUserDefinedType) else None
+    if not isinstance(data_type, SqlUserDefinedType) or data_type.ref.scope_id is None:
+        return None  # inet is user-defined for pysqlsync, but belongs to no schema
+    name: str = data_type.ref.local_id
+    return name
 
 
 def _table(like: Table, columns: list[Column], primary_key: tuple[LocalId, ...]) -> Table:
