@@ -73,14 +73,18 @@ class KillingProxy:
                 threading.Thread(target=_pump, args=(server, client), daemon=True).start()
 
     def _upstream(self, client: socket.socket, server: socket.socket) -> None:
-        with client, server, suppress(OSError):
+        with client, server:
             self._known.wait()
-            while data := client.recv(1 << 16):
-                if self._strikes(data):
-                    os.kill(self._victim, signal.SIGKILL)
-                    if not self._delivered:
-                        return
-                server.sendall(data)
+            with suppress(OSError):
+                while data := client.recv(1 << 16):
+                    if self._strikes(data):
+                        os.kill(self._victim, signal.SIGKILL)
+                        if not self._delivered:
+                            break
+                    server.sendall(data)
+            # To close it is not enough while the other thread reads from it.
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
 
     def _strikes(self, data: bytes) -> bool:
         with self._lock:

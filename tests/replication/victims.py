@@ -142,6 +142,13 @@ class World:
         """What the next run does."""
         return run(up_to_date(self.replicator, table or self.table))
 
+    def recover(self) -> None:
+        """Make the world as it should be, whatever a test that failed has left."""
+        self.workers.kill_all()
+        wait_until_gone(self.database)
+        self.control.clear_faults()
+        self.update()
+
     def state(self, table: str | None = None) -> Replica:
         return Replica.read(self.database, table or self.table)
 

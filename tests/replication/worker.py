@@ -175,8 +175,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers.values():
-            worker.kill()
+        self.kill_all()
         assert self._parent.stdin is not None
         self._parent.stdin.close()
         self._parent.wait(20)
@@ -201,6 +200,11 @@ class Workers:
         self._parent.stdin.flush()
         worker.wait_for(lambda: worker.pid > 0)
         return worker
+
+    def kill_all(self) -> None:
+        """End all that still work."""
+        for worker in self._workers.values():
+            worker.kill()
 
     def _listen(self) -> None:
         assert self._parent.stdout is not None

@@ -1,0 +1,134 @@
+"""A loading process is killed anywhere: at any message to PostgreSQL, at any moment. Nothing is lost or half done."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from local.postgres import EmbeddedPostgres
+from tests.replication.conftest import run
+from tests.replication.victims import World, world_of
+
+ALL_CHANGES = ("add", "widen", "drop", "retype", "require", "narrow", "delete")
+ROUNDS = ("sync", "init", "reinit")
+
+
+@pytest.fixture(scope="module")
+def shared_world(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world_of(postgres, tmp_path_factory.mktemp("anywhere")) as made:
+        yield made
+
+
+@pytest.fixture
+def world(shared_world: World) -> World:
+    """Up to date and without faults before each test, whatever the last one left."""
+    shared_world.recover()
+    return shared_world
+
+
+def ready(world: World, kind: str, changes: tuple[str, ...]) -> tuple[str, str]:
+    """What to do for a round, and to which table."""
+    if kind == "init":
+        return "init", world.fresh_table()
+    world.change(*changes)
+    return {"sync": "sync", "reinit": "init"}[kind], world.table
+
+
+def killed_at(world: World, kind: str, number: int, delivered: bool, changes: tuple[str, ...]) -> str:
+    """Kill a load at its n-th message; whether the replica is `old`, `new`, or the load was `done` before."""
+    action, table = ready(world, kind, changes)
+    before = world.state(table)
+    with world.proxy(number=number, delivered=delivered) as killer:
+        worker = world.start(action, table, through=killer)
+        answer = worker.wait()
+    # A column that is dropped, and one with other values: a sync may say that it needs an init.
+    assert worker.killed == killer.struck
+    assert worker.killed or "result" in answer, answer
+    outcome = world.judge(before, table)
+    world.converge(table)
+    return outcome if worker.killed else "done"
+
+
+def messages_of(world: World, kind: str, changes: tuple[str, ...]) -> int:
+    """How many messages a whole load sends."""
+    action, table = ready(world, kind, changes)
+    with world.proxy() as counter:
+        world.start(action, table, through=counter).result()
+        return counter.messages
+
+
+def test_a_load_that_is_killed_at_any_message_is_wholly_old_or_wholly_new(world: World) -> None:
+    dice = random.Random(20261)
+    changes = {"sync": ("add", "widen", "delete"), "init": (), "reinit": ("widen", "drop", "delete")}
+    counts = {kind: messages_of(world, kind, changes[kind]) for kind in ROUNDS}
+    for kind in ROUNDS * 4:
+        number = dice.randint(1, counts[kind] - 2)
+        assert killed_at(world, kind, number, dice.random() < 0.5, changes[kind]) in ("old", "new"), (kind, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("sync", ("add", "widen", "delete")),
+        ("sync", ("drop", "require", "narrow", "delete")),
+        ("init", ()),
+        ("reinit", ("widen", "retype", "delete")),
+    ],
+)
+@pytest.mark.parametrize("delivered", [False, True], ids=["before", "just-after"])
+def test_a_load_that_is_killed_at_each_of_its_messages_is_wholly_old_or_wholly_new(
+    world: World, kind: str, changes: tuple[str, ...], delivered: bool
+) -> None:
+    outcomes = []
+    number = 0
+    while not outcomes or outcomes[-1] != "done":
+        number += 1
+        outcomes.append(killed_at(world, kind, number, delivered, changes))
+    # Once it is new it stays new: there is one commit.
+    assert outcomes == ["old"] * outcomes.count("old") + ["new"] * outcomes.count("new") + ["done"]
+    assert outcomes.count("old") > 20
+
+
+@pytest.mark.slow
+def test_a_load_that_is_killed_at_any_moment_is_wholly_old_or_wholly_new(world: World) -> None:
+    dice = random.Random(20262)
+    longest = dict.fromkeys(ROUNDS, 0.2)
+    outcomes = []
+    for turn in range(90):
+        kind = ROUNDS[turn % 3]
+        changes = (*dice.sample(ALL_CHANGES[:-1], dice.randint(0, 3)), "delete")
+        action, table = ready(world, kind, changes)
+        before = world.state(table)
+        started = time.monotonic()
+        worker = world.start(action, table)
+        time.sleep(dice.random() * longest[kind])
+        worker.kill()
+        answer = worker.wait()
+        assert worker.killed or "result" in answer, answer
+        took = time.monotonic() - started
+        if not worker.killed:
+            longest[kind] = took
+        elif outcomes and outcomes[-1] == "old":
+            longest[kind] *= 1.05
+        outcomes.append(world.judge(before, table))
+        world.converge(table)
+    assert outcomes.count("old") > 20
+    assert outcomes.count("new") > 5
+
+
+def test_many_kills_in_a_row_of_one_load_leave_nothing_behind(world: World) -> None:
+    world.change("add", "widen", "delete")
+    before = world.state()
+    for number in range(20, 70, 10):
+        with world.proxy(number=number) as killer:
+            worker = world.start("sync", through=killer)
+            worker.wait()
+        assert worker.killed
+        assert world.judge(before) == "old"
+    world.converge()
+    result = run(world.replicator.sync("canvas", "victims"))
+    assert (result.state, result.rows_upserted, result.rows_deleted) == ("complete", 0, 0)
