@@ -108,12 +108,13 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def held(database: str, *statements: str) -> Iterator[psycopg.Connection[Any]]:
-    """A transaction of another session, with the locks of these statements; rolled back at the end."""
+    """A transaction of another session with the locks of these statements, to the end of the block or the server."""
     with psycopg.connect(database, application_name="holder") as holder:
         for statement in statements:
             holder.execute(statement)
         yield holder
-        holder.rollback()
+        with suppress(psycopg.OperationalError):
+            holder.rollback()
 
 
 def wait_until_waiting(database: str, query: str, timeout: float = 30.0, event: str = "Lock") -> int:

@@ -1,0 +1,134 @@
+"""PostgreSQL itself goes away in the middle of a load: a backend is ended, or the whole server is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cd2.errors import Cd2Error, TransientError
+from local.postgres import EmbeddedPostgres
+from tests.replication.conftest import run
+from tests.replication.killing import Replica, held, wait_until_waiting
+from tests.replication.victims import HOLD_REFRESH, World, world_of
+from tests.replication.worker import up_to_date
+
+CURSOR = "LOCK TABLE instructure_dap.table_sync IN SHARE MODE"
+STAGES = [
+    (("widen", "delete"), "LOCK TABLE pg_catalog.pg_statistic IN SHARE MODE", "ANALYZE%"),
+    (("widen", "delete"), f"SELECT pg_advisory_xact_lock({HOLD_REFRESH})", "REFRESH%"),
+    (("delete",), "SELECT FROM canvas.victims FOR UPDATE", "DELETE FROM%"),
+    (("widen", "add", "delete"), CURSOR, "UPDATE instructure_dap%"),
+]
+
+
+@pytest.fixture(scope="module")
+def shared_world(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world_of(postgres, tmp_path_factory.mktemp("ended")) as made:
+        yield made
+
+
+@pytest.fixture
+def world(shared_world: World) -> World:
+    """Up to date and without faults before each test, whatever the last one left."""
+    shared_world.recover()
+    return shared_world
+
+
+def failure_of_an_ended_backend(world: World, statement: str, event: str = "Lock") -> Cd2Error:
+    """Load, and end the backend when it waits in a statement."""
+
+    async def work() -> Cd2Error:
+        load = asyncio.create_task(up_to_date(world.replicator, world.table))
+        pid = await asyncio.to_thread(wait_until_waiting, world.database, statement, event=event)
+        await asyncio.to_thread(world.execute, f"SELECT pg_terminate_backend({pid})")
+        try:
+            await load
+        except Cd2Error as error:
+            return error
+        raise AssertionError("the load did not notice that its session was ended")
+
+    return run(work())
+
+
+@pytest.mark.parametrize(("changes", "hold", "statement"), STAGES, ids=["ANALYZE", "REFRESH", "DELETE", "UPDATE"])
+def test_a_load_whose_session_is_ended_is_worth_another_try(
+    world: World, changes: tuple[str, ...], hold: str, statement: str
+) -> None:
+    world.change(*changes)
+    before = world.state()
+    with held(world.database, hold):
+        error = failure_of_an_ended_backend(world, statement)
+    assert type(error) is TransientError
+    assert "canvas.victims: sync failed" in error.message
+    assert "it is tried again" in error.message
+    assert error.result is not None
+    assert (error.result.state, error.result.rows_upserted) == ("failed", 0)
+    assert world.judge(before) == "old"
+    world.converge()
+
+
+def test_a_load_whose_session_is_ended_while_it_copies_is_worth_another_try(world: World) -> None:
+    world.change("widen", "delete")
+    before = world.state()
+    world.control.fault("canvas", "victims", "slow_download", seconds=2)
+    error = failure_of_an_ended_backend(world, "COPY%", event="Client")
+    assert type(error) is TransientError
+    assert "it is tried again" in error.message
+    assert world.judge(before) == "old"
+    world.converge()
+
+
+def kill_server(server: EmbeddedPostgres) -> None:
+    """As a power cut, or the kernel short of memory, would: the postmaster and all its processes at once."""
+    assert server.pid is not None
+    # The launcher may stand between us and the postmaster.
+    family = psutil.Process(server.pid).children(recursive=True)
+    family.append(psutil.Process(server.pid))
+    for process in family:
+        process.suspend()
+    for process in family:
+        os.kill(process.pid, signal.SIGKILL)
+    psutil.wait_procs(family, 10)
+
+
+def restart(server: EmbeddedPostgres) -> None:
+    server.stop()
+    server.start()
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        pytest.param(STAGES[1:2], id="once"),
+        pytest.param(STAGES * 2, id="often", marks=pytest.mark.slow),
+    ],
+)
+def test_a_server_that_is_killed_comes_back_with_whole_loads_only(
+    tmp_path: Path, stages: list[tuple[tuple[str, ...], str, str]]
+) -> None:
+    with EmbeddedPostgres(tmp_path / "server", durable=True) as server, world_of(server, tmp_path) as world:
+        for changes, hold, statement in stages:
+            world.change(*changes)
+            before = world.state()
+            with held(world.database, hold):
+                worker = world.start("sync")
+                wait_until_waiting(world.database, statement)
+                kill_server(server)
+                answer = worker.wait()
+            assert answer["error"] == "TransientError"
+            assert "tried again" in answer["message"]
+            restart(server)
+            assert world.judge(before) == "old"
+            world.update()
+            after = world.state()
+            # What was committed a moment ago is there, too.
+            kill_server(server)
+            restart(server)
+            assert Replica.read(world.database, world.table) == after
+            world.converge()
