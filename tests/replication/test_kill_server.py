@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -87,14 +87,27 @@ def test_a_load_whose_session_is_ended_while_it_copies_is_worth_another_try(worl
 def kill_server(server: EmbeddedPostgres) -> None:
     """As a power cut, or the kernel short of memory, would: the postmaster and all its processes at once."""
     assert server.pid is not None
-    # The launcher may stand between us and the postmaster.
-    family = psutil.Process(server.pid).children(recursive=True)
-    family.append(psutil.Process(server.pid))
+    # Stopped first, so that it makes no more of them. (The launcher may stand between us and the postmaster.)
+    family = [psutil.Process(server.pid)]
     for process in family:
-        process.suspend()
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+            family += process.children()
     for process in family:
-        os.kill(process.pid, signal.SIGKILL)
-    psutil.wait_procs(family, 10)
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + 10
+    while not all(_dead(process) for process in family):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _dead(process: psutil.Process) -> bool:
+    try:
+        # In a container nobody may care for orphans: they stay as zombies.
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def restart(server: EmbeddedPostgres) -> None:
