@@ -2,111 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
-from collections.abc import Iterator
 
+import asyncpg
+import psycopg
 import pytest
 
-from local.postgres import EmbeddedPostgres, installation
-from tests.replication.dependents_world import NARROW, WIDEN, World, difference, make_world, remove_roles
+from cd2.replication.dependents import restore, save_and_drop
+from cd2.results import Dependents
+from local.postgres import installation
+from tests.replication.dependents_world import NARROW, WIDEN, World, difference
 
-
-@pytest.fixture
-def world(postgres: EmbeddedPostgres, database: str) -> Iterator[World]:
-    made = make_world(database, postgres.create_role)
-    yield made
-    remove_roles(made)
-
-
-CORPUS = {
-    "alice": """
-CREATE VIEW analytics.people AS SELECT id, name, email, lower(name) AS "lower Name" FROM canvas.users;
-CREATE VIEW analytics.level2 AS SELECT * FROM analytics.people WHERE name <> '';
-CREATE VIEW analytics.level3 AS SELECT * FROM analytics.level2;
-CREATE MATERIALIZED VIEW analytics.level4 AS SELECT id, name, email FROM analytics.level3;
-CREATE VIEW analytics.level5 AS SELECT l.*, c.title FROM analytics.level4 l JOIN canvas.courses c ON c.teacher_id = l.id;
-GRANT SELECT ON analytics.people TO PUBLIC;
-GRANT SELECT, INSERT ON analytics.level2 TO {bob} WITH GRANT OPTION;
-GRANT SELECT (id, "lower Name"), UPDATE (name) ON analytics.people TO {bob};
-GRANT SELECT ON analytics.level2 TO {etl};
-REVOKE DELETE, TRUNCATE ON analytics.level3 FROM {alice};
-REVOKE ALL ON analytics.level5 FROM {alice};
-COMMENT ON VIEW analytics.people IS 'it''s \\ "people" {} $1 %s';
-COMMENT ON COLUMN analytics.people."lower Name" IS 'Ünï';
-COMMENT ON MATERIALIZED VIEW analytics.level4 IS E'two\nlines';
-COMMENT ON COLUMN analytics.level4.email IS 'private';
-CREATE UNIQUE INDEX level4_id ON analytics.level4 (id) INCLUDE (email) WITH (fillfactor = 70);
-CREATE INDEX "level4 Lower" ON analytics.level4 (lower(name) text_pattern_ops DESC NULLS LAST) WHERE id > 0;
-CREATE INDEX level4_nulls ON analytics.level4 USING hash (email);
-ALTER MATERIALIZED VIEW analytics.level4 CLUSTER ON level4_id;
-ALTER INDEX analytics."level4 Lower" ALTER COLUMN 1 SET STATISTICS 321;
-COMMENT ON INDEX analytics.level4_id IS 'for REFRESH CONCURRENTLY';
-ALTER MATERIALIZED VIEW analytics.level4 ALTER COLUMN name SET STATISTICS 77;
-ALTER MATERIALIZED VIEW analytics.level4 ALTER COLUMN name SET STORAGE EXTERNAL;
-ALTER MATERIALIZED VIEW analytics.level4 ALTER COLUMN name SET (n_distinct = -0.5);
-ALTER MATERIALIZED VIEW analytics.level4 SET (autovacuum_enabled = off, fillfactor = 80, toast.autovacuum_enabled = off);
-ALTER MATERIALIZED VIEW analytics.level4 REPLICA IDENTITY FULL;
-CREATE STATISTICS analytics."level4 Stat" (dependencies, mcv) ON name, email FROM analytics.level4;
-ALTER STATISTICS analytics."level4 Stat" SET STATISTICS 55;
-COMMENT ON STATISTICS analytics."level4 Stat" IS 'they go together';
-CREATE MATERIALIZED VIEW analytics.empty AS SELECT name, settings FROM canvas.users WITH NO DATA;
-CREATE INDEX empty_gin ON analytics.empty USING gin (settings jsonb_path_ops);
-CREATE MATERIALIZED VIEW analytics.mat_on_mat AS SELECT count(*) AS n FROM analytics.level4;
-CREATE VIEW analytics.secure WITH (security_barrier, security_invoker = true) AS SELECT id, name FROM canvas.users;
-CREATE VIEW analytics.checked AS SELECT id, name, email FROM canvas.users WHERE id > 0 WITH LOCAL CHECK OPTION;
-CREATE VIEW analytics.checked_all AS SELECT * FROM analytics.checked WHERE name > '' WITH CASCADED CHECK OPTION;
-ALTER VIEW analytics.checked ALTER COLUMN name SET DEFAULT 'nobody'::varchar || current_user;
-CREATE VIEW analytics.whole AS SELECT u, u.name, (u).email FROM canvas.users u;
-CREATE VIEW analytics.typed AS SELECT NULL::canvas.users AS nothing, NULL::analytics.people[] AS people;
-CREATE MATERIALIZED VIEW analytics.stored_rows AS SELECT u AS "row", 1 AS one FROM canvas.users u;
-CREATE VIEW analytics.grouped AS SELECT id, name, count(*) AS n FROM canvas.users GROUP BY id;
-CREATE RECURSIVE VIEW analytics.chain (id, name, depth) AS
-    SELECT id, name, 1 FROM canvas.users UNION ALL SELECT u.id, u.name, depth + 1 FROM chain JOIN canvas.users u
-    ON u.id = chain.id + 1;
-CREATE VIEW analytics.mixed (a, b) AS
-    VALUES (1, 'x'::varchar) UNION ALL (SELECT DISTINCT ON (id) id, name FROM canvas.users ORDER BY id, name LIMIT 3);
-CREATE VIEW analytics.fixed (a, b) AS VALUES (1, (SELECT max(name) FROM canvas.users));
-CREATE VIEW analytics.windowed AS
-    SELECT name, row_number() OVER w, '2024-01-02 03:04:05+01'::timestamptz AS at, interval '1 day 02:03' AS i,
-           1.1::float8 AS f, E'back\\slash'::text AS s, name = NULL AS never, '\xdead'::bytea AS bytes
-    FROM canvas.users WINDOW w AS (PARTITION BY school ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW);
-CREATE VIEW analytics.joined AS SELECT * FROM canvas.users u FULL JOIN canvas.courses c USING (id);
-ALTER VIEW analytics.joined RENAME COLUMN title TO "Title";
-CREATE VIEW analytics.lateral AS
-    SELECT u.id, e.key, e.value, x.* FROM canvas.users u, LATERAL jsonb_each(u.settings) e,
-    ROWS FROM (generate_series(1, 2), unnest(ARRAY[u.name])) WITH ORDINALITY AS x (a, "B b", c);
-CREATE FUNCTION analytics.write_people() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-CREATE TRIGGER "Write it" INSTEAD OF INSERT OR UPDATE ON analytics.grouped
-    FOR EACH ROW EXECUTE FUNCTION analytics.write_people('a "b"', 'c');
-CREATE TRIGGER after_it AFTER DELETE ON analytics.people FOR EACH STATEMENT EXECUTE FUNCTION analytics.write_people();
-COMMENT ON TRIGGER "Write it" ON analytics.grouped IS 'writes';
-CREATE RULE "Ins" AS ON INSERT TO analytics.secure WHERE NEW.id > 5 DO INSTEAD
-    (INSERT INTO canvas.courses VALUES (NEW.id); SELECT name FROM analytics.on_secure);
-""".replace("; SELECT name FROM analytics.on_secure", ""),
-    "etl": """
-CREATE SCHEMA "Berichte «Q»";
-CREATE VIEW "Berichte «Q»"."Über ""alles"" . " AS SELECT name AS "Größe "" x", id FROM analytics.level2;
-CREATE MATERIALIZED VIEW "Berichte «Q»"."Mat" AS SELECT * FROM "Berichte «Q»"."Über ""alles"" . ";
-CREATE UNIQUE INDEX "Idx "" ü" ON "Berichte «Q»"."Mat" ("Größe "" x");
-CREATE VIEW canvas.in_the_same_schema AS SELECT name FROM canvas.users;
-CREATE SEQUENCE canvas.ticket;
-ALTER SEQUENCE canvas.ticket OWNED BY canvas.in_the_same_schema.name;
-""",
-    # Rules that name a view above their own: a circle, for who only looks at dependencies.
-    "alice again": """
-CREATE VIEW analytics.on_secure AS SELECT id, name FROM analytics.secure;
-CREATE RULE "Round" AS ON DELETE TO analytics.secure DO INSTEAD
-    DELETE FROM canvas.courses WHERE id IN (SELECT id FROM analytics.on_secure);
-COMMENT ON RULE "Ins" ON analytics.secure IS 'a rule';
-""",
-    "bob": "GRANT SELECT ON analytics.level2 TO PUBLIC",
-}
-
-
-def build(world: World) -> None:
-    world.admin("GRANT USAGE ON SCHEMA analytics TO {bob}; GRANT {bob} TO {etl}")
-    for role, statements in CORPUS.items():
-        world.admin(statements, role=role.split()[0])
+pytest_plugins = ("tests.replication.dependents_world",)
 
 
 def all_views(world: World) -> list[str]:
@@ -128,19 +36,199 @@ def dump(world: World) -> list[str]:
     return sorted(line.replace(" ", "") for line in text.splitlines() if not line.startswith(("--", "\\")))
 
 
-def test_every_view_is_what_it_was_after_a_type_is_changed_and_changed_back(world: World) -> None:
-    build(world)
-    catalogue, dumped, views = world.catalogue(), dump(world), all_views(world)
+def test_every_view_is_what_it_was_after_a_type_is_changed_and_changed_back(corpus: World) -> None:
+    catalogue, dumped, views = corpus.catalogue(), dump(corpus), all_views(corpus)
     with pytest.raises(Exception, match="cannot alter type of a column used by a view"):
-        world.admin(WIDEN, role="etl")
-    first = world.alter(WIDEN)
+        corpus.admin(WIDEN, role="etl")
+    first = corpus.alter(WIDEN)
     assert first.broken == ()
     assert sorted(first.restored) == views
     widened = {
-        key: [row.replace("varying(500)", "varying(255)") for row in rows] for key, rows in world.catalogue().items()
+        key: [row.replace("varying(500)", "varying(255)") for row in rows] for key, rows in corpus.catalogue().items()
     }
     assert difference(catalogue, widened) == []
-    assert world.alter(NARROW) == first
-    assert difference(catalogue, world.catalogue()) == []
-    assert dump(world) == dumped
-    assert world.journal() == []
+    assert corpus.alter(NARROW) == first
+    assert difference(catalogue, corpus.catalogue()) == []
+    assert dump(corpus) == dumped
+    assert corpus.journal() == []
+
+
+def test_materialized_views_hold_the_new_rows_or_stay_unpopulated(corpus: World) -> None:
+    corpus.alter("UPDATE canvas.users SET name = 'Ada Lovelace' WHERE id = 1", WIDEN)
+    assert corpus.admin("SELECT name FROM analytics.level4 ORDER BY id") == [("Ada Lovelace",), ("Bo",)]
+    assert corpus.admin("SELECT n FROM analytics.mat_on_mat") == [(2,)]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="has not been populated"):
+        corpus.admin("SELECT * FROM analytics.empty")
+
+
+def test_a_table_without_dependents_needs_nothing(world: World) -> None:
+    assert world.alter(WIDEN) == Dependents()
+    assert world.alter(table="there is none") == Dependents()
+    assert world.retry() == Dependents()
+
+
+def test_default_privileges_add_no_grants(world: World) -> None:
+    world.admin("CREATE VIEW analytics.plain AS SELECT name FROM canvas.users", role="alice")
+    world.admin(
+        "CREATE VIEW analytics.mine AS SELECT name FROM canvas.users; GRANT SELECT ON analytics.mine TO {alice}",
+        role="etl",
+    )
+    before = world.catalogue()
+    world.admin("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {bob}, PUBLIC", role="alice")
+    world.admin(
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA analytics GRANT SELECT ON TABLES TO {bob} WITH GRANT OPTION", role="etl"
+    )
+    assert len(world.alter(WIDEN, NARROW).restored) == 2
+    assert difference({"acl": before["pg_class"]}, {"acl": world.catalogue()["pg_class"]}) == []
+
+
+def test_a_grant_by_a_role_that_we_cannot_become_is_kept_as_its_owners(world: World) -> None:
+    world.admin(
+        "CREATE VIEW analytics.passed_on AS SELECT name FROM canvas.users;"
+        "GRANT SELECT ON analytics.passed_on TO {bob} WITH GRANT OPTION; GRANT USAGE ON SCHEMA analytics TO {bob}",
+        role="alice",
+    )
+    world.admin("GRANT USAGE ON SCHEMA analytics TO {bob}")
+    world.admin("GRANT SELECT ON analytics.passed_on TO PUBLIC", role="bob")
+    assert world.alter(WIDEN) == Dependents(("analytics.passed_on",))
+    assert world.admin(
+        "SELECT pg_get_userbyid(grantor), privilege_type, is_grantable FROM pg_class, aclexplode(relacl) "
+        "WHERE relname = 'passed_on' AND grantee = 0"
+    ) == [(world.roles["alice"], "SELECT", False)]
+
+
+def test_an_owner_who_may_no_longer_look_into_the_tables_schema_gets_his_view_back(world: World) -> None:
+    """A view works without its owner's right to the schemas of its tables; making it anew needs that right."""
+    world.admin("CREATE VIEW analytics.old AS SELECT name FROM canvas.users", role="alice")
+    world.admin("REVOKE USAGE ON SCHEMA canvas FROM {alice}")
+    before = world.catalogue()
+    assert world.alter(WIDEN, NARROW) == Dependents(("analytics.old",))
+    assert difference(before, world.catalogue()) == []
+
+
+def test_a_superuser_needs_no_rights_of_the_owners(corpus: World) -> None:
+    corpus.admin("REVOKE CREATE, USAGE ON SCHEMA analytics FROM {alice}")
+    before = corpus.catalogue()
+
+    async def work() -> Dependents:
+        connection = await asyncpg.connect(corpus.dsn)
+        async with connection.transaction():
+            saved = await save_and_drop(connection, "canvas", "users")
+            await connection.execute(WIDEN)
+            await connection.execute(NARROW)
+            result = await restore(connection, saved)
+            assert await connection.fetchval("SELECT current_user = session_user")
+        await connection.close()
+        return result
+
+    assert asyncio.run(work()).broken == ()
+    assert difference(before, corpus.catalogue()) == []
+
+
+# -- nothing is lost -----------------------------------------------------------------------------
+
+
+def test_a_rollback_at_any_point_leaves_everything(corpus: World) -> None:
+    before = corpus.catalogue()
+
+    async def work(point: int) -> None:
+        connection = await corpus.connect()
+        transaction = connection.transaction()
+        await transaction.start()
+        saved = await save_and_drop(connection, "canvas", "users")
+        assert await connection.fetchval("SELECT to_regclass('analytics.people')") is None
+        if point:
+            await connection.execute(WIDEN)
+        if point == 2:
+            await restore(connection, saved)
+        await transaction.rollback()
+        await connection.close()
+
+    for point in range(3):
+        asyncio.run(work(point))
+        assert difference(before, corpus.catalogue()) == []
+
+
+def test_a_connection_that_is_killed_at_any_moment_leaves_everything(corpus: World) -> None:
+    before = corpus.catalogue()
+
+    async def work(after_s: float) -> bool:
+        connection = await corpus.connect()
+        other = await asyncpg.connect(corpus.dsn)
+
+        async def kill() -> None:
+            await asyncio.sleep(after_s)
+            await other.execute("SELECT pg_terminate_backend($1, 5000)", connection.get_server_pid())
+
+        killer = asyncio.create_task(kill())
+        killed = False
+        try:
+            async with connection.transaction():
+                saved = await save_and_drop(connection, "canvas", "users")
+                await connection.execute(WIDEN)
+                await connection.execute(NARROW)
+                await restore(connection, saved)
+                await killer
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            killed = True
+        await killer
+        await connection.close()
+        await other.close()
+        return killed
+
+    for after_s in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6):
+        assert asyncio.run(work(after_s))
+        assert difference(before, corpus.catalogue()) == []
+
+
+def test_two_workers_with_views_in_common_do_not_meet_in_a_deadlock(corpus: World) -> None:
+    before = corpus.catalogue()
+
+    async def work(table: str, there: str, back: str) -> Dependents:
+        connection = await corpus.connect()
+        try:
+            async with connection.transaction():
+                saved = await save_and_drop(connection, "canvas", table)
+                await connection.execute(there)
+                await asyncio.sleep(0.2)
+                await connection.execute(back)
+                return await restore(connection, saved)
+        finally:
+            await connection.close()
+
+    async def both() -> list[Dependents]:
+        title = "ALTER TABLE canvas.courses ALTER COLUMN title TYPE varchar({})"
+        return await asyncio.gather(work("users", WIDEN, NARROW), work("courses", title.format(200), title.format(100)))
+
+    for result in asyncio.run(both()):
+        assert result.broken == ()
+        assert "analytics.joined" in result.restored
+    assert difference(before, corpus.catalogue()) == []
+
+
+def test_a_view_that_is_replaced_while_we_wait_for_its_lock_comes_back_as_replaced(corpus: World) -> None:
+    async def work() -> None:
+        analyst = await corpus.connect("alice")
+        change = analyst.transaction()
+        await change.start()
+        await analyst.execute(
+            "CREATE OR REPLACE VIEW analytics.people AS "
+            'SELECT id, name, email, upper(name) AS "lower Name", school FROM canvas.users'
+        )
+        await analyst.execute("CREATE VIEW analytics.newer AS SELECT school FROM analytics.people")
+        connection = await corpus.connect()
+        async with connection.transaction():
+            saving = asyncio.create_task(save_and_drop(connection, "canvas", "users"))
+            await asyncio.sleep(0.5)
+            assert not saving.done()
+            await change.commit()
+            saved = await saving
+            await connection.execute(WIDEN)
+            result = await restore(connection, saved)
+        assert result.broken == ()
+        assert "analytics.newer" in result.restored
+        await connection.close()
+        await analyst.close()
+
+    asyncio.run(work())
+    assert corpus.admin('SELECT "lower Name", school FROM analytics.people WHERE id = 1') == [("ADA", "North")]

@@ -208,13 +208,13 @@ async def _schema_exists(connection: asyncpg.Connection, schema: str) -> bool:
 async def _locked(session: ViewSession, name: str, table: int) -> list[Dependent]:
     """What depends on a table, locked, so that nobody changes it while we read how it is."""
     for _ in range(ATTEMPTS):
-        found = await find(session.connection, table)
+        found = await find(session.connection, name, table)
         await refuse_hindrances(session.connection, name, found)
         try:
             async with session.connection.transaction():
                 for dependent in reversed(found):
                     await session.run(dependent.lock, dependent.owner)
-                if await find(session.connection, table) != found:
+                if await find(session.connection, name, table) != found:
                     raise _ChangedMeanwhile
         except (_ChangedMeanwhile, asyncpg.UndefinedTableError):
             continue

@@ -136,7 +136,7 @@ _STEPS = (
     FROM view JOIN pg_index i ON i.indrelid = view.oid JOIN pg_class c ON c.oid = i.indexrelid
     WHERE i.indisvalid
 ), statistic AS (
-    SELECT view.oid AS view, view.relowner, s.*, to_jsonb(s) ->> 'stxstattarget' AS target,
+    SELECT view.oid AS view, s.*, to_jsonb(s) ->> 'stxstattarget' AS target,
            format('%I.%I', n.nspname, s.stxname) AS sql_name
     FROM view JOIN pg_statistic_ext s ON s.stxrelid = view.oid JOIN pg_namespace n ON n.oid = s.stxnamespace
 ), col AS (
@@ -220,7 +220,7 @@ SELECT oid, kind, sql FROM (
   UNION ALL
     SELECT view, 43, oid::bigint, 'detail',
            format('ALTER STATISTICS %s OWNER TO %I', sql_name, pg_get_userbyid(stxowner))
-    FROM statistic WHERE stxowner <> relowner
+    FROM statistic
     -- what makes a view writable
   UNION ALL
     SELECT col.view, 50, attnum, 'detail', format(
@@ -255,6 +255,9 @@ SELECT oid, kind, sql FROM (
   UNION ALL
     SELECT oid, 60, 0, 'detail', format('COMMENT ON %s %s IS %L', kind, sql_name, obj_description(oid, 'pg_class'))
     FROM view WHERE obj_description(oid, 'pg_class') IS NOT NULL
+  UNION ALL
+    SELECT oid, 61, 0, 'detail', format('COMMENT ON TYPE %s IS %L', sql_name, obj_description(reltype, 'pg_type'))
+    FROM view WHERE obj_description(reltype, 'pg_type') IS NOT NULL
   UNION ALL
     SELECT view, 61, attnum, 'detail',
            format('COMMENT ON COLUMN %s.%I IS %L', view_name, attname, col_description(view, attnum))

@@ -43,9 +43,10 @@ async def table_oid(connection: asyncpg.Connection, namespace: str, table: str) 
     return oid
 
 
-async def find(connection: asyncpg.Connection, table: int) -> list[Dependent]:
+async def find(connection: asyncpg.Connection, name: str, table: int) -> list[Dependent]:
     """All views on a table, at any depth and in any schema; each comes after those that it selects from.
 
+    :param name: the table's qualified name.
     :raises TableFailure: views select from each other in a circle.
     """
     rows = await connection.fetch(_FIND, table)
@@ -59,7 +60,10 @@ async def find(connection: asyncpg.Connection, table: int) -> list[Dependent]:
         return [found[oid] for oid in sorter.static_order()]
     except CycleError as error:
         names = ", ".join(found[oid].qualified_name for oid in error.args[1])
-    raise TableFailure(f"The views {names} select from each other in a circle and cannot be used: drop one of them.")
+    raise TableFailure(
+        f"{name}: its schema changed, so the views on it must be dropped and recreated, but {names} select from each "
+        "other in a circle and can be neither used nor made again. Drop them, then clear the task. Nothing was changed."
+    )
 
 
 async def refuse_hindrances(connection: asyncpg.Connection, name: str, found: Sequence[Dependent]) -> None:
@@ -215,6 +219,6 @@ JOIN pg_depend d ON d.deptype = 'n' AND (
     OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray))
 )
 LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-LEFT JOIN pg_class v ON v.oid = r.ev_class
+LEFT JOIN pg_class v ON v.oid = r.ev_class OR (d.classid = 'pg_class'::regclass AND v.oid = d.objid)
 WHERE c.oid = $1 AND coalesce(v.relkind NOT IN ('v', 'm'), true)
 ORDER BY 1"""

@@ -1,0 +1,143 @@
+"""What keeps views from being restored is told before anything is dropped, with what to do."""
+
+from __future__ import annotations
+
+import asyncpg
+import psycopg
+import pytest
+
+from cd2.errors import TableFailure
+from cd2.replication.dependents import remaining_hindrances, save_and_drop
+from tests.replication.dependents_world import WIDEN, World, difference
+
+pytest_plugins = ("tests.replication.dependents_world",)
+
+
+def refused(world: World) -> str:
+    """The message of the failure; the catalogue is untouched, also within the transaction, which goes on."""
+    before = world.catalogue()
+
+    async def work(connection: asyncpg.Connection) -> str:
+        with pytest.raises(TableFailure) as caught:
+            await save_and_drop(connection, "canvas", "users")
+        assert await connection.fetchval("SELECT to_regclass('analytics.people')") == "analytics.people"
+        assert caught.value.message.startswith("canvas.users: its schema changed")
+        return caught.value.message
+
+    message = world.as_etl(work)
+    assert difference(before, world.catalogue()) == []
+    return message
+
+
+def test_a_missing_membership_is_named_with_its_grant(corpus: World) -> None:
+    corpus.admin("REVOKE {alice} FROM {etl}")
+    message = refused(corpus)
+    assert "analytics.level5" in message
+    assert corpus.roles["alice"] in message
+    grant = corpus.text("GRANT {alice} TO {etl}")
+    assert f"{grant}." in message
+    corpus.admin(grant)
+    assert corpus.alter(WIDEN).broken == ()
+
+
+def test_a_membership_without_the_right_to_use_it_is_named_with_its_grant(corpus: World) -> None:
+    corpus.admin("GRANT {alice} TO {etl} WITH SET FALSE")
+    grant = corpus.text("GRANT {alice} TO {etl} WITH SET TRUE")
+    assert f"{grant}." in refused(corpus)
+    corpus.admin(grant)
+    assert corpus.alter(WIDEN).broken == ()
+
+
+def test_a_schema_in_which_the_owner_may_no_longer_create_is_named_with_its_grant(corpus: World) -> None:
+    corpus.admin("REVOKE CREATE ON SCHEMA analytics FROM {alice}")
+    grant = corpus.text('GRANT CREATE ON SCHEMA "analytics" TO {alice}')
+    assert f"{grant}." in refused(corpus)
+    corpus.admin(grant)
+    assert corpus.alter(WIDEN).broken == ()
+
+
+def test_everything_that_is_missing_is_named_at_once(corpus: World) -> None:
+    corpus.admin("REVOKE {alice} FROM {etl}; REVOKE CREATE, USAGE ON SCHEMA analytics FROM {alice}")
+    corpus.admin("CREATE TABLE analytics.kept (p analytics.people)")
+    message = refused(corpus)
+    assert corpus.text("GRANT {alice} TO {etl}") in message
+    assert corpus.text('GRANT CREATE, USAGE ON SCHEMA "analytics" TO {alice}') in message
+    assert "table analytics.kept" in message
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        (
+            "CREATE FUNCTION analytics.f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM analytics.people; END",
+            "function analytics.f() uses view analytics.people",
+        ),
+        (
+            "CREATE FUNCTION analytics.g(analytics.people) RETURNS text LANGUAGE sql AS 'SELECT $1.name'",
+            "function analytics.g(analytics.people) uses type analytics.people",
+        ),
+        (
+            "CREATE FUNCTION analytics.h() RETURNS SETOF analytics.level5 LANGUAGE sql AS 'TABLE analytics.level5'",
+            "function analytics.h() uses type analytics.level5",
+        ),
+        (
+            "CREATE TABLE analytics.kept (p analytics.people[])",
+            "column p of table analytics.kept uses type analytics.people[]",
+        ),
+        (
+            "CREATE TABLE analytics.t (id bigint); ALTER TABLE analytics.t ENABLE ROW LEVEL SECURITY;"
+            "CREATE POLICY own ON analytics.t USING (id IN (SELECT id FROM analytics.people))",
+            "policy own on table analytics.t uses",
+        ),
+        (
+            "CREATE TABLE analytics.r (id bigint); CREATE RULE look AS ON DELETE TO analytics.r DO ALSO "
+            "DELETE FROM canvas.courses WHERE id IN (SELECT id FROM analytics.people)",
+            "rule look on table analytics.r uses",
+        ),
+    ],
+)
+def test_what_is_no_view_and_stands_in_the_way_is_named(corpus: World, statement: str, named: str) -> None:
+    corpus.admin("GRANT DELETE ON canvas.courses TO {alice}")
+    corpus.admin(statement, role="alice")
+    message = refused(corpus)
+    assert named in message
+    assert "Drop them, and create them again after the sync" in message
+
+
+def test_a_view_that_belongs_to_an_extension_is_named(corpus: World) -> None:
+    corpus.admin("ALTER EXTENSION plpgsql ADD VIEW analytics.people")
+    assert "view analytics.people belongs to the extension plpgsql" in refused(corpus)
+    corpus.admin("ALTER EXTENSION plpgsql DROP VIEW analytics.people")
+
+
+def test_views_that_select_from_each_other_in_a_circle_are_named(corpus: World) -> None:
+    corpus.admin(
+        "CREATE VIEW analytics.a AS SELECT name FROM canvas.users; CREATE VIEW analytics.b AS TABLE analytics.a;"
+        "CREATE OR REPLACE VIEW analytics.a AS SELECT name FROM analytics.b UNION SELECT name FROM canvas.users",
+        role="alice",
+    )
+    message = refused(corpus)
+    assert "analytics.a" in message
+    assert "circle" in message
+
+
+def test_a_temporary_view_of_another_session_is_named(corpus: World) -> None:
+    with psycopg.connect(corpus.dsn, autocommit=True) as other:
+        other.execute("CREATE TEMP VIEW scratch AS SELECT name FROM canvas.users")
+        assert "temporary view scratch" in refused(corpus)
+    assert corpus.alter(WIDEN).broken == ()
+
+
+def test_what_else_than_views_uses_a_column_can_be_asked_for(corpus: World) -> None:
+    """For DDL that is refused although its views were dropped."""
+    corpus.admin(
+        "CREATE FUNCTION analytics.f() RETURNS bigint BEGIN ATOMIC SELECT count(email) FROM canvas.users; END;"
+        "CREATE TABLE canvas.notes (user_id bigint REFERENCES canvas.users);"
+        "CREATE TABLE canvas.kept (u canvas.users)",
+        role="etl",
+    )
+    found = corpus.as_etl(lambda connection: remaining_hindrances(connection, "canvas", "users"))
+    assert "function analytics.f() uses column email of table canvas.users" in found
+    assert "column u of table canvas.kept uses type canvas.users" in found
+    assert any("on table canvas.notes uses column id of table canvas.users" in phrase for phrase in found)
+    assert not any("view" in phrase for phrase in found)
