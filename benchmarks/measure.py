@@ -250,7 +250,12 @@ def _server_times(servers: Servers | None) -> tuple[float, float]:
 def cpu_of_tree(pid: int) -> float:
     """Seconds of processor that a process, its living descendants and its ended children have used so far."""
     root = psutil.Process(pid)
-    return sum(_cpu(process) for process in (root, *root.children(recursive=True)))
+    while True:
+        children = root.children(recursive=True)
+        total = sum(_cpu(process) for process in (root, *children))
+        # A child that ended between the two looks would be counted neither as living nor as ended.
+        if root.children(recursive=True) == children:
+            return total
 
 
 def _cpu(process: psutil.Process) -> float:
