@@ -45,6 +45,8 @@ DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_read=2 * 6
 DOWNLOAD_BLOCK = 1 << 18
 DOWNLOAD_TRIES = 5
 """How often in a row a download may begin without getting any further."""
+DOWNLOAD_PAUSE_S = 0.25
+"""Before a download begins again; twice as long each time that it gets no further."""
 CREATION_TRIES = 3
 DEFAULT_RETRY_AFTER_S = 60.0
 POLL_S = (1.0, 1.5, 2.0, 3.0, 5.0)
@@ -160,8 +162,9 @@ class DapSession(DAPSession):
 
         :raises TransientError: it failed (FailedJobError), or is not done after `JOB_DEADLINE_S` seconds.
         """
+        deadline = asyncio.timeout(JOB_DEADLINE_S)
         try:
-            async with asyncio.timeout(JOB_DEADLINE_S):
+            async with deadline:
                 for turn in itertools.count():
                     if job.done:
                         break
@@ -170,6 +173,8 @@ class DapSession(DAPSession):
                     await asyncio.sleep(POLL_S[min(turn, len(POLL_S) - 1)])
                     job = await self.job(job.id)
         except TimeoutError:
+            if not deadline.expired():  # but an answer took too long
+                raise
             raise TransientError(
                 f"The DAP job {job.id} is not done after {JOB_DEADLINE_S // 3600} h: it is asked for again.",
                 type="HungJob",
@@ -212,7 +217,7 @@ class DapSession(DAPSession):
                 "The download of an object stopped after %s bytes (%s); a fresh URL is asked for.", received, problem
             )
             if failures < DOWNLOAD_TRIES:
-                await asyncio.sleep(2.0**failures * 0.25)
+                await asyncio.sleep(2.0**failures * DOWNLOAD_PAUSE_S)
         raise TransientError(
             f"An object of the job could not be downloaded ({problem}, {received} bytes had come): it is tried again.",
             type=problem,

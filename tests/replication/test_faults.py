@@ -1,0 +1,256 @@
+"""Every fault that the simulator knows, met by an init, a re-init and a sync.
+
+Whatever happens, it has a stated outcome; a failure leaves the database as it was and tells no secret, signed address
+or row value; and the next attempt ends with the truth.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import psycopg
+import pytest
+
+from cd2.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError
+from cd2.replication import api
+from cd2.replication.api import FailedJobError
+from cd2.replication.connection import DatabaseTarget
+from cd2.replication.replicator import Replicator
+from cd2.results import TableResult
+from local.simulator.__main__ import DEFAULT_CLIENT_SECRET
+from local.simulator.control import SimulatorControl
+from local.simulator.faults import HTTP_KINDS, KINDS
+from tests.replication.conftest import assert_equal, make_replicator, run
+
+NAMESPACE, TABLE = "canvas", "pseudonyms"
+NAME = f"{NAMESPACE}.{TABLE}"
+ACTIONS = ("init", "reinit", "sync")
+INITS = ("init", "reinit")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, and what has to become of it.
+
+    :param error: the class of the failure; None: it is got over. ReinitRequired shows as the result needs_init.
+    :param told: part of the message, or of the log when it is got over.
+    :param replaced: rows in which characters are replaced, which no increment will correct.
+    """
+
+    kind: str
+    error: type[Cd2Error] | None = None
+    told: str = ""
+    times: int = 1
+    endpoint: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    actions: tuple[str, ...] = ACTIONS
+    replaced: bool = False
+
+    @property
+    def id(self) -> str:
+        extra = [str(value) for value in self.options.values() if isinstance(value, str)]
+        return "-".join([self.kind, *([self.endpoint] if self.endpoint else []), *extra, f"x{self.times}"])
+
+
+CASES = [
+    Case("too_many_requests", options={"retry_after": 0}),
+    Case("too_many_requests", WaitError, "429", times=3, options={"retry_after": 0}),
+    Case("too_many_requests", WaitError, "429", times=20, endpoint="job", options={"retry_after": 0}),
+    Case("too_many_requests", WaitError, "429", times=20, endpoint="object", options={"retry_after": 0}),
+    Case("too_many_requests", WaitError, "429", times=20, endpoint="schema", options={"retry_after": 0}),
+    *(
+        Case("server_error", TransientError, "500", times=20, endpoint=endpoint, options={"body": body})
+        for endpoint in ("login", "schema", "data", "job", "object")
+        for body in ("json", "html")
+    ),
+    Case("server_error", TransientError, "could not be downloaded", times=20, endpoint="download"),
+    Case("server_error", told="a fresh URL is asked for", endpoint="download"),
+    Case("hang", TransientError, "time limit", times=20),
+    Case("hang", TransientError, "time limit", times=20, endpoint="job"),
+    Case("hang", told="a fresh URL is asked for", endpoint="download"),
+    # A token may expire between any two calls; only one that is refused when it is new is wrong.
+    Case("unauthorized", StopAll, "refused the credentials"),
+    Case("unauthorized", endpoint="job"),
+    Case("unauthorized", endpoint="object"),
+    Case("unauthorized", endpoint="schema"),
+    Case("unauthorized", StopAll, "refused the credentials", times=2, endpoint="job"),
+    Case("account_disabled", StopAll, "has disabled DAP"),
+    Case("account_not_onboarded", StopAll, "not yet enabled"),
+    Case("account_under_maintenance", WaitError, "maintaining"),
+    Case("request_type_forbidden", TableFailure, "refuses this kind of request", actions=INITS),
+    Case("snapshot_required", ReinitRequired, "needs a new snapshot", actions=("sync",)),
+    Case("out_of_range", ReinitRequired, "new snapshot is needed", actions=("sync",)),
+    Case("failed_job", FailedJobError, "it is asked for again"),
+    Case("hung_job", TransientError, "is not done after"),
+    Case("truncated_object", TransientError, "it is cut short", options={"cut": "mid_line"}),
+    Case("truncated_object", TransientError, "it is cut short", options={"cut": "after_line"}),
+    Case("corrupt_object", TransientError, "damaged"),
+    Case("expired_url", told="a fresh URL is asked for"),
+    Case("expired_url", TransientError, "could not be downloaded", times=5),
+    Case("slow_download", options={"seconds": 1}),
+    Case("malformed_value", TableFailure, "column id, line 1 of an object", options={"column": "id"}),
+    Case("duplicate_key"),
+    Case("missing_column", TableFailure, "which its schema", options={"column": "unique_id"}),
+    Case("shuffled_columns"),
+    Case("nul_byte", told="1 row(s) held characters", options={"column": "unique_id"}, replaced=True),
+    Case("invalid_utf8", told="1 row(s) held characters", options={"column": "unique_id"}, replaced=True),
+]
+
+
+@pytest.fixture
+def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Iterator[Replicator]:
+    yield make_replicator(simulator, target)
+    simulator.clear_faults()
+    simulator.job_seconds(0)
+
+
+def test_every_fault_has_its_case() -> None:
+    assert {case.kind for case in CASES} == set(KINDS)
+    assert {case.kind for case in CASES if case.endpoint} <= HTTP_KINDS
+
+
+@pytest.mark.parametrize(
+    ("case", "action"),
+    [pytest.param(case, action, id=f"{case.id}-{action}") for case in CASES for action in case.actions],
+)
+def test_a_fault_has_its_stated_outcome_and_leaves_nothing_behind(
+    case: Case,
+    action: str,
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    database: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
+    monkeypatch.setattr(api, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_read=0.5))
+    monkeypatch.setattr(api, "DOWNLOAD_PAUSE_S", 0.01)
+    monkeypatch.setattr(api, "POLL_S", (0.05,))
+    if case.kind == "hung_job":
+        monkeypatch.setattr(api, "JOB_DEADLINE_S", 0.7)
+    if action != "init":
+        run(replicator.init(NAMESPACE, TABLE))
+        simulator.advance(tables=[NAME], inserts=4, updates=8, deletes=3)
+    if case.endpoint == "job":
+        simulator.job_seconds(0.3)
+    before = everything(database)
+    caplog.clear()
+    # A log-in is about no table.
+    subject = ("*", "*") if case.endpoint == "login" else (NAMESPACE, TABLE)
+    simulator.fault(*subject, case.kind, times=case.times, endpoint=case.endpoint, **case.options)
+
+    with caplog.at_level(logging.DEBUG):
+        outcome = attempt(replicator, action)
+
+    told = caplog.text
+    if case.error is ReinitRequired:
+        assert isinstance(outcome, TableResult)
+        assert outcome.state == "needs_init"
+        assert outcome.error is not None
+        assert outcome.error.uuid
+        told = outcome.error.message
+    elif case.error is not None:
+        assert type(outcome) is case.error, outcome
+        assert outcome.result is not None
+        assert outcome.result.state == "failed"
+        assert outcome.result.error == outcome.info
+        told = outcome.message
+    else:
+        assert isinstance(outcome, TableResult), outcome
+        assert outcome.state in ("complete", "initialized")
+        assert outcome.error is None
+    assert case.told in told
+    assert_nothing_private(simulator, f"{caplog.text} {outcome}")
+    if case.error is not None:
+        assert everything(database) == before
+    elif not case.replaced:
+        assert_equal(simulator, database, NAME)
+
+    simulator.clear_faults()
+    simulator.job_seconds(0)
+    again = "reinit" if case.error is ReinitRequired or case.replaced else action
+    assert isinstance(attempt(replicator, again), TableResult)
+    assert_equal(simulator, database, NAME)
+
+
+@pytest.mark.parametrize("retry_after", [7, None])
+def test_a_429_moves_the_clock_of_everybody(
+    retry_after: int | None,
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api, "CREATION_TRIES", 1)
+    run(replicator.init(NAMESPACE, TABLE))
+    simulator.fault(NAMESPACE, TABLE, "too_many_requests", retry_after=retry_after)
+    assert type(attempt(replicator, "sync")) is WaitError
+    wanted = api.DEFAULT_RETRY_AFTER_S if retry_after is None else retry_after
+    with psycopg.connect(database) as connection:
+        waits = connection.execute(
+            "SELECT extract(epoch FROM next_turn - clock_timestamp()) FROM cd2.pacer WHERE endpoint = 'data'"
+        ).fetchall()
+    assert len(waits) == 1
+    assert wanted - 3 < waits[0][0] <= wanted + 1
+
+
+def test_wrong_credentials_stop_everything_before_anything_is_asked_for(
+    replicator: Replicator, simulator: SimulatorControl, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = everything(database)
+    simulator.fault(kind="unauthorized", endpoint="login")
+    simulator.reset_stats()
+    with caplog.at_level(logging.DEBUG):
+        outcome = attempt(replicator, "init")
+    assert type(outcome) is StopAll
+    assert simulator.stats()["jobs"] == {}
+    assert_nothing_private(simulator, f"{caplog.text} {outcome}")
+    assert everything(database) == before
+
+
+def attempt(replicator: Replicator, action: str) -> TableResult | Cd2Error:
+    """What becomes of an action on the table."""
+    work = replicator.sync if action == "sync" else replicator.init
+    try:
+        return run(work(NAMESPACE, TABLE))
+    except Cd2Error as failure:
+        return failure
+
+
+def everything(database: str) -> dict[str, list[tuple[Any, ...]]]:
+    """All that a failed attempt could have changed: tables, types, rows, cursors."""
+    with psycopg.connect(database) as connection:
+        found = {
+            "tables": connection.execute(
+                "SELECT relnamespace::regnamespace::text, relname, relkind, relpersistence FROM pg_class WHERE"
+                " relnamespace::regnamespace::text !~ '^pg_' AND relnamespace <> 'information_schema'::regnamespace"
+                " ORDER BY 1, 2"
+            ).fetchall(),
+            "columns": connection.execute(
+                "SELECT attrelid::regclass::text, attname, atttypid::regtype::text, attnotnull FROM pg_attribute"
+                " WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace IN"
+                " (SELECT oid FROM pg_namespace WHERE nspname IN ('canvas', 'cd2'))) ORDER BY 1, attnum"
+            ).fetchall(),
+            "types": connection.execute("SELECT typname FROM pg_type WHERE typtype = 'e' ORDER BY 1").fetchall(),
+            "cursors": connection.execute("SELECT * FROM instructure_dap.table_sync ORDER BY 1").fetchall(),
+        }
+        if (NAMESPACE, TABLE, "r", "p") in found["tables"]:
+            found["rows"] = connection.execute(f"SELECT t.xmin::text, t::text FROM {NAME} t ORDER BY id").fetchall()  # noqa: S608
+        return found
+
+
+def assert_nothing_private(simulator: SimulatorControl, text: str) -> None:
+    """Neither the secret nor a signature nor a token nor a value that only one row has."""
+    assert DEFAULT_CLIENT_SECRET not in text
+    assert "signature" not in text.lower()
+    assert "Bearer " not in text
+    _, *rows = simulator.truth(NAMESPACE, TABLE)
+    values = Counter(value for row in rows for value in row if isinstance(value, str) and len(value) >= 8)
+    alone = [value for value, count in values.items() if count == 1]
+    assert len(alone) > len(rows)
+    assert [value for value in alone if value in text] == []
