@@ -240,7 +240,7 @@ def everything(database: str) -> dict[str, list[tuple[Any, ...]]]:
             "cursors": connection.execute("SELECT * FROM instructure_dap.table_sync ORDER BY 1").fetchall(),
         }
         if (NAMESPACE, TABLE, "r", "p") in found["tables"]:
-            found["rows"] = connection.execute(f"SELECT t.xmin::text, t::text FROM {NAME} t ORDER BY id").fetchall()  # noqa: S608
+            found["rows"] = connection.execute(f"SELECT t.xmin::text, t::text FROM {NAME} t ORDER BY id").fetchall()
         return found
 
 
