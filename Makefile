@@ -5,6 +5,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON_OF_VENV := .venv/bin/python
 LOCAL := $(PYTHON_OF_VENV) -m local
 PYTEST := $(PYTHON_OF_VENV) -m pytest --durations=5 --durations-min=1
+# Two processes, each test file in one of them: a stack, a server or a simulator serves the tests of its file.
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
@@ -42,7 +44,7 @@ setup: ## make or refresh .venv (the other targets do it when needed; PYTHON=...
 venv:
 	@scripts/setup --quiet
 test: venv ## all tests that take seconds
-	@$(PYTEST) -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 test-slow: venv ## the tests that take minutes
 	@$(PYTEST) -m slow $(ARGS)
 lint: venv ## ruff (rules and format) and mypy --strict
