@@ -19,6 +19,7 @@ that is what stays the same between versions, and so that this module imports ne
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cd2.results import ErrorInfo, TableResult
@@ -57,7 +58,14 @@ class TransientError(Cd2Error):
 
 
 class WaitError(TransientError):
-    """The service asks us to wait: try again, later."""
+    """The service asks us to wait: try again, later.
+
+    :param seconds: how long at least.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 60.0, **details: str | None) -> None:
+        super().__init__(message, **details)
+        self.seconds = seconds
 
 
 class ReinitRequired(Cd2Error):
@@ -70,6 +78,23 @@ class TableFailure(Cd2Error):
 
 class StopAll(TableFailure):
     """Concerns every table, not just this one."""
+
+
+KINDS: dict[str, type[Cd2Error]] = {
+    kind.__name__: kind for kind in (TransientError, WaitError, ReinitRequired, TableFailure, StopAll)
+}
+
+
+def to_json(error: Cd2Error) -> dict[str, str | None]:
+    """An error as one process hands it to another; a more special class becomes one of the five kinds."""
+    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in (*KINDS, "Cd2Error"))
+    return {"kind": kind, "message": error.message, "cause": error.cause, "type": error.type, "uuid": error.uuid}
+
+
+def from_json(data: Mapping[str, str | None]) -> Cd2Error:
+    """What `to_json` gave."""
+    kind = KINDS.get(data["kind"] or "", TransientError)
+    return kind(data["message"] or "", cause=data["cause"], type=data["type"], uuid=data["uuid"])
 
 
 @dataclass(frozen=True)

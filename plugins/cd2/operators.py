@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseXCom
@@ -19,6 +19,7 @@ from cd2.results import Action, RunSummary, TableResult
 from cd2.selection import choose_tables, wanted_namespaces
 from cd2.settings import Settings, SettingsError
 from cd2.summary import TableTasks, results_by_name, split_name, table_result
+from cd2.triggers import JobTrigger, job_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 RESULT = "return_value"
 ERROR = "error"
 DRY_RUN = "dry_run"
+WAIT_TIMEOUT = timedelta(hours=10)
+"""For the turn and the job together; the job alone has its own, shorter limit (`cd2.replication.asking`)."""
 
 
 class _Cd2Operator(BaseOperator):
@@ -103,6 +106,28 @@ class _TableOperator(_Cd2Operator):
         ti.xcom_push(key=RESULT, value=result.to_json())
         super().fail(ti, error)
 
+    def wait_for_job(self, ti: RuntimeTaskInstanceProtocol, since: datetime | None) -> NoReturn:
+        """Leave the worker slot until DAP has the rows (`since` None) or changes ready, and go on with `load`."""
+        trigger = JobTrigger(
+            *split_name(self.table), since=since.isoformat() if since else None, run=f"{ti.dag_id} {ti.run_id}"
+        )
+        self.defer(trigger=trigger, method_name="load", timeout=WAIT_TIMEOUT)
+
+    def load_job(self, ti: RuntimeTaskInstanceProtocol, event: dict[str, Any], *, asked: bool = True) -> TableResult:
+        """Load the job of a trigger's event; a failure ends this try."""
+        from cd2.hooks import replicator
+
+        namespace, table = split_name(self.table)
+        try:
+            dap = replicator(self.settings())
+            try:
+                job_id = job_of(event)
+            except Cd2Error as failure:
+                return asyncio.run(dap.failed(namespace, table, self.action, failure))
+            return asyncio.run(dap.load(namespace, table, job_id, self.action, asked=asked))
+        except Cd2Error as error:
+            self.fail(ti, error)
+
     def report(self, ti: RuntimeTaskInstanceProtocol, result: TableResult) -> None:
         self.log.info(
             "%s: %s, %s rows written, %s deleted, %s bytes downloaded, data as of %s, %s s",
@@ -120,6 +145,8 @@ class _TableOperator(_Cd2Operator):
 class SyncTable(_TableOperator):
     """Bring one table up to date, or leave it to `init_table`.
 
+    Decides, hands the waiting to the triggerer, and loads when the job is done.
+
     :param init_task_id: the task to skip when the table needs no init.
     """
 
@@ -133,12 +160,21 @@ class SyncTable(_TableOperator):
         from cd2.hooks import replicator
 
         ti = context["ti"]
-        full_refresh = bool(context["params"].get("full_refresh"))
+        namespace, table = split_name(self.table)
         try:
-            work = replicator(self.settings()).sync(*split_name(self.table), full_refresh=full_refresh)
-            result = asyncio.run(work)
+            since = asyncio.run(replicator(self.settings()).cursor(namespace, table))
         except Cd2Error as error:
             self.fail(ti, error)
+        if since is None or context["params"].get("full_refresh"):
+            as_of = since.isoformat() if since else None
+            self.report(ti, TableResult(namespace, table, "sync", "needs_init", since=as_of, data_as_of=as_of))
+            return
+        self.wait_for_job(ti, since)
+
+    def load(self, context: Context, event: dict[str, Any]) -> None:
+        """Goes on when the job is done."""
+        ti = context["ti"]
+        result = self.load_job(ti, event)
         self.report(ti, result)
         if result.state != "needs_init":
             # A branch operator does not skip inside a mapped group in Airflow 3.3.1; this does.
@@ -158,18 +194,22 @@ class InitTable(_TableOperator):
         self.sync_task_id = sync_task_id
 
     def execute(self, context: Context) -> None:
-        from cd2.hooks import replicator
-
-        ti = context["ti"]
-        synced = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)
         # Our instance may be made only after a quick sync skipped it, and then starts all the same.
+        synced = self._synced(context["ti"])
         if not synced or synced["state"] != "needs_init":
             raise AirflowSkipException(f"{self.table} needs no init.")
-        try:
-            result = asyncio.run(replicator(self.settings()).init(*split_name(self.table)))
-        except Cd2Error as error:
-            self.fail(ti, error)
-        self.report(ti, result)
+        self.wait_for_job(context["ti"], None)
+
+    def load(self, context: Context, event: dict[str, Any]) -> None:
+        """Goes on when the job is done."""
+        ti = context["ti"]
+        synced = self._synced(ti) or {}
+        # A table without rows so far, or a full refresh, carries no error.
+        self.report(ti, self.load_job(ti, event, asked=not synced.get("error")))
+
+    def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
+        synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)
+        return synced
 
 
 class Notify(BaseOperator):

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from cd2.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError
-from cd2.replication import api
+from cd2.replication import api, asking
 from cd2.replication.api import FailedJobError
 from cd2.replication.connection import DatabaseTarget
 from cd2.replication.replicator import Replicator
@@ -60,7 +60,8 @@ class Case:
 CASES = [
     Case("too_many_requests", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=3, options={"retry_after": 0}),
-    Case("too_many_requests", WaitError, "429", times=20, endpoint="job", options={"retry_after": 0}),
+    # The job goes on while nobody can look at it.
+    Case("too_many_requests", times=20, endpoint="job", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="object", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="schema", options={"retry_after": 0}),
     *(
@@ -130,9 +131,9 @@ def test_a_fault_has_its_stated_outcome_and_leaves_nothing_behind(
     monkeypatch.setattr(api, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
     monkeypatch.setattr(api, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_read=0.5))
     monkeypatch.setattr(api, "DOWNLOAD_PAUSE_S", 0.01)
-    monkeypatch.setattr(api, "POLL_S", (0.05,))
+    monkeypatch.setattr(asking, "POLL_S", (0.05,))
     if case.kind == "hung_job":
-        monkeypatch.setattr(api, "JOB_DEADLINE_S", 0.7)
+        monkeypatch.setattr(asking, "JOB_DEADLINE_S", 0.7)
     if action != "init":
         run(replicator.init(NAMESPACE, TABLE))
         simulator.advance(tables=[NAME], inserts=4, updates=8, deletes=3)
@@ -186,10 +187,11 @@ def test_a_429_moves_the_clock_of_everybody(
     database: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api, "CREATION_TRIES", 1)
     run(replicator.init(NAMESPACE, TABLE))
+    cursor = run(replicator.cursor(NAMESPACE, TABLE))
     simulator.fault(NAMESPACE, TABLE, "too_many_requests", retry_after=retry_after)
-    assert type(attempt(replicator, "sync")) is WaitError
+    with pytest.raises(WaitError):
+        run(replicator.ask(NAMESPACE, TABLE, cursor, tries=1))
     wanted = api.DEFAULT_RETRY_AFTER_S if retry_after is None else retry_after
     with psycopg.connect(database) as connection:
         waits = connection.execute(

@@ -188,11 +188,9 @@ def test_columns_that_came_after_the_job_was_made_come_with_the_next_sync(
     simulator.advance(tables=["canvas.course_sections"], updates=5)
 
     async def late() -> Any:
-        async with open_session(replicator._credentials, replicator._pacer) as session:
-            since = await _since(target)
-            job = await session.finished(await session.start("canvas", "course_sections", since))
+        job_id = await replicator.ask("canvas", "course_sections", await _since(target))
         simulator.alter("canvas", "course_sections", "add_column", "late", type="s20", backfill=True)
-        return await replicator.sync("canvas", "course_sections", job_id=job.id)
+        return await replicator.sync("canvas", "course_sections", job_id=job_id)
 
     result = run(late())
     assert result.state == "complete"

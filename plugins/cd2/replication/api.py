@@ -1,12 +1,12 @@
 """The DAP service as we use it: the official client's session, paced, without tracking, with our errors.
 
-A job is started, looked at and loaded in separate steps, so that another process can pick it up by its id.
+A job is started, looked at and loaded in separate steps, so that another process can pick it up by its id
+(`cd2.replication.asking`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 from dap.api import DAPSession
-from dap.dap_error import AuthenticationError, NotFoundError
+from dap.dap_error import AuthenticationError
 from dap.dap_types import (
     CompleteIncrementalJob,
     CompleteSnapshotJob,
@@ -47,13 +47,8 @@ DOWNLOAD_TRIES = 5
 """How often in a row a download may begin without getting any further."""
 DOWNLOAD_PAUSE_S = 0.25
 """Before a download begins again; twice as long each time that it gets no further."""
-CREATION_TRIES = 3
 DEFAULT_RETRY_AFTER_S = 60.0
-POLL_S = (1.0, 1.5, 2.0, 3.0, 5.0)
-POLLS_TO_TELL = 12
-"""Looks at a job between two lines in the log: about a minute."""
-JOB_DEADLINE_S = 6 * 60 * 60
-"""The longest we wait for one job; the official client polls a hung one for ever."""
+TOO_MANY_REQUESTS = "TooManyRequests"
 
 
 @dataclass(frozen=True)
@@ -121,34 +116,16 @@ class DapSession(DAPSession):
     # -- jobs ------------------------------------------------------------------------------------
 
     async def start(self, namespace: str, table: str, since: datetime | None) -> Job:
-        """Ask for a table's changes since a point in time (UTC), or for all its rows (None).
+        """Ask for a table's changes since a point in time (UTC), or for all its rows (None). It must be our turn.
 
-        Waits for a turn first. A 429 moves the clock of everybody who shares the key, and we queue again.
-
-        :raises WaitError: DAP went on answering 429; another program may use the same key.
+        :raises WaitError: DAP answered 429; the clock of everybody who shares the key has been moved.
         """
         query: SnapshotQuery | IncrementalQuery
         if since is None:
             query = SnapshotQuery(format=Format.TSV, mode=Mode.condensed)
         else:
             query = IncrementalQuery(format=Format.TSV, mode=Mode.condensed, since=since, until=None)
-        for remaining in reversed(range(CREATION_TRIES)):
-            await self._pacer.turn("data")
-            try:
-                return _job(await self._post_query(f"/dap/query/{namespace}/table/{table}/data", query))
-            except WaitError:
-                if not remaining:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def pick_up_or_start(self, job_id: str | None, namespace: str, table: str, since: datetime | None) -> Job:
-        """The job of that id if it is still of use, otherwise a new one; see `start`."""
-        if job_id is not None:
-            try:
-                return await self.job(job_id)
-            except (NotFoundError, FailedJobError) as gone:
-                log.info("%s.%s: job %s is of no use any more (%s).", namespace, table, job_id, type(gone).__name__)
-        return await self.start(namespace, table, since)
+        return _job(await self._post_query(f"/dap/query/{namespace}/table/{table}/data", query))
 
     async def job(self, job_id: str) -> Job:
         """How a job is doing.
@@ -156,30 +133,6 @@ class DapSession(DAPSession):
         :raises FailedJobError: it failed.
         """
         return _job(await self.get_job(job_id))
-
-    async def finished(self, job: Job) -> Job:
-        """Wait until a job is done.
-
-        :raises TransientError: it failed (FailedJobError), or is not done after `JOB_DEADLINE_S` seconds.
-        """
-        deadline = asyncio.timeout(JOB_DEADLINE_S)
-        try:
-            async with deadline:
-                for turn in itertools.count():
-                    if job.done:
-                        break
-                    if turn % POLLS_TO_TELL == POLLS_TO_TELL - 1:
-                        log.info("DAP is still working on job %s.", job.id)
-                    await asyncio.sleep(POLL_S[min(turn, len(POLL_S) - 1)])
-                    job = await self.job(job.id)
-        except TimeoutError:
-            if not deadline.expired():  # but an answer took too long
-                raise
-            raise TransientError(
-                f"The DAP job {job.id} is not done after {JOB_DEADLINE_S // 3600} h: it is asked for again.",
-                type="HungJob",
-            ) from None
-        return job
 
     # -- objects ---------------------------------------------------------------------------------
 
@@ -272,7 +225,8 @@ class DapSession(DAPSession):
             raise WaitError(
                 f"DAP answered 429 (too many requests a minute) for {response.url.path}: another program may use the "
                 f"same key. It is tried again after {wait:.0f} s.",
-                type="TooManyRequests",
+                type=TOO_MANY_REQUESTS,
+                seconds=wait,
             )
         if response.status >= 500:
             raise TransientError(

@@ -49,6 +49,8 @@ class Pacer:
     :param client_id: the DAP key; only a hash of it is stored.
     :param per_minute: allowed calls a minute, by endpoint.
     :param sleep: how to wait, in seconds.
+
+    `key` stands for the DAP key in the database.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Pacer:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._target = target
-        self._key = hashlib.sha256(client_id.encode()).hexdigest()[:16]
+        self.key = hashlib.sha256(client_id.encode()).hexdigest()[:16]
         self._interval = {endpoint: 60.0 / limit * SPACING_MARGIN for endpoint, limit in per_minute.items()}
         self._sleep = sleep
 
@@ -69,12 +71,23 @@ class Pacer:
         :returns: seconds waited.
         :raises StopAll, TransientError: the database cannot be reached, see `connect`.
         """
-        wait = await self._run(_TAKE_TURN, endpoint, self._interval[endpoint])
-        wait = max(0.0, float(wait or 0.0))
-        if wait >= LONG_WAIT_S:
-            log.info("Waiting %.0f s for our turn: DAP limits the calls a minute (%s).", wait, endpoint)
-        await self._sleep(wait)
-        return wait
+        seconds = await self.reserve(endpoint)
+        await self.wait(endpoint, seconds)
+        return seconds
+
+    async def reserve(self, endpoint: Endpoint) -> float:
+        """Take the next turn.
+
+        :returns: seconds until then.
+        :raises StopAll, TransientError: as `turn`.
+        """
+        return max(0.0, await self._run(_TAKE_TURN, endpoint, self._interval[endpoint]) or 0.0)
+
+    async def wait(self, endpoint: Endpoint, seconds: float) -> None:
+        """Wait until a turn that was taken, and say so if that is long."""
+        if seconds >= LONG_WAIT_S:
+            log.info("Waiting %.0f s for our turn: DAP limits the calls a minute (%s).", seconds, endpoint)
+        await self._sleep(seconds)
 
     async def push_back(self, endpoint: Endpoint, seconds: float) -> None:
         """The service answered 429: nobody takes a turn for so many seconds."""
@@ -83,7 +96,7 @@ class Pacer:
     async def _run(self, statement: str, endpoint: Endpoint, seconds: float) -> float | None:
         connection = await connect(self._target)
         try:
-            value: float | None = await connection.fetchval(statement, self._key, endpoint, seconds)
+            value: float | None = await connection.fetchval(statement, self.key, endpoint, seconds)
             return value
         finally:
             await connection.close()

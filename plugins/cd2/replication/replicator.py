@@ -8,24 +8,24 @@ the cursor to the commit: rows, schema, dependents and cursor change together or
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import datetime
 
 import asyncpg
 
 from cd2.errors import Cd2Error, ReinitRequired, TransientError, classify
-from cd2.replication import schema, state
+from cd2.replication import asking, freshness, schema, state
 from cd2.replication.alter import patiently
 from cd2.replication.api import DapCredentials, DapSession, Job, open_session
+from cd2.replication.asking import CREATION_TRIES, Asking
 from cd2.replication.connection import DatabaseTarget, connect
 from cd2.replication.feed import Feed, Progress
 from cd2.replication.load import Load
 from cd2.replication.locks import table_lock
 from cd2.replication.pacing import LIST_CALLS_PER_MINUTE, Pacer
-from cd2.replication.schema import TableModel
-from cd2.results import Action, Dependents, State, TableResult
+from cd2.replication.work import Work, is_past, models
+from cd2.results import Action, TableResult
 
 log = logging.getLogger(__name__)
 
@@ -84,28 +84,28 @@ class Replicator:
     async def sync(
         self, namespace: str, table: str, *, full_refresh: bool = False, job_id: str | None = None
     ) -> TableResult:
-        """Bring a table up to date, or say that it needs an init.
+        """Bring a table up to date, or say that it needs an init: `cursor`, `ask` and `load` in one process.
 
         :param full_refresh: it needs an init, whatever its state.
         :param job_id: a job that was asked for before, to be picked up if it still lives.
         :returns: state complete, complete_with_schema_update, or needs_init.
         :raises Cd2Error: what went wrong, in our words; the replica is as it was.
         """
-        work = _Work(namespace, table, "sync")
-        try:
-            async with _in_our_words(f"{work.name}: sync"):
-                async with self._connection() as connection:
-                    cursor = await state.read_cursor(connection, namespace, table)
-                if cursor is None or full_refresh:
-                    return work.result("needs_init", cursor)
+        work = Work(namespace, table, "sync")
+        async with self._reported(work):
+            cursor = await self._cursor(namespace, table)
+            if cursor is None or full_refresh:
+                return work.result("needs_init", cursor)
+            try:
                 async with self._session() as session:
-                    job = await session.pick_up_or_start(job_id, namespace, table, cursor.since)
-                    return await self._load(work, session, await session.finished(job))
-        except ReinitRequired as required:
-            log.warning("%s", required.message)
-            return work.result("needs_init", error=required)
-        except Cd2Error as failure:
-            raise work.failed(failure) from None
+                    job = await self._asking(session, namespace, table, cursor.since).finished_job(job_id)
+                    return await self._load(work, session, job)
+            except Exception as error:
+                required = classify(error, f"{work.name}: sync")
+                if not isinstance(required, ReinitRequired):
+                    raise
+            return await self._needs_init(work, required)
+        raise AssertionError("unreachable")
 
     async def init(self, namespace: str, table: str, *, job_id: str | None = None) -> TableResult:
         """Fill a table with a snapshot; if it exists already (re-init), it is made equal to the snapshot.
@@ -114,22 +114,122 @@ class Replicator:
         :returns: state initialized.
         :raises Cd2Error: what went wrong, in our words; the replica is as it was.
         """
-        work = _Work(namespace, table, "init")
-        try:
-            async with _in_our_words(f"{work.name}: init"), self._session() as session:
-                job = await session.pick_up_or_start(job_id, namespace, table, None)
-                return await self._load(work, session, await session.finished(job))
-        except Cd2Error as failure:
-            raise work.failed(failure) from None
+        work = Work(namespace, table, "init")
+        async with self._reported(work), self._session() as session:
+            job = await self._asking(session, namespace, table, None).finished_job(job_id)
+            return await self._load(work, session, job)
+        raise AssertionError("unreachable")
 
-    async def _load(self, work: _Work, session: DapSession, job: Job) -> TableResult:
+    # -- the same in steps, which may run in different processes -----------------------------------
+
+    async def cursor(self, namespace: str, table: str) -> datetime | None:
+        """The state of DAP that a table holds (UTC); None: it needs an init.
+
+        :raises Cd2Error: the database cannot be reached.
+        """
+        work = Work(namespace, table, "sync")
+        async with self._reported(work):
+            cursor = await self._cursor(namespace, table)
+        return cursor.since if cursor else None
+
+    async def ask(self, namespace: str, table: str, since: datetime | None, *, tries: int = CREATION_TRIES) -> str:
+        """Take a turn, ask DAP for changes since then (None: for all rows), and wait until the job is done.
+
+        An earlier attempt's turn or job is gone on with.
+
+        :param tries: how often to ask while DAP answers 429.
+        :returns: the job's id.
+        :raises Cd2Error: what went wrong, in our words.
+        """
+        async with _in_our_words(f"{namespace}.{table}: asking DAP"), self._session() as session:
+            return (await self._asking(session, namespace, table, since, tries).finished_job()).id
+        raise AssertionError("unreachable")
+
+    async def load(self, namespace: str, table: str, job_id: str, action: Action, *, asked: bool = True) -> TableResult:
+        """Load a finished job.
+
+        :param action: sync or init.
+        :param asked: whether a person asked for a re-init; otherwise it counts for the limit, see `freshness`.
+        :returns: as `sync` and `init`.
+        :raises Cd2Error: what went wrong, in our words; the replica is as it was.
+        """
+        work = Work(namespace, table, action, asked)
+        async with self._reported(work):
+            try:
+                async with self._session() as session:
+                    return await self._load(work, session, await session.job(job_id))
+            except Exception as error:
+                required = classify(error, f"{work.name}: {action}")
+                if not isinstance(required, ReinitRequired) or action != "sync":
+                    raise
+            return await self._needs_init(work, required)
+        raise AssertionError("unreachable")
+
+    async def failed(self, namespace: str, table: str, action: Action, failure: Cd2Error) -> TableResult:
+        """What becomes of a table whose asking failed: needs_init if a new snapshot may help.
+
+        :raises Cd2Error: the failure, with the table's result in it.
+        """
+        work = Work(namespace, table, action)
+        async with self._reported(work):
+            if isinstance(failure, ReinitRequired) and action == "sync":
+                return await self._needs_init(work, failure)
+            raise failure
+        raise AssertionError("unreachable")
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    async def _cursor(self, namespace: str, table: str) -> state.Cursor | None:
+        async with self._connection() as connection:
+            return await state.read_cursor(connection, namespace, table)
+
+    def _asking(
+        self,
+        session: DapSession,
+        namespace: str,
+        table: str,
+        since: datetime | None,
+        tries: int = CREATION_TRIES,
+    ) -> Asking:
+        return Asking(session, self._pacer, self._target, namespace, table, since, tries)
+
+    async def _needs_init(self, work: Work, required: ReinitRequired) -> TableResult:
+        log.warning("%s", required.message)
+        async with self._connection() as connection:
+            await asking.forget(connection, work.namespace, work.table)
+            await freshness.check_reinit(connection, work.namespace, work.table, required)
+        return work.result("needs_init", error=required)
+
+    @asynccontextmanager
+    async def _reported(self, work: Work) -> AsyncIterator[None]:
+        """A failure leaves as a `Cd2Error` with the table's result, and is noted in `cd2.freshness`."""
+        try:
+            async with _in_our_words(f"{work.name}: {work.action}"):
+                yield
+        except Cd2Error as error:
+            failure = error
+        else:
+            return
+        cursor = None
+        with suppress(Exception):  # the failure itself matters more
+            async with self._connection() as connection:
+                await freshness.failed(connection, work.namespace, work.table, failure)
+                if not asking.keeps_its_job(failure):
+                    await asking.forget(connection, work.namespace, work.table)
+                cursor = await state.read_cursor(connection, work.namespace, work.table)
+        failure.result = work.result("failed", cursor, error=failure)
+        raise failure from None
+
+    async def _load(self, work: Work, session: DapSession, job: Job) -> TableResult:
         """Load a finished job, in one transaction, under the table's lock from reading the cursor to the commit."""
         work.job = job
         if job.as_of is None:
             raise TransientError(f"{work.name}: the job {job.id} is not done yet: it is tried again.")
         async with self._connection() as connection, table_lock(connection, work.name):
             before = await state.read_cursor(connection, work.namespace, work.table)
-            if _is_past(job, before, work.name):
+            if is_past(job, before, work.name):
+                await asking.forget(connection, work.namespace, work.table)
+                await freshness.up_to_date(connection, work.namespace, work.table, job.as_of)
                 return work.result("complete", before)
             log.info(
                 "%s: job %s is done: %s, %s object(s), as of %s.",
@@ -141,14 +241,9 @@ class Replicator:
             )
             async with Feed(session, job, work.name, self._progress) as feed:
                 work.feed = feed
-                model, delivered = await _models(work, session, job, before, feed)
+                model, delivered = await models(work, session, job, before, feed)
                 plan = await schema.plan(connection, model, before.description if before else None)
-                if job.since is None and plan.exists:
-                    work.action = "reinit"
-                elif job.since is not None and (plan.key_differs or not plan.exists):
-                    raise ReinitRequired(
-                        f"{work.name}: the table is gone, or its key is another: it needs a new snapshot."
-                    )
+                work.decide(job, plan)
                 if plan.additive:
                     await patiently(connection, plan.additive, work.name)
                 after = state.Cursor(job.as_of, model.version, model.description)
@@ -162,6 +257,8 @@ class Replicator:
                         case "sync":
                             await load.sync()
                     await state.write_cursor(connection, work.namespace, work.table, after)
+                    await asking.forget(connection, work.namespace, work.table)
+                    await freshness.up_to_date(connection, work.namespace, work.table, after.since, not work.asked)
         if work.action != "sync":
             return work.result("initialized", before, after)
         updated = before is not None and before.schema_version != after.schema_version
@@ -179,51 +276,6 @@ class Replicator:
         return open_session(self._credentials, self._pacer)
 
 
-def _is_past(job: Job, cursor: state.Cursor | None, where: str) -> bool:
-    """Whether another process has meanwhile loaded what this incremental brings.
-
-    :raises ReinitRequired: the cursor is gone.
-    :raises TransientError: the cursor was set back, and the job begins too late for it.
-    """
-    if job.since is None or job.as_of is None:
-        return False
-    if cursor is None:
-        raise ReinitRequired(f"{where}: its row in instructure_dap.table_sync is gone: it needs a new snapshot.")
-    if job.since > cursor.since:
-        raise TransientError(
-            f"{where}: its cursor was set back to {cursor.since.isoformat()} while changes since "
-            f"{job.since.isoformat()} were on their way: it is tried again from there."
-        )
-    if job.since < cursor.since and job.as_of <= cursor.since:
-        log.info("%s: another process has loaded the changes up to %s already.", where, cursor.since.isoformat())
-        return True
-    return False
-
-
-async def _models(
-    work: _Work, session: DapSession, job: Job, before: state.Cursor | None, feed: Feed
-) -> tuple[TableModel, TableModel]:
-    """What the table shall be, and which part of it the job's data has.
-
-    They differ only if DAP's schema went on after the job was made: the columns that are not in the data come with the
-    next sync then, unless the table has them already.
-    """
-    versioned = await session.schema(work.namespace, work.table)
-    model = schema.table_model(work.namespace, work.table, versioned.schema, versioned.version)
-    if job.schema_version > versioned.version:
-        raise TransientError(
-            f"{work.name}: the data has version {job.schema_version} of the schema, but DAP still describes version "
-            f"{versioned.version}: it is tried again."
-        )
-    if job.schema_version == versioned.version or not feed.columns:
-        return model, model
-    delivered = model.limited_to(feed.columns)
-    if before is not None and before.schema_version >= versioned.version:
-        return model, delivered
-    delivered = replace(delivered, version=job.schema_version)
-    return delivered, delivered
-
-
 @asynccontextmanager
 async def _in_our_words(where: str) -> AsyncIterator[None]:
     """Whatever is raised becomes a `Cd2Error`; the original stays out of it, as its context could hold secrets."""
@@ -234,52 +286,3 @@ async def _in_our_words(where: str) -> AsyncIterator[None]:
     else:
         return
     raise failure
-
-
-class _Work:
-    """One attempt at one table: what its result is made of."""
-
-    def __init__(self, namespace: str, table: str, action: Action) -> None:
-        self.namespace = namespace
-        self.table = table
-        self.action = action
-        self.job: Job | None = None
-        self.feed: Feed | None = None
-        self.load: Load | None = None
-        self._started = time.monotonic()
-
-    @property
-    def name(self) -> str:
-        return f"{self.namespace}.{self.table}"
-
-    def failed(self, failure: Cd2Error) -> Cd2Error:
-        """The failure, with the table's result in it."""
-        failure.result = self.result("failed", error=failure)
-        return failure
-
-    def result(
-        self,
-        outcome: State,
-        before: state.Cursor | None = None,
-        after: state.Cursor | None = None,
-        error: Cd2Error | None = None,
-    ) -> TableResult:
-        last = after or before
-        # What a failed load did was rolled back.
-        load = self.load if error is None else None
-        return TableResult(
-            self.namespace,
-            self.table,
-            self.action,
-            outcome,
-            rows_upserted=load.rows_upserted if load else 0,
-            rows_deleted=load.rows_deleted if load else 0,
-            bytes_downloaded=self.feed.tally.bytes if self.feed else 0,
-            since=before.since.isoformat() if before else None,
-            data_as_of=last.since.isoformat() if last else None,
-            schema_version=last.schema_version if last else None,
-            duration_s=round(time.monotonic() - self._started, 3),
-            job_id=self.job.id if self.job else None,
-            dependents=load.dependents if load else Dependents(),
-            error=error.info if error else None,
-        )

@@ -11,9 +11,11 @@ from dap.replicator import meta_schema
 from dap.version_upgrade.db_version_upgrader import VersionUpgrader
 
 from cd2.errors import TableFailure
+from cd2.replication.asking import CREATE_JOBS
 from cd2.replication.client_database import DIALECT, client_context
 from cd2.replication.connection import DatabaseTarget
 from cd2.replication.dependents import CREATE_BROKEN_DEPENDENTS
+from cd2.replication.freshness import CREATE_FRESHNESS
 from cd2.replication.pacing import CREATE_PACER
 
 PREPARATION_LOCK = 0x6364320001
@@ -82,8 +84,8 @@ async def prepare(target: DatabaseTarget, connection: asyncpg.Connection, namesp
     try:
         for schema in ("instructure_dap", "cd2", *namespaces):
             await _ensure_schema(connection, schema)
-        await connection.execute(CREATE_PACER)
-        await connection.execute(CREATE_BROKEN_DEPENDENTS)
+        for create in (CREATE_PACER, CREATE_JOBS, CREATE_FRESHNESS, CREATE_BROKEN_DEPENDENTS):
+            await connection.execute(create)
         await _upgrade_bookkeeping(target, connection)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", PREPARATION_LOCK)
