@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, Param, TriggerRule, WeightRule, task_group
+from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule, TriggerRule, WeightRule, task_group
 
+from cd2.errors import WaitError
+from cd2.last_resort import tell_of_failed_run
 from cd2.operators import InitTable, ListTables, Notify, PrepareDatabase, SyncTable
 from cd2.settings import NAMESPACES, Settings
 
@@ -18,7 +20,9 @@ where that is needed), and sends one notification with all results. The run is g
 * **A table failed?** Its log ends with a sentence that says what to do. Clear the task when the cause is gone: that
   table and `notify` run again, nothing else.
 * **Trigger** takes a subset of namespaces and tables, a full refresh, or a dry run that only lists.
-* DAP allows 5 job creations a minute: about 90 tables take 18 minutes at the least.
+* DAP allows 5 job creations a minute: about 90 tables take 18 minutes at the least. Tables that wait are *deferred*
+  (purple): they hold no worker.
+* How fresh each table is: `SELECT * FROM cd2.freshness`.
 """
 
 TABLE_NAME = "{{ task.table }}"
@@ -57,6 +61,9 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
+    # The first load of a large institution may take long; a run that hangs must not hold up the next ones for ever.
+    dagrun_timeout=timedelta(hours=24),
+    on_failure_callback=tell_of_failed_run,
     max_active_tasks=Settings.load_usable().max_active_tables,
     params=PARAMS,
     tags=["canvas", "dap", "postgresql"],
@@ -66,6 +73,16 @@ with DAG(
         "retry_delay": timedelta(minutes=1),
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=15),
+        "retry_policy": ExceptionRetryPolicy(
+            [
+                RetryRule(
+                    exception=WaitError,
+                    action=RetryAction.RETRY,
+                    retry_delay=timedelta(minutes=20),
+                    reason="DAP asks for patience",
+                )
+            ]
+        ),
         # MWAA takes a task away after 12 hours
         "execution_timeout": timedelta(hours=11),
     },

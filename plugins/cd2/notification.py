@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 
-from cd2.results import STALE_AFTER, RunSummary, TableResult
+from cd2.results import STALE_AFTER, ErrorInfo, RunSummary, TableResult
 
 SUBJECT_LIMIT = 100
 """SNS: at most 100 ASCII characters."""
@@ -42,6 +42,10 @@ def _subject(summary: RunSummary) -> str:
 
 
 def _headline(summary: RunSummary) -> str:
+    return "recovered, " * summary.recovered + "re-run, " * summary.rerun + _outcome(summary)
+
+
+def _outcome(summary: RunSummary) -> str:
     total = len(summary.results)
     if summary.listed_only is not None:
         return f"dry run, {_tables(len(summary.listed_only))} listed"
@@ -58,7 +62,7 @@ def _text(summary: RunSummary) -> str:
     sections = [_overview(summary)]
     sections += [f"{task} failed: {problem}{_log_of(summary, task)}" for task, problem in summary.problems.items()]
     if summary.failed:
-        sections.append("FAILED TABLES\n" + "\n".join(_failure(summary, result) for result in summary.failed))
+        sections.append("FAILED TABLES\n" + "\n".join(_failures(summary)))
     sections += _attention(summary)
     if summary.listed_only:
         sections.append("LISTED (dry run: nothing was replicated)\n" + "\n".join(summary.listed_only))
@@ -92,17 +96,29 @@ def _overview(summary: RunSummary) -> str:
     figures["duration"] = _duration(summary.finished - summary.started)
     figures["run"] = summary.run_id
     lines = [f"{name:<28}{value}" for name, value in figures.items()]
-    return f"Canvas Data 2, {summary.environment}: {_headline(summary)}.\n\n" + "\n".join(lines)
+    rerun = "Tasks of this run were cleared; an earlier message told of it before.\n" * summary.rerun
+    return f"Canvas Data 2, {summary.environment}: {_headline(summary)}.\n{rerun}\n" + "\n".join(lines)
 
 
-def _failure(summary: RunSummary, result: TableResult) -> str:
-    error = result.error
+def _failures(summary: RunSummary) -> list[str]:
+    """One entry for each failure; one for all tables that met the very same."""
+    same: dict[ErrorInfo | None, list[TableResult]] = {}
+    for result in summary.failed:
+        same.setdefault(result.error, []).append(result)
+    return [_failure(summary, error, results) for error, results in same.items()]
+
+
+def _failure(summary: RunSummary, error: ErrorInfo | None, results: list[TableResult]) -> str:
     reason = error.message if error else "no reason was reported"
-    # Most sentences begin with the table's name already.
-    lines = [reason if reason.startswith(result.qualified_name) else f"{result.qualified_name}: {reason}"]
+    names = [result.qualified_name for result in results]
+    lines = [reason] if len(names) > 1 or reason.startswith(names[0]) else [f"{names[0]}: {reason}"]
     if error and (error.type or error.uuid):
         lines.append(f"  type {error.type or '-'}, uuid {error.uuid or '-'}")
-    return "\n".join(lines) + _log_of(summary, result.qualified_name)
+    if len(names) > 1:
+        lines.append(f"  {len(names)} tables met this: {', '.join(names)}")
+    if known := [result.data_as_of for result in results if result.data_as_of]:
+        lines.append(f"  Data as of {min(known)}" + " or later" * (len(known) > 1))
+    return "\n".join(lines) + _log_of(summary, names[0])
 
 
 def _log_of(summary: RunSummary, name: str) -> str:

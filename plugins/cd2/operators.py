@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow.sdk import BaseOperator, BaseXCom
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 RESULT = "return_value"
 ERROR = "error"
 DRY_RUN = "dry_run"
+PUBLISHED = "published"
 WAIT_TIMEOUT = timedelta(hours=10)
 """For the turn and the job together; the job alone has its own, shorter limit (`cd2.replication.asking`)."""
 
@@ -230,14 +232,19 @@ class Notify(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         # Wrong settings are what prepare_database failed with: that must be told too.
         settings = Settings.load_usable()
-        summary = self._summary(context, settings)
+        published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
+        summary = self._summary(context, settings, published)
         message = compose(summary, settings.notification_format)
-        self._publish_once(context, settings, message)
+        if published.get("max_tries") == context["ti"].max_tries:
+            # By an earlier try: `max_tries` is new after each clear only.
+            self.log.info("Already published as %s.", published["message_id"])
+        else:
+            self._publish(context, settings, message, summary.status)
         if summary.status == "failure":
             raise AirflowFailException(f"{message.subject}. The table's tasks say why; clear them to try again.")
         return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
 
-    def _summary(self, context: Context, settings: Settings) -> RunSummary:
+    def _summary(self, context: Context, settings: Settings, published: dict[str, Any]) -> RunSummary:
         ti = context["ti"]
         dag_id, run_id = ti.dag_id, ti.run_id
         task_ids = [self.prepare_task_id, self.list_task_id, self.sync_task_id, self.init_task_id]
@@ -267,7 +274,7 @@ class Notify(BaseOperator):
             guilty = self.sync_task_id if tasks.sync_state != "success" else self.init_task_id
             links[name] = f"{run_url}/tasks/{guilty}/mapped/{index}"
         dry_run = ti.xcom_pull(task_ids=self.list_task_id, key=DRY_RUN)
-        return RunSummary(
+        summary = RunSummary(
             environment=settings.environment,
             run_id=run_id,
             started=context["dag_run"].start_date or datetime.now(UTC),
@@ -276,21 +283,27 @@ class Notify(BaseOperator):
             problems=problems,
             log_links=links,
             listed_only=tuple(dry_run) if dry_run is not None else None,
+            rerun=bool(published) and published["max_tries"] != ti.max_tries,
         )
+        return replace(summary, recovered=summary.status != "failure" and _has_recovered(ti, published))
 
-    def _publish_once(self, context: Context, settings: Settings, message: Message) -> None:
-        """Publish, unless an earlier try of the same clearing did: `max_tries` is new after each clear only."""
-        if not settings.sns_topic_arn:
-            self.log.info("No sns_topic_arn is set, so here is the message:\n%s\n\n%s", message.subject, message.body)
-            return
-        from cd2.hooks import publish
-
-        store = context["task_state_store"]
-        key = f"message_id_{context['ti'].max_tries}"
-        if published := store.get(key):
-            self.log.info("Already published as %s.", published)
-            return
+    def _publish(self, context: Context, settings: Settings, message: Message, status: str) -> None:
         self.log.info("%s\n\n%s", message.subject, message.body)
-        message_id = publish(settings, message)
-        store.set(key, message_id)
-        self.log.info("Published as %s.", message_id)
+        message_id = None
+        if settings.sns_topic_arn:
+            from cd2.hooks import publish
+
+            message_id = publish(settings, message)
+            self.log.info("Published as %s.", message_id)
+        else:
+            self.log.info("No sns_topic_arn is set: the message stands only here.")
+        note = {"max_tries": context["ti"].max_tries, "status": status, "message_id": message_id}
+        context["task_state_store"].set(PUBLISHED, note)
+
+
+def _has_recovered(ti: RuntimeTaskInstanceProtocol, published: dict[str, Any]) -> bool:
+    """Whether the last message, of this run before a clear or of the run before, told of a failure."""
+    if published:
+        return bool(published["status"] == "failure")
+    previous = ti.get_previous_dagrun()
+    return previous is not None and previous.state == "failed"

@@ -98,6 +98,8 @@ class RunSummary:
     :param log_links: address of the log that explains a failure, by qualified table name or task id.
     :param problems: a sentence for each failure that belongs to no table (settings, listing, ...), by task id.
     :param listed_only: tables named by a dry run, which replicates nothing.
+    :param rerun: an earlier message told of this run already; since then tasks were cleared.
+    :param recovered: all is well again, after the last message told of a failure.
     """
 
     environment: str
@@ -108,6 +110,8 @@ class RunSummary:
     problems: Mapping[str, str] = field(default_factory=dict)
     log_links: Mapping[str, str] = field(default_factory=dict)
     listed_only: tuple[str, ...] | None = None
+    rerun: bool = False
+    recovered: bool = False
 
     @property
     def counts(self) -> Counter[str]:

@@ -87,14 +87,14 @@ def test_the_official_client_goes_on_with_the_replica_and_we_after_it(fresh: Sta
 
 def test_one_failing_table_fails_the_run_alone_and_clearing_it_ends_green(fresh: Stack) -> None:
     fresh.simulator.advance(0.2, NAMES)
-    fresh.simulator.fault("canvas", "roles", "account_disabled", times=1)
+    fresh.simulator.fault("canvas", "roles", "missing_column", times=1)
     run_id, state = run(fresh)
     assert state == "failed"
     assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.roles": "failed"}
     (message,) = fresh.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: 1 of 5 tables failed"
-    assert "canvas.roles: sync failed: Instructure has disabled DAP for this account" in message.body
-    assert "type AccountDisabled, uuid " in message.body
+    assert "canvas.roles: the data of job " in message.body
+    assert "which its schema" in message.body
     assert f"/runs/{quote(run_id)}/tasks/process_table.sync_table/mapped/" in message.body
     assert message.attributes["status"] == "failure"
     before = sync_starts(fresh, run_id)
@@ -103,9 +103,24 @@ def test_one_failing_table_fails_the_run_alone_and_clearing_it_ends_green(fresh:
     assert fresh.wait(run_id, 240) == "success"
     assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete")
     (message,) = fresh.notifications()
-    assert message.subject == "[OK] Canvas Data 2 dev: 5 tables up to date"
+    assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
     after = sync_starts(fresh, run_id)
     assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles"]
+    assert_equal_to_the_truth(fresh)
+
+
+def test_what_every_table_would_meet_stops_them_all_at_once(fresh: Stack) -> None:
+    fresh.simulator.fault("canvas", "roles", "account_disabled", times=1)
+    run_id, state = run(fresh)
+    assert state == "failed"
+    assert states(fresh, run_id)["canvas.roles"] == "failed"
+    (message,) = fresh.notifications()
+    assert "Instructure has disabled DAP for this account" in message.body
+    assert "type AccountDisabled, uuid " in message.body
+
+    fresh.api.clear({"dag_run_id": run_id, "only_failed": True})
+    assert fresh.wait(run_id, 240) == "success"
+    assert set(states(fresh, run_id).values()) == {"complete"}
     assert_equal_to_the_truth(fresh)
 
 
