@@ -297,7 +297,7 @@ class Notify(BaseOperator):
             self.log.info("Published as %s.", message_id)
         else:
             self.log.info("No sns_topic_arn is set: the message stands only here.")
-        note = {"max_tries": context["ti"].max_tries, "status": status, "message_id": message_id}
+        note: Any = {"max_tries": context["ti"].max_tries, "status": status, "message_id": message_id}
         context["task_state_store"].set(PUBLISHED, note)
 
 

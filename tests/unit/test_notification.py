@@ -1,6 +1,7 @@
 """The message that people read."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from cd2.notification import compose
@@ -73,7 +74,8 @@ def test_a_dry_run_names_what_it_would_replicate() -> None:
 
 def test_a_thousand_failures_fit_into_one_sns_message() -> None:
     failures = [
-        TableResult("canvas", f"table_{i}", "sync", "failed", error=ErrorInfo("E", "x" * 900)) for i in range(1000)
+        TableResult("canvas", f"table_{i}", "sync", "failed", error=ErrorInfo("E", f"{i} " + "x" * 900))
+        for i in range(1000)
     ]
     for message_format in ("text", "chatbot"):
         message = compose(summary_of(*failures), message_format)
@@ -96,3 +98,22 @@ def test_the_chatbot_format_is_the_json_that_chat_applications_show() -> None:
     assert "try later" in content["content"]["description"]
     assert content["content"]["nextSteps"]
     assert json.loads(compose(summary_of(GOOD), "chatbot").body)["content"]["nextSteps"] == []
+
+
+def test_what_several_tables_met_is_told_once() -> None:
+    error = ErrorInfo("OperationError", "canvas.users: asking DAP failed: it is disabled.", "AccountDisabled", "0b7e")
+    failures = [TableResult("canvas", name, "sync", "failed", error=error) for name in ("users", "roles", "courses")]
+    body = compose(summary_of(GOOD, *failures)).body
+    assert body.count("it is disabled.") == 1
+    assert "3 tables met this: canvas.users, canvas.roles, canvas.courses" in body
+
+
+def test_a_failed_table_tells_what_its_data_is_as_of() -> None:
+    failed = replace(BAD, data_as_of="2026-03-01T03:00:00+00:00")
+    assert "Data as of 2026-03-01T03:00:00+00:00" in compose(summary_of(failed)).body
+
+
+def test_a_re_run_and_a_recovery_say_so() -> None:
+    message = compose(summary_of(GOOD, rerun=True, recovered=True))
+    assert message.subject == "[OK] Canvas Data 2 prod: recovered, re-run, 1 table up to date"
+    assert "an earlier message told of it" in message.body
