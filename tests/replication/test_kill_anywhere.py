@@ -80,9 +80,7 @@ def test_a_load_that_is_killed_at_any_message_is_wholly_old_or_wholly_new(world:
         ("reinit", ("widen", "retype", "delete")),
     ],
 )
-@pytest.mark.parametrize(
-    ("delivered", "step"), [(False, 2), (True, 5)], ids=["before-every-2nd", "after-every-5th"]
-)
+@pytest.mark.parametrize(("delivered", "step"), [(False, 2), (True, 5)], ids=["before-every-2nd", "after-every-5th"])
 def test_a_load_that_is_killed_at_its_messages_in_turn_is_wholly_old_or_wholly_new(
     world: World, kind: str, changes: tuple[str, ...], delivered: bool, step: int
 ) -> None:
