@@ -80,10 +80,11 @@ def test_a_load_that_is_killed_at_any_message_is_wholly_old_or_wholly_new(world:
         ("reinit", ("widen", "retype", "delete")),
     ],
 )
-@pytest.mark.parametrize(("delivered", "step"), [(False, 2), (True, 5)], ids=["before-every-2nd", "after-every-5th"])
+@pytest.mark.parametrize(("delivered", "step"), [(False, 7), (True, 11)], ids=["before-every-7th", "after-every-11th"])
 def test_a_load_that_is_killed_at_its_messages_in_turn_is_wholly_old_or_wholly_new(
     world: World, kind: str, changes: tuple[str, ...], delivered: bool, step: int
 ) -> None:
+    """A sync sends about 270 messages, an init 60; the two steps together meet every stage several times."""
     outcomes = []
     number = 1
     while not outcomes or outcomes[-1] != "done":
@@ -92,7 +93,7 @@ def test_a_load_that_is_killed_at_its_messages_in_turn_is_wholly_old_or_wholly_n
         number += step
     # Once it is new it stays new: there is one commit.
     assert outcomes == ["old"] * outcomes.count("old") + ["new"] * outcomes.count("new") + ["done"]
-    assert outcomes.count("old") > 20 / step
+    assert outcomes.count("old") > (3 if kind == "init" else 10)
 
 
 @pytest.mark.slow
