@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseXCom
 
 from cd2.notification import Message
 from cd2.settings import Settings
@@ -13,18 +15,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TOLD = "told"
+"""XCom of notify: its message is published. Airflow clears it when notify starts again."""
+
 
 def tell_of_failed_run(context: Context) -> None:
-    """Publish a short message, unless `notify` has published the full one.
-
-    notify fails on purpose after it has published (that makes the run red), and then with tries left. Without any
-    left it may have been killed before: better twice than never.
-    """
-    ti: Any = context.get("ti")
-    if ti is not None and ti.task_id == "notify" and ti.state == "failed" and ti.try_number <= ti.max_tries:
+    """Publish a short message, unless `notify` has published the full one (which fails on purpose afterwards, to make
+    the run red)."""
+    run_id: str = context.get("run_id") or context["dag_run"].run_id
+    if _told(context["dag"].dag_id, run_id):
         return
     settings = Settings.load_usable()
-    run_id = context.get("run_id") or getattr(context.get("dag_run"), "run_id", "unknown")
     reason = str(context.get("reason") or "unknown")
     subject = f"[FAILURE] Canvas Data 2 {settings.environment}: the run ended before it could report"
     body = (
@@ -38,3 +39,12 @@ def tell_of_failed_run(context: Context) -> None:
         from cd2.hooks import publish
 
         log.error("Published as %s.", publish(settings, message))
+
+
+def _told(dag_id: str, run_id: str) -> bool:
+    try:
+        told = BaseXCom.get_one(key=TOLD, dag_id=dag_id, task_id="notify", run_id=run_id)
+    except Exception:
+        log.exception("Whether notify has published could not be found out: better twice than never.")
+        return False
+    return told is not None

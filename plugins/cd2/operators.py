@@ -15,6 +15,7 @@ from airflow.sdk import BaseOperator, BaseXCom
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from cd2.errors import Cd2Error, StopAll, TableFailure
+from cd2.last_resort import TOLD
 from cd2.notification import Message, compose
 from cd2.results import Action, RunSummary, TableResult
 from cd2.selection import choose_tables, wanted_namespaces
@@ -240,6 +241,7 @@ class Notify(BaseOperator):
             self.log.info("Already published as %s.", published["message_id"])
         else:
             self._publish(context, settings, message, summary.status)
+        context["ti"].xcom_push(key=TOLD, value=message.subject)
         if summary.status == "failure":
             raise AirflowFailException(f"{message.subject}. The table's tasks say why; clear them to try again.")
         return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
