@@ -8,7 +8,7 @@ from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from cd2.errors import WaitError
 from cd2.last_resort import tell_of_failed_run
-from cd2.operators import InitTable, ListTables, Notify, PrepareDatabase, SyncTable
+from cd2.operators import CHANGES, InitTable, ListTables, Notify, PrepareDatabase, SyncTable
 from cd2.settings import NAMESPACES, Settings
 
 DOCS = """
@@ -106,12 +106,14 @@ with DAG(
             table=table,
             init_task_id="process_table.init_table",
             map_index_template=TABLE_NAME,
+            outlets=[CHANGES],
         )
         init_table = InitTable(
             task_id="init_table",
             table=table,
             sync_task_id="process_table.sync_table",
             map_index_template=TABLE_NAME,
+            outlets=[CHANGES],
             # With the default weights every sync would go before the first init.
             priority_weight=10,
             weight_rule=WeightRule.ABSOLUTE,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from airflow.sdk import BaseOperator, BaseXCom
+from airflow.sdk import Asset, AssetAlias, BaseOperator, BaseXCom, conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from cd2.errors import Cd2Error, StopAll, TableFailure
@@ -31,8 +31,16 @@ RESULT = "return_value"
 ERROR = "error"
 DRY_RUN = "dry_run"
 PUBLISHED = "published"
+CHANGES = AssetAlias("canvas_data_2")
+"""What the tables' tasks write to: each adds its table's own asset."""
+CHANGED_STATES = ("initialized", "complete_with_schema_update")
 WAIT_TIMEOUT = timedelta(hours=10)
 """For the turn and the job together; the job alone has its own, shorter limit (`cd2.replication.asking`)."""
+
+
+def asset_of(table: str) -> Asset:
+    """The asset of a table, `namespace.table`: another DAG can be scheduled on it."""
+    return Asset(name=table, uri=f"cd2://{table.replace('.', '/')}")
 
 
 class _Cd2Operator(BaseOperator):
@@ -87,7 +95,14 @@ class ListTables(_Cd2Operator):
         listed: list[str] = []
         for namespace in wanted_namespaces(settings, params):
             listed += [f"{namespace}.{table}" for table in await dap.list_tables(namespace)]
-        return choose_tables(listed, settings, params.get("tables") or ())
+        chosen = choose_tables(listed, settings, params.get("tables") or ())
+        most = conf.getint("core", "max_map_length")
+        if len(chosen) > most:
+            raise TableFailure(
+                f"There are {len(chosen):,} tables to replicate, but Airflow makes at most {most:,} tasks of one list: "
+                "raise the Airflow option core.max_map_length, or choose by [cd2] include_tables and skip_tables."
+            )
+        return chosen
 
 
 class _TableOperator(_Cd2Operator):
@@ -131,7 +146,8 @@ class _TableOperator(_Cd2Operator):
         except Cd2Error as error:
             self.fail(ti, error)
 
-    def report(self, ti: RuntimeTaskInstanceProtocol, result: TableResult) -> None:
+    def report(self, context: Context, result: TableResult) -> None:
+        """Log and hand on the result; tell other DAGs if the table changed."""
         self.log.info(
             "%s: %s, %s rows written, %s deleted, %s bytes downloaded, data as of %s, %s s",
             result.qualified_name,
@@ -142,7 +158,11 @@ class _TableOperator(_Cd2Operator):
             result.data_as_of,
             result.duration_s,
         )
-        ti.xcom_push(key=RESULT, value=result.to_json())
+        context["ti"].xcom_push(key=RESULT, value=result.to_json())
+        if result.state in CHANGED_STATES or result.rows_upserted or result.rows_deleted:
+            context["outlet_events"][CHANGES].add(
+                asset_of(result.qualified_name), extra={"state": result.state, "data_as_of": result.data_as_of}
+            )
 
 
 class SyncTable(_TableOperator):
@@ -170,7 +190,7 @@ class SyncTable(_TableOperator):
             self.fail(ti, error)
         if since is None or context["params"].get("full_refresh"):
             as_of = since.isoformat() if since else None
-            self.report(ti, TableResult(namespace, table, "sync", "needs_init", since=as_of, data_as_of=as_of))
+            self.report(context, TableResult(namespace, table, "sync", "needs_init", since=as_of, data_as_of=as_of))
             return
         self.wait_for_job(ti, since)
 
@@ -178,7 +198,7 @@ class SyncTable(_TableOperator):
         """Goes on when the job is done."""
         ti = context["ti"]
         result = self.load_job(ti, event)
-        self.report(ti, result)
+        self.report(context, result)
         if result.state != "needs_init":
             # A branch operator does not skip inside a mapped group in Airflow 3.3.1; this does.
             raise DownstreamTasksSkipped(tasks=[(self.init_task_id, ti.map_index)])
@@ -208,7 +228,7 @@ class InitTable(_TableOperator):
         ti = context["ti"]
         synced = self._synced(ti) or {}
         # A table without rows so far, or a full refresh, carries no error.
-        self.report(ti, self.load_job(ti, event, asked=not synced.get("error")))
+        self.report(context, self.load_job(ti, event, asked=not synced.get("error")))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
         synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)
