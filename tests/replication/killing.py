@@ -190,7 +190,7 @@ _BROKEN = "SELECT schema_name || '.' || view_name, definition FROM cd2.broken_de
 _LEFTOVERS = f"""
 SELECT 'relation ' || n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'cd2' AND c.relkind IN ('r', 'v', 'm', 'S', 'f', 'p')
-  AND c.relname NOT IN ('pacer', 'broken_dependents', 'broken_dependents_id_seq')
+  AND c.relname NOT IN ('pacer', 'jobs', 'freshness', 'broken_dependents', 'broken_dependents_id_seq')
 UNION ALL
 SELECT 'type ' || t.oid::regtype FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname IN ('cd2', {SCHEMAS[1:-1]}) AND t.typtype IN ('e', 'd')
@@ -199,6 +199,22 @@ UNION ALL
 SELECT 'schema ' || nspname FROM pg_namespace
 WHERE nspname NOT LIKE 'pg\\_%' AND nspname NOT IN ('information_schema', 'public', 'cd2', 'instructure_dap',
       'canvas', 'canvas_logs', 'catalog', 'new_quizzes', 'analytics')"""
+
+
+_BOOKKEEPING = """
+SELECT source_namespace || '.' || source_table AS name, timestamp AS cursor, data_as_of AT TIME ZONE 'UTC' AS fresh,
+    EXISTS (SELECT FROM cd2.jobs j WHERE (j.namespace, j.table_name) = (source_namespace, source_table)) AS job
+FROM instructure_dap.table_sync LEFT JOIN cd2.freshness ON (namespace, table_name) = (source_namespace, source_table)
+WHERE source_namespace || '.' || source_table = %s"""
+
+
+def assert_tidy(database: str, table: str) -> None:
+    """After a load: `cd2.freshness` tells of the cursor's state, and the job that brought it is not kept."""
+    with psycopg.connect(database, row_factory=dict_row) as connection:
+        row = connection.execute(_BOOKKEEPING, [table]).fetchone()
+    assert row is not None
+    assert_same("freshness", row["fresh"], row["cursor"])
+    assert_same("job that is loaded but kept", row["job"], False)
 
 
 def assert_same(what: str, found: Any, expected: Any) -> None:

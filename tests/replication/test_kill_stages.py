@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -60,11 +60,19 @@ DELETE = Stage("deleting", ("delete",), ROW_LOCKS, "DELETE FROM%")
 INSERT = Stage("upserting", (), ROW_LOCKS, "INSERT INTO%")
 CLOSING = Stage("closing DDL", ("require", "delete"), READER, "%SET NOT NULL%")
 NARROWING = Stage("narrowing an enumeration", ("narrow",), READER, "%RENAME TO%")
+FRESH = Stage(
+    "noting how fresh it is",
+    ("widen", "delete"),
+    "LOCK TABLE cd2.freshness IN EXCLUSIVE MODE",
+    "%INSERT INTO cd2.freshness%",
+)
 WRITE_CURSOR = Stage("writing the cursor", ("widen", "add", "delete"), CURSOR, "UPDATE instructure_dap%")
 
 SYNC_STAGES = (
     Stage("reading the cursor", ("delete",), "LOCK TABLE instructure_dap.table_sync", "SELECT timestamp%"),
+    Stage("recalling a job", ("delete",), "LOCK TABLE cd2.jobs", "%FROM cd2.jobs%"),
     Stage("taking a turn", ("delete",), "LOCK TABLE cd2.pacer", "%INSERT INTO cd2.pacer%"),
+    Stage("noting the turn", ("delete",), "LOCK TABLE cd2.jobs IN EXCLUSIVE MODE", "%INSERT INTO cd2.jobs%"),
     Stage(
         "the table's lock",
         ("delete",),
@@ -85,8 +93,9 @@ SYNC_STAGES = (
     CLOSING,
     NARROWING,
     WRITE_CURSOR,
+    FRESH,
 )
-REINIT_STAGES = (ADDITIVE, ANALYZE, BREAKING, REFILL, DELETE, INSERT, CLOSING, WRITE_CURSOR)
+REINIT_STAGES = (ADDITIVE, ANALYZE, BREAKING, REFILL, DELETE, INSERT, CLOSING, WRITE_CURSOR, FRESH)
 
 
 def named(stages: tuple[Stage, ...]) -> list[object]:
@@ -178,32 +187,42 @@ def test_an_init_that_is_killed_while_it_copies_leaves_no_table(world: World) ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "endpoint"),
-    [("hang", "login"), ("hang", "data"), ("hung_job", "job"), ("hang", "schema"), ("hang", "object"),
-     ("hang", "download")],
-)  # fmt: skip
-def test_a_load_that_is_killed_while_it_waits_for_the_service_changes_nothing(
-    world: World, kind: str, endpoint: str
-) -> None:
+    "endpoint",
+    ["login", "data", "schema", "object", "download"],
+)
+def test_a_load_that_is_killed_while_it_waits_for_the_service_changes_nothing(world: World, endpoint: str) -> None:
     world.change("widen", "delete")
     before = world.state()
-    world.control.reset_stats()
-    if endpoint == "login":
-        world.control.fault("*", "*", kind, endpoint=endpoint, seconds=30)
-    else:
-        options = {} if kind == "hung_job" else {"endpoint": endpoint, "seconds": 30}
-        world.control.fault("canvas", "victims", kind, **options)
+    table = ("*", "*") if endpoint == "login" else ("canvas", "victims")
+    world.control.fault(*table, "hang", endpoint=endpoint, seconds=30)
     worker = world.start("sync")
-    deadline = time.monotonic() + 30
-    while True:
-        stats = world.control.stats()
-        if not stats["faults_to_come"] and (kind == "hang" or stats["calls"].get("job", 0) > 0):
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not world.control.stats()["faults_to_come"])
     worker.kill()
     assert world.judge(before) == "old"
     world.converge()
+
+
+def test_a_load_that_is_killed_while_its_job_is_under_way_is_gone_on_with_by_the_next(world: World) -> None:
+    world.change("widen", "delete")
+    before = world.state()
+    world.control.reset_stats()
+    world.control.job_seconds(4)
+    try:
+        worker = world.start("sync")
+        wait_until(lambda: world.control.stats()["calls"].get("job", 0) > 0)
+        worker.kill()
+        assert world.judge(before) == "old"
+        world.converge()
+    finally:
+        world.control.job_seconds(0)
+    assert world.control.stats()["jobs"] == {World.table: 1}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 # test_kill_anywhere.py kills at every message; these are the ones to look at when something is torn.

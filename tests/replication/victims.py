@@ -18,7 +18,7 @@ from local.postgres import EmbeddedPostgres
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
 from tests.replication.conftest import NO_LIMITS, assert_equal, make_replicator, run, simulator_process, target_of
-from tests.replication.killing import KillingProxy, Replica, assert_same, wait_until_gone
+from tests.replication.killing import KillingProxy, Replica, assert_same, assert_tidy, wait_until_gone
 from tests.replication.worker import Worker, Workers, up_to_date
 
 COLUMNS = "*id:i64 name:s50? note:text? score:i32? kind:enum(a|b|c)? tags:text[]? legacy:s20?"
@@ -171,6 +171,7 @@ class World:
             now.assert_still(before, table)
             return "old"
         assert_equal(self.control, self.database, table)
+        assert_tidy(self.database, table)
         assert_same("views", now.views, self.views)
         assert_same("broken views", now.broken, {})
         return "new"
@@ -180,6 +181,7 @@ class World:
         self.control.clear_faults()
         self.update(table)
         assert_equal(self.control, self.database, table or self.table)
+        assert_tidy(self.database, table or self.table)
         now = self.state(table)
         assert_same("views", now.views, self.views)
         assert_same("broken views", now.broken, {})
