@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule, TriggerRule, WeightRule, task_group
+from airflow.sdk import DAG, Param, TriggerRule, WeightRule, task_group
 
-from cd2.errors import WaitError
 from cd2.last_resort import tell_of_failed_run
 from cd2.operators import CHANGES, InitTable, ListTables, Notify, PrepareDatabase, SyncTable
+from cd2.retries import Backoff
 from cd2.settings import NAMESPACES, Settings
 
 DOCS = """
@@ -70,19 +70,11 @@ with DAG(
     default_args={
         "owner": "data-engineering",
         "retries": 3,
+        "retry_policy": Backoff(),
+        # for tries that end without a word, such as a killed worker's
         "retry_delay": timedelta(minutes=1),
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=15),
-        "retry_policy": ExceptionRetryPolicy(
-            [
-                RetryRule(
-                    exception=WaitError,
-                    action=RetryAction.RETRY,
-                    retry_delay=timedelta(minutes=20),
-                    reason="DAP asks for patience",
-                )
-            ]
-        ),
         # MWAA takes a task away after 12 hours
         "execution_timeout": timedelta(hours=11),
     },

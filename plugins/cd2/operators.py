@@ -124,11 +124,11 @@ class _TableOperator(_Cd2Operator):
         ti.xcom_push(key=RESULT, value=result.to_json())
         super().fail(ti, error)
 
-    def wait_for_job(self, ti: RuntimeTaskInstanceProtocol, since: datetime | None) -> NoReturn:
+    def wait_for_job(self, context: Context, since: datetime | None) -> NoReturn:
         """Leave the worker slot until DAP has the rows (`since` None) or changes ready, and go on with `load`."""
-        trigger = JobTrigger(
-            *split_name(self.table), since=since.isoformat() if since else None, run=f"{ti.dag_id} {ti.run_id}"
-        )
+        dag_run = context["dag_run"]
+        run = f"{dag_run.dag_id} {dag_run.run_id} {getattr(dag_run, 'clear_number', 0)}"
+        trigger = JobTrigger(*split_name(self.table), since=since.isoformat() if since else None, run=run)
         self.defer(trigger=trigger, method_name="load", timeout=WAIT_TIMEOUT)
 
     def load_job(self, ti: RuntimeTaskInstanceProtocol, event: dict[str, Any], *, asked: bool = True) -> TableResult:
@@ -192,7 +192,7 @@ class SyncTable(_TableOperator):
             as_of = since.isoformat() if since else None
             self.report(context, TableResult(namespace, table, "sync", "needs_init", since=as_of, data_as_of=as_of))
             return
-        self.wait_for_job(ti, since)
+        self.wait_for_job(context, since)
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Goes on when the job is done."""
@@ -221,7 +221,7 @@ class InitTable(_TableOperator):
         synced = self._synced(context["ti"])
         if not synced or synced["state"] != "needs_init":
             raise AirflowSkipException(f"{self.table} needs no init.")
-        self.wait_for_job(context["ti"], None)
+        self.wait_for_job(context, None)
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Goes on when the job is done."""

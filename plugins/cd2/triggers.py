@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from cd2.errors import Cd2Error, StopAll, classify, from_json, to_json
+from cd2.errors import StopAll, classify, from_json, to_json
 from cd2.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class JobTrigger(BaseTrigger):
     Its event is `{"job_id": ...}` or `{"error": ...}` (`cd2.errors.to_json`); see `job_of`.
 
     :param since: the changes since then, ISO 8601 in UTC; None: all rows.
-    :param run: the DAG run; what stops all tables stops those of the same run.
+    :param run: the DAG run, another one after each clear; what stops all tables stops those of the same run.
     """
 
     def __init__(self, namespace: str, table: str, since: str | None, run: str) -> None:
@@ -106,14 +106,19 @@ def _make_replicator() -> Replicator:
 
 
 _waiting: dict[str, set[asyncio.Task[str]]] = {}
-_reasons: dict[asyncio.Task[str], Cd2Error] = {}
+_stopped: dict[str, StopAll] = {}
+STOPPED_KEPT = 20
+"""Runs of which we know that they were stopped."""
 
 
-async def _stoppable(run: str, work: Any) -> str:
+async def _stoppable(run: str, work: Coroutine[Any, Any, str]) -> str:
     """Wait for the work, or until another table of the run meets what every table would meet.
 
     :raises StopAll: that.
     """
+    if stop := _stopped.get(run):
+        work.close()
+        raise stop
     task: asyncio.Task[str] = asyncio.ensure_future(work)
     siblings = _waiting.setdefault(run, set())
     siblings.add(task)
@@ -121,13 +126,15 @@ async def _stoppable(run: str, work: Any) -> str:
         return await asyncio.shield(task)
     except StopAll as stop:
         _Shared.forget()
+        while len(_stopped) >= STOPPED_KEPT:
+            _stopped.pop(next(iter(_stopped)))
+        _stopped[run] = stop
         for other in siblings - {task}:
-            _reasons[other] = stop
             other.cancel()
         raise
     except asyncio.CancelledError:
-        if reason := _reasons.pop(task, None):
-            raise reason from None
+        if task.cancelled() and run in _stopped:
+            raise _stopped[run] from None
         task.cancel()  # our trigger is being taken away
         raise
     finally:
