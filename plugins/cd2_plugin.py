@@ -12,6 +12,8 @@ import sys
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
+from cd2.links import DapJobLink, TableLogLink
+
 WORKERS = {"scheduler", "celery"}
 """Airflow commands whose process forks tasks: the scheduler with LocalExecutor, the Celery worker."""
 PRELOADED = (
@@ -26,6 +28,7 @@ class Cd2Plugin(AirflowPlugin):
     """Named in Admin -> Plugins, so that people see that the code is there."""
 
     name = "cd2"
+    operator_extra_links = (DapJobLink(), TableLogLink())
 
 
 if not conf.getboolean("core", "lazy_load_plugins") and WORKERS & set(sys.argv[1:]):

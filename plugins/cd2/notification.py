@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from cd2.results import STALE_AFTER, ErrorInfo, RunSummary, TableResult
 
@@ -81,7 +81,10 @@ def _attention(summary: RunSummary) -> list[str]:
         hours = STALE_AFTER // timedelta(hours=1)
         sections.append(
             f"DATA OLDER THAN {hours} HOURS (normal for tables in which nothing happens)\n"
-            + "\n".join(f"{result.qualified_name}: as of {result.data_as_of}" for result in summary.stale)
+            + "\n".join(
+                f"{result.qualified_name}: as of {_time(datetime.fromisoformat(result.data_as_of or ''))}"
+                for result in summary.stale
+            )
         )
     return sections
 
@@ -116,9 +119,32 @@ def _failure(summary: RunSummary, error: ErrorInfo | None, results: list[TableRe
         lines.append(f"  type {error.type or '-'}, uuid {error.uuid or '-'}")
     if len(names) > 1:
         lines.append(f"  {len(names)} tables met this: {', '.join(names)}")
-    if known := [result.data_as_of for result in results if result.data_as_of]:
-        lines.append(f"  Data as of {min(known)}" + " or later" * (len(known) > 1))
+    if fresh := _freshness(summary, results):
+        lines.append(f"  {fresh}")
     return "\n".join(lines) + _log_of(summary, names[0])
+
+
+def _freshness(summary: RunSummary, results: list[TableResult]) -> str:
+    """What the tables still hold, told of the one that is worst off."""
+    known = [summary.freshness[name] for result in results if (name := result.qualified_name) in summary.freshness]
+    checked = [fresh.checked_at for fresh in known if fresh.checked_at]
+    failing = [fresh.failing_since for fresh in known if fresh.failing_since]
+    as_of = [datetime.fromisoformat(result.data_as_of) for result in results if result.data_as_of]
+    parts = []
+    if as_of:
+        parts.append(f"data as of {_time(min(as_of))}")
+    if len(checked) < len(known):
+        parts.append("never loaded yet" if len(known) == 1 else "some never loaded yet")
+    elif checked:
+        parts.append(f"last up to date at {_time(min(checked))}")
+    if failing:
+        parts.append(f"failing since {_time(min(failing))}")
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _log_of(summary: RunSummary, name: str) -> str:

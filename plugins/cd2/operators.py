@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from airflow.sdk import Asset, AssetAlias, BaseOperator, BaseXCom, conf
+from airflow.sdk import Asset, AssetAlias, BaseOperator, conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
+from cd2.collecting import DRY_RUN, ERROR, RESULT, RunTasks, collect
 from cd2.errors import Cd2Error, StopAll, TableFailure
 from cd2.last_resort import TOLD
+from cd2.links import DapJobLink, TableLogLink
 from cd2.notification import Message, compose
-from cd2.results import Action, RunSummary, TableResult
+from cd2.results import Action, TableResult
 from cd2.selection import choose_tables, wanted_namespaces
 from cd2.settings import Settings, SettingsError
-from cd2.summary import TableTasks, results_by_name, split_name, table_result
+from cd2.summary import split_name
 from cd2.triggers import JobTrigger, job_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
-RESULT = "return_value"
-ERROR = "error"
-DRY_RUN = "dry_run"
 PUBLISHED = "published"
 CHANGES = AssetAlias("canvas_data_2")
 """What the tables' tasks write to: each adds its table's own asset."""
@@ -112,7 +110,9 @@ class _TableOperator(_Cd2Operator):
     """
 
     template_fields: Sequence[str] = ("table",)
+    operator_extra_links = (DapJobLink(), TableLogLink())
     action: Action
+    job_url: str | None = None
 
     def __init__(self, *, table: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -137,9 +137,11 @@ class _TableOperator(_Cd2Operator):
 
         namespace, table = split_name(self.table)
         try:
-            dap = replicator(self.settings())
+            settings = self.settings()
+            dap = replicator(settings)
             try:
                 job_id = job_of(event)
+                self.job_url = f"{settings.dap_base_url}/dap/job/{job_id}"
             except Cd2Error as failure:
                 return asyncio.run(dap.failed(namespace, table, self.action, failure))
             return asyncio.run(dap.load(namespace, table, job_id, self.action, asked=asked))
@@ -245,16 +247,13 @@ class Notify(BaseOperator):
         self, *, prepare_task_id: str, list_task_id: str, sync_task_id: str, init_task_id: str, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.prepare_task_id = prepare_task_id
-        self.list_task_id = list_task_id
-        self.sync_task_id = sync_task_id
-        self.init_task_id = init_task_id
+        self.tasks = RunTasks(prepare_task_id, list_task_id, sync_task_id, init_task_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
         # Wrong settings are what prepare_database failed with: that must be told too.
         settings = Settings.load_usable()
         published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
-        summary = self._summary(context, settings, published)
+        summary = collect(context, settings, self.tasks, published)
         message = compose(summary, settings.notification_format)
         if published.get("max_tries") == context["ti"].max_tries:
             # By an earlier try: `max_tries` is new after each clear only.
@@ -265,49 +264,6 @@ class Notify(BaseOperator):
         if summary.status == "failure":
             raise AirflowFailException(f"{message.subject}. The table's tasks say why; clear them to try again.")
         return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
-
-    def _summary(self, context: Context, settings: Settings, published: dict[str, Any]) -> RunSummary:
-        ti = context["ti"]
-        dag_id, run_id = ti.dag_id, ti.run_id
-        task_ids = [self.prepare_task_id, self.list_task_id, self.sync_task_id, self.init_task_id]
-        states = ti.get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=task_ids).get(run_id, {})
-        names: list[str] = ti.xcom_pull(task_ids=self.list_task_id, key=RESULT) or []
-        synced, initialised = (
-            results_by_name(BaseXCom.get_all(key=RESULT, dag_id=dag_id, task_id=task_id, run_id=run_id) or [])
-            for task_id in (self.sync_task_id, self.init_task_id)
-        )
-        run_url = ti.log_url.split("/tasks/")[0]
-        problems: dict[str, str] = {}
-        links: dict[str, str] = {}
-        for task_id in (self.prepare_task_id, self.list_task_id):
-            if states.get(task_id) == "failed":
-                reason = ti.xcom_pull(task_ids=task_id, key=ERROR)
-                problems[task_id] = reason or "It ended before it could report why; its log may say more."
-                links[task_id] = f"{run_url}/tasks/{task_id}"
-        results = []
-        for index, name in enumerate(names if states.get(self.list_task_id) == "success" else ()):
-            tasks = TableTasks(
-                states.get(f"{self.sync_task_id}_{index}"),
-                states.get(f"{self.init_task_id}_{index}"),
-                synced.get(name),
-                initialised.get(name),
-            )
-            results.append(table_result(name, tasks))
-            guilty = self.sync_task_id if tasks.sync_state != "success" else self.init_task_id
-            links[name] = f"{run_url}/tasks/{guilty}/mapped/{index}"
-        dry_run = ti.xcom_pull(task_ids=self.list_task_id, key=DRY_RUN)
-        summary = RunSummary(
-            environment=settings.environment,
-            run_id=run_id,
-            started=context["dag_run"].start_date or datetime.now(UTC),
-            finished=datetime.now(UTC),
-            results=tuple(results),
-            problems=problems,
-            log_links=links,
-            listed_only=tuple(dry_run) if dry_run is not None else None,
-            rerun=bool(published) and published["max_tries"] != ti.max_tries,
-        )
-        return replace(summary, recovered=summary.status != "failure" and _has_recovered(ti, published))
 
     def _publish(self, context: Context, settings: Settings, message: Message, status: str) -> None:
         self.log.info("%s\n\n%s", message.subject, message.body)
@@ -321,11 +277,3 @@ class Notify(BaseOperator):
             self.log.info("No sns_topic_arn is set: the message stands only here.")
         note: Any = {"max_tries": context["ti"].max_tries, "status": status, "message_id": message_id}
         context["task_state_store"].set(PUBLISHED, note)
-
-
-def _has_recovered(ti: RuntimeTaskInstanceProtocol, published: dict[str, Any]) -> bool:
-    """Whether the last message, of this run before a clear or of the run before, told of a failure."""
-    if published:
-        return bool(published["status"] == "failure")
-    previous = ti.get_previous_dagrun()
-    return previous is not None and previous.state == "failed"

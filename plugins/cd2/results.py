@@ -92,6 +92,18 @@ class TableResult:
 
 
 @dataclass(frozen=True)
+class Freshness:
+    """How fresh a table is, from `cd2.freshness`; times are aware.
+
+    :param checked_at: when it was last brought up to date with DAP.
+    :param failing_since: since when every attempt failed; None: the last one did not.
+    """
+
+    checked_at: datetime | None
+    failing_since: datetime | None
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """A whole run: every listed table exactly once, and what went wrong outside of the tables.
 
@@ -100,6 +112,7 @@ class RunSummary:
     :param listed_only: tables named by a dry run, which replicates nothing.
     :param rerun: an earlier message told of this run already; since then tasks were cleared.
     :param recovered: all is well again, after the last message told of a failure.
+    :param freshness: by qualified table name, as far as it is known.
     """
 
     environment: str
@@ -112,6 +125,7 @@ class RunSummary:
     listed_only: tuple[str, ...] | None = None
     rerun: bool = False
     recovered: bool = False
+    freshness: Mapping[str, Freshness] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counter[str]:

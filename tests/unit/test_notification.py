@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from cd2.notification import compose
-from cd2.results import Dependents, ErrorInfo, RunSummary, TableResult
+from cd2.results import Dependents, ErrorInfo, Freshness, RunSummary, TableResult
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = TableResult(
@@ -63,7 +63,7 @@ def test_broken_views_and_old_data_are_named() -> None:
     message = compose(summary_of(result))
     assert message.subject.startswith("[WARNING]")
     assert "reporting.people" in message.body
-    assert "canvas.users: as of 2026-03-01T03:00:00+00:00" in message.body
+    assert "canvas.users: as of 2026-03-01 03:00 UTC" in message.body
 
 
 def test_a_dry_run_names_what_it_would_replicate() -> None:
@@ -110,10 +110,32 @@ def test_what_several_tables_met_is_told_once() -> None:
 
 def test_a_failed_table_tells_what_its_data_is_as_of() -> None:
     failed = replace(BAD, data_as_of="2026-03-01T03:00:00+00:00")
-    assert "Data as of 2026-03-01T03:00:00+00:00" in compose(summary_of(failed)).body
+    assert "Data as of 2026-03-01 03:00 UTC" in compose(summary_of(failed)).body
 
 
 def test_a_re_run_and_a_recovery_say_so() -> None:
     message = compose(summary_of(GOOD, rerun=True, recovered=True))
     assert message.subject == "[OK] Canvas Data 2 prod: recovered, re-run, 1 table up to date"
     assert "an earlier message told of it" in message.body
+
+
+def test_a_failed_table_is_told_with_how_fresh_it_still_is() -> None:
+    since = NOW - timedelta(hours=3)
+    failed = replace(BAD, data_as_of=(NOW - timedelta(hours=5)).isoformat())
+    body = compose(summary_of(failed, freshness={"canvas.users": Freshness(NOW - timedelta(hours=4), since)})).body
+    assert (
+        "Data as of 2026-03-01 07:00 UTC, last up to date at 2026-03-01 08:00 UTC, failing since 2026-03-01 09:00 "
+        in body
+    )
+    body = compose(summary_of(BAD, freshness={"canvas.users": Freshness(None, since)})).body
+    assert "Never loaded yet, failing since 2026-03-01 09:00 UTC" in body
+
+
+def test_of_tables_that_met_the_same_the_one_that_is_worst_off_is_told() -> None:
+    other = replace(BAD, table="roles")
+    fresh = {
+        "canvas.users": Freshness(NOW - timedelta(hours=4), NOW - timedelta(hours=1)),
+        "canvas.roles": Freshness(NOW - timedelta(hours=2), NOW),
+    }
+    body = compose(summary_of(BAD, other, freshness=fresh)).body
+    assert "Last up to date at 2026-03-01 08:00 UTC, failing since 2026-03-01 11:00 UTC" in body

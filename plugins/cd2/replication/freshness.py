@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from cd2.errors import Cd2Error, ReinitRequired, TableFailure
+from cd2.results import Freshness
 
 REINIT_EVERY = timedelta(hours=24)
 """A table is initialised again without a person asking for it once in this time: DAP may refuse repeated snapshots."""
@@ -58,6 +59,12 @@ async def up_to_date(
 async def failed(connection: asyncpg.Connection, namespace: str, table: str, error: Cd2Error) -> None:
     """Note that an attempt at a table failed."""
     await connection.execute(_FAILED, namespace, table, error.message)
+
+
+async def read(connection: asyncpg.Connection) -> dict[str, Freshness]:
+    """How fresh each table is, by qualified name."""
+    rows = await connection.fetch("SELECT namespace, table_name, checked_at, failing_since FROM cd2.freshness")
+    return {f"{row[0]}.{row[1]}": Freshness(row[2], row[3]) for row in rows}
 
 
 async def check_reinit(connection: asyncpg.Connection, namespace: str, table: str, required: ReinitRequired) -> None:

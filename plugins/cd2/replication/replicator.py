@@ -25,7 +25,7 @@ from cd2.replication.load import Load
 from cd2.replication.locks import table_lock
 from cd2.replication.pacing import LIST_CALLS_PER_MINUTE, Pacer
 from cd2.replication.work import Work, is_past, models
-from cd2.results import Action, TableResult
+from cd2.results import Action, Freshness, TableResult
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,15 @@ class Replicator:
         """
         async with _in_our_words(f"Listing the tables of {namespace}"), self._session() as session:
             return sorted(await session.get_tables(namespace))
+
+    async def freshness(self) -> dict[str, Freshness]:
+        """How fresh each table is, by qualified name.
+
+        :raises Cd2Error: the database cannot be reached, or is not prepared.
+        """
+        async with _in_our_words("Reading cd2.freshness"), self._connection() as connection:
+            return await freshness.read(connection)
+        raise AssertionError("unreachable")
 
     async def sync(
         self, namespace: str, table: str, *, full_refresh: bool = False, job_id: str | None = None
