@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, Param, TriggerRule, WeightRule, task_group
+from airflow.sdk import (
+    DAG,
+    AsyncCallback,
+    DeadlineAlert,
+    DeadlineReference,
+    Param,
+    TriggerRule,
+    WeightRule,
+    task_group,
+)
 
-from cd2.last_resort import tell_of_failed_run
+from cd2.last_resort import LATE_AFTER, tell_of_failed_run, tell_of_late_run
 from cd2.operators import CHANGES, InitTable, ListTables, Notify, PrepareDatabase, SyncTable
 from cd2.retries import Backoff
 from cd2.settings import NAMESPACES, Settings
@@ -64,6 +73,9 @@ with DAG(
     # The first load of a large institution may take long; a run that hangs must not hold up the next ones for ever.
     dagrun_timeout=timedelta(hours=24),
     on_failure_callback=tell_of_failed_run,
+    deadline=DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=LATE_AFTER, callback=AsyncCallback(tell_of_late_run)
+    ),
     max_active_tasks=Settings.load_usable().max_active_tables,
     params=PARAMS,
     tags=["canvas", "dap", "postgresql"],

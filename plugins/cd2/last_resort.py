@@ -1,9 +1,14 @@
-"""What tells of a failed run when `notify` could not: called by Airflow, in the dag processor."""
+"""What tells of a run when `notify` cannot: called by Airflow, outside of any task.
+
+Of a failed run in the dag processor, of one that takes too long in the triggerer.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseXCom
 
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LATE_AFTER = timedelta(hours=6)
+"""Two runs have been missed by then."""
 TOLD = "told"
 """XCom of notify: its message is published. Airflow clears it when notify starts again."""
 
@@ -33,7 +40,29 @@ def tell_of_failed_run(context: Context) -> None:
         "Open the run in Airflow: the grid shows every table. Clear what failed together with notify when the cause is "
         "gone.\n"
     )
-    message = Message(subject[:100], body, {"environment": settings.environment, "status": "failure"})
+    _tell(settings, Message(subject[:100], body, {"environment": settings.environment, "status": "failure"}))
+
+
+async def tell_of_late_run(context: dict[str, Any]) -> None:
+    """Publish that a run is still going on `LATE_AFTER` its start: the next ones wait for it.
+
+    :param context: of Airflow's deadline alert: the run as the REST API describes it.
+    """
+    settings = Settings.load_usable()
+    run = context["dag_run"]
+    hours = LATE_AFTER // timedelta(hours=1)
+    subject = f"[WARNING] Canvas Data 2 {settings.environment}: a run is still going on after {hours} h"
+    body = (
+        f"The run {run['dag_run_id']} of Canvas Data 2 was queued at {run['queued_at']} and has not ended; the next "
+        "one waits for it.\n"
+        "That may be right while large tables are loaded for the first time. Open the run in Airflow: the grid shows "
+        "which tables are running or waiting (deferred), and their logs say for what.\n"
+    )
+    message = Message(subject[:100], body, {"environment": settings.environment, "status": "warning"})
+    await asyncio.to_thread(_tell, settings, message)
+
+
+def _tell(settings: Settings, message: Message) -> None:
     log.error("%s\n\n%s", message.subject, message.body)
     if settings.sns_topic_arn:
         from cd2.hooks import publish

@@ -12,8 +12,12 @@ NAMES = ["canvas.courses", "canvas.enrollment_states", "canvas.roles", "canvas.u
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Running; its retries wait only a second, so that a story with a failure ends soon."""
-    with Stack(tmp_path_factory.mktemp("stack"), rows=30) as running:
+    """Running; it misses a worker that is gone after seconds instead of minutes."""
+    impatient = {
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    }
+    with Stack(tmp_path_factory.mktemp("stack"), rows=30, environment=impatient) as running:
         yield running
 
 

@@ -1,0 +1,91 @@
+"""What happens to a run when a process of Airflow is taken away, or when it takes too long."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import psycopg
+import pytest
+
+from local.stack import Stack
+from tests.e2e.conftest import NAMES
+from tests.e2e.test_stories import CONF, assert_equal_to_the_truth, states
+from tests.e2e.test_waiting import sync_states, wait_for
+
+
+def in_metadata(stack: Stack, statement: str) -> int:
+    """Run a statement in Airflow's own database: how many rows it changed."""
+    dsn = stack.airflow_environment()["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(statement).rowcount
+
+
+def loading_process(stack: Stack) -> psutil.Process | None:
+    """The process of the task that copies rows into the replica at this moment."""
+    with psycopg.connect(stack.replica_dsn) as connection:
+        row = connection.execute("SELECT client_port FROM pg_stat_activity WHERE query LIKE 'COPY %'").fetchone()
+    if row is None:
+        return None
+    for process in psutil.process_iter():
+        try:
+            if any(c.laddr and c.laddr.port == row[0] for c in process.net_connections("tcp")):
+                return process
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return None
+
+
+@pytest.mark.parametrize("lost", ["the task", "the task and the worker that watches it"])
+def test_a_table_whose_worker_is_killed_while_it_loads_goes_on_with_the_same_job(
+    fresh: Stack, lost: str
+) -> None:
+    assert fresh.wait(fresh.trigger(CONF), 240) == "success"
+    fresh.simulator.advance(0.2, NAMES)
+    fresh.simulator.reset_stats()
+    fresh.simulator.fault("canvas", "users", "slow_download", seconds=30)
+    run_id = fresh.trigger(CONF)
+    victim: list[psutil.Process] = []
+
+    def found() -> bool:
+        if process := loading_process(fresh):
+            victim.append(process)
+        return bool(victim)
+
+    wait_for(found)
+    task = victim[0]
+    watcher = task.parent()
+    assert watcher is not None
+    os.kill(task.pid, signal.SIGKILL)
+    if lost != "the task":
+        os.kill(watcher.pid, signal.SIGKILL)
+    wait_for(lambda: "up_for_retry" in sync_states(fresh, run_id))
+    assert in_metadata(fresh, "UPDATE task_instance SET end_date = now() - interval '1 h' WHERE state = 'up_for_retry'")
+    assert fresh.wait(run_id, 240) == "success"
+    assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete")
+    assert fresh.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
+    assert_equal_to_the_truth(fresh)
+
+
+def test_a_run_that_takes_too_long_is_told_of_while_it_goes_on(fresh: Stack) -> None:
+    fresh.simulator.advance(0.2, NAMES)
+    fresh.simulator.job_seconds(30)
+    try:
+        run_id = fresh.trigger(CONF)
+        wait_for(lambda: "deferred" in sync_states(fresh, run_id))
+        # six hours later
+        assert in_metadata(fresh, "UPDATE deadline SET deadline_time = now() WHERE NOT missed") == 1
+        messages = []
+
+        def told() -> bool:
+            messages.extend(fresh.notifications())
+            return bool(messages)
+
+        wait_for(told)
+        assert messages[0].subject == "[WARNING] Canvas Data 2 dev: a run is still going on after 6 h"
+        assert run_id in messages[0].body
+        assert messages[0].attributes == {"environment": "dev", "status": "warning"}
+        assert fresh.wait(run_id, 240) == "success"
+    finally:
+        fresh.simulator.job_seconds(0)
