@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from cd2.errors import StopAll, classify, from_json, to_json
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 PATIENCE_TRIES = 20
 """How often a job is asked for while DAP answers 429: waiting costs nothing here."""
+SETTLE_S = 4.0
+"""How long after a heartbeat the executor tells the scheduler that the process that deferred has ended. If the task runs
+again by then, Airflow 3.3.1 takes it for one that was killed, and fails the try (\"task state changed externally\")."""
 REPLICATOR_LIFE_S = 300.0
 """Credentials are looked up again after so long: 90 triggers that start at once share one look."""
 
@@ -51,6 +55,7 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         where = f"{self.namespace}.{self.table}: asking DAP"
+        not_before = time.monotonic() + _settle_s()
         try:
             since = datetime.fromisoformat(self.since) if self.since else None
             dap = await _Shared.replicator()
@@ -58,9 +63,11 @@ class JobTrigger(BaseTrigger):
         except Exception as error:
             failure = classify(error, where)
             log.warning("%s", failure.message)
-            yield TriggerEvent({"error": to_json(failure)})
+            event = TriggerEvent({"error": to_json(failure)})
         else:
-            yield TriggerEvent({"job_id": job_id})
+            event = TriggerEvent({"job_id": job_id})
+        await asyncio.sleep(not_before - time.monotonic())
+        yield event
 
 
 def job_of(event: dict[str, Any]) -> str:
@@ -71,6 +78,10 @@ def job_of(event: dict[str, Any]) -> str:
     if error := event.get("error"):
         raise from_json(error)
     return str(event["job_id"])
+
+
+def _settle_s() -> float:
+    return conf.getfloat("workers", "min_heartbeat_interval") + SETTLE_S
 
 
 class _Shared:

@@ -14,6 +14,8 @@ from tests.e2e.conftest import NAMES
 from tests.e2e.test_stories import CONF, assert_equal_to_the_truth, states
 from tests.e2e.test_waiting import sync_states, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def in_metadata(stack: Stack, statement: str) -> int:
     """Run a statement in Airflow's own database: how many rows it changed."""
@@ -38,9 +40,7 @@ def loading_process(stack: Stack) -> psutil.Process | None:
 
 
 @pytest.mark.parametrize("lost", ["the task", "the task and the worker that watches it"])
-def test_a_table_whose_worker_is_killed_while_it_loads_goes_on_with_the_same_job(
-    fresh: Stack, lost: str
-) -> None:
+def test_a_table_whose_worker_is_killed_while_it_loads_goes_on_with_the_same_job(fresh: Stack, lost: str) -> None:
     assert fresh.wait(fresh.trigger(CONF), 240) == "success"
     fresh.simulator.advance(0.2, NAMES)
     fresh.simulator.reset_stats()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ def after(seconds: float, outcome: str | Cd2Error) -> Answer:
 def events(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Runs the triggers of tables side by side: by table, the event of each."""
 
-    def run(dap: Dap, tables: dict[str, str]) -> dict[str, Any]:
+    def run(dap: Dap, tables: dict[str, str], settle_s: float = 0.0) -> dict[str, Any]:
         async def all_of_them() -> dict[str, Any]:
             async def one(table: str, run_key: str) -> Any:
                 async for event in JobTrigger("canvas", table, None, run_key).run():
@@ -65,6 +66,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
             return dap
 
         monkeypatch.setattr(triggers._Shared, "replicator", shared)
+        monkeypatch.setattr(triggers, "_settle_s", lambda: settle_s)
         return asyncio.run(all_of_them())
 
     return run
@@ -72,6 +74,14 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 
 def test_a_job_that_is_done_is_handed_back(events: Callable[..., dict[str, Any]]) -> None:
     assert job_of(events(Dap({"users": after(0, "job-1")}), {"users": "one 0"})["users"]) == "job-1"
+
+
+def test_a_task_does_not_come_back_before_airflow_knows_that_it_went_away(
+    events: Callable[..., dict[str, Any]],
+) -> None:
+    began = time.monotonic()
+    events(Dap({"users": after(0, "job-1")}), {"users": "five 0"}, settle_s=0.5)
+    assert time.monotonic() - began >= 0.5
 
 
 def test_a_failure_is_handed_back_with_all_that_it_tells(events: Callable[..., dict[str, Any]]) -> None:
