@@ -1,5 +1,6 @@
 """What a person reads after a run: results, notification, where things are."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,15 @@ def print_notifications(console: Console, notifications: list[Notification]) -> 
         console.print(f"  [bold]{escape(notification.subject)}[/]  [dim]{escape(attributes)}[/]", soft_wrap=True)
         for line in notification.body.strip().splitlines():
             console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+
+
+def print_chatbot(console: Console, message: dict[str, Any] | None) -> None:
+    """The same as Amazon Q Developer in chat applications would get it."""
+    if message is None:
+        return
+    console.print("\n[bold]The same for a chat[/]  [dim](cd2.notification_format = chatbot)[/]")
+    for line in json.dumps(message, indent=2).splitlines():
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
 
 
 def print_comparison(console: Console, differences: list[TableDifference]) -> bool:

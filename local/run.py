@@ -44,6 +44,7 @@ def run(options: Options, console: Console) -> int:
         console.print(f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n", highlight=False)
         complete = _print_outcome(stack, progress, console)
         report.print_notifications(console, stack.notifications())
+        report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
         console.print()
         if options.check and progress.results:
             complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))

@@ -6,6 +6,7 @@ Heavy packages are imported inside `execute`: every parse and every task process
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 PUBLISHED = "published"
+CHATBOT = "chatbot"
 CHANGES = AssetAlias("canvas_data_2")
 """What the tables' tasks write to: each adds its table's own asset."""
 CHANGED_STATES = ("initialized", "complete_with_schema_update")
@@ -261,6 +263,8 @@ class Notify(BaseOperator):
         else:
             self._publish(context, settings, message, summary.status)
         context["ti"].xcom_push(key=TOLD, value=message.subject)
+        # So that people can see what a chat would show before they choose that format.
+        context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
         if summary.status == "failure":
             raise AirflowFailException(f"{message.subject}. The table's tasks say why; clear them to try again.")
         return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}

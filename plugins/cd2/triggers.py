@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 PATIENCE_TRIES = 20
 """How often a job is asked for while DAP answers 429: waiting costs nothing here."""
 SETTLE_S = 4.0
-"""How long after a heartbeat the executor tells the scheduler that the process that deferred has ended. If the task runs
-again by then, Airflow 3.3.1 takes it for one that was killed, and fails the try (\"task state changed externally\")."""
+"""How long after a heartbeat the executor tells the scheduler that the process that deferred has ended. A task that
+runs again by then is taken for a killed one in Airflow 3.3.1, and its try fails ("task state changed externally")."""
 REPLICATOR_LIFE_S = 300.0
 """Credentials are looked up again after so long: 90 triggers that start at once share one look."""
 

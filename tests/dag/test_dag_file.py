@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
+from airflow.sdk import DAG, AssetAll
+
+from cd2 import last_resort
+from cd2.operators import asset_of
 
 REPOSITORY = Path(__file__).parents[2]
 DAGS = REPOSITORY / "dags"
@@ -91,3 +96,18 @@ def test_a_wrong_setting_does_not_keep_the_dag_from_being_parsed(monkeypatch: py
     bag = DagBag(DAGS)
     assert bag.import_errors == {}
     assert bag.dags["canvas_data_2"].max_active_tasks == 10
+
+
+def test_the_example_of_a_dag_that_follows_a_table_is_scheduled_on_the_asset_that_tasks_report() -> None:
+    bag = DagBag(REPOSITORY / "docs" / "examples")
+    assert bag.import_errors == {}
+    example = bag.dags["after_submissions"]
+    reported = asset_of("canvas.submissions")
+    assert example.timetable.asset_condition == AssetAll(reported)
+
+
+def test_a_run_that_takes_too_long_is_told_of_by_a_function_that_can_be_imported(dag: DAG) -> None:
+    (alert,) = dag.deadline if isinstance(dag.deadline, list) else [dag.deadline]
+    assert alert.interval == timedelta(hours=6)
+    assert alert.callback.path == "cd2.last_resort.tell_of_late_run"
+    assert iscoroutinefunction(last_resort.tell_of_late_run)

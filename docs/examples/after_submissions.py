@@ -1,0 +1,23 @@
+"""Example: a DAG of your own that runs whenever the table `canvas.submissions` has changed.
+
+Copy it into your dags folder. Each table that a run has changed (rows, schema, or a new snapshot) is an Airflow asset
+that has changed. A table in which nothing happened is none.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import DAG, Asset, Context, task
+
+SUBMISSIONS = Asset(name="canvas.submissions", uri="cd2://canvas/submissions")
+
+with DAG("after_submissions", schedule=[SUBMISSIONS], start_date=datetime(2026, 1, 1), catchup=False):
+
+    @task
+    def build_report(**context: Context) -> None:
+        """Replace this by your own work, for example a dbt run."""
+        for event in context["triggering_asset_events"][SUBMISSIONS]:
+            print(f"{event.asset.name}: {event.extra['state']}, data as of {event.extra['data_as_of']}")
+
+    build_report()

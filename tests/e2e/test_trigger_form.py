@@ -1,0 +1,60 @@
+"""The trigger form by hand: REST and the command line take and refuse the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from local.airflow_api import DAG_ID
+from local.errors import LocalStackError
+from local.stack import Stack
+from tests.e2e.conftest import NAMES
+from tests.e2e.test_stories import CONF
+
+Trigger = Callable[[Stack, dict[str, object]], str]
+
+
+def by_rest(stack: Stack, conf: dict[str, object]) -> str:
+    """The id of the run that was made; raises LocalStackError with what Airflow says."""
+    return stack.trigger(conf)
+
+
+def by_command_line(stack: Stack, conf: dict[str, object]) -> str:
+    """The same."""
+    command = [sys.executable, "-m", "airflow", "dags", "trigger", DAG_ID, "--conf", json.dumps(conf), "-o", "json"]
+    ended = subprocess.run(command, env=stack.airflow_environment(), capture_output=True, text=True, timeout=120)
+    if ended.returncode:
+        raise LocalStackError(ended.stderr + ended.stdout)
+    answer = json.loads(ended.stdout[ended.stdout.index("[{") :])
+    return str(answer[0]["dag_run_id"])
+
+
+@pytest.mark.parametrize("trigger", [by_rest, by_command_line])
+def test_a_dry_run_of_a_subset_lists_just_that(fresh: Stack, trigger: Trigger) -> None:
+    run_id = trigger(fresh, CONF | {"dry_run": True})
+    assert fresh.wait(run_id, 240) == "success"
+    (message,) = fresh.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: dry run, 5 tables listed"
+    assert "\n".join(NAMES) in message.body
+
+
+@pytest.mark.parametrize("trigger", [by_rest, by_command_line])
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({"tables": ["users; drop"]}, "does not match"),
+        ({"namespaces": ["canvass"]}, "is not one of"),
+        ({"full_refresh": "maybe"}, "is not of type 'boolean'"),
+    ],
+    ids=["tables", "namespaces", "full_refresh"],
+)
+def test_a_wrong_value_is_refused_before_there_is_a_run(
+    fresh: Stack, trigger: Trigger, conf: dict[str, object], told: str
+) -> None:
+    with pytest.raises(LocalStackError, match=told):
+        trigger(fresh, conf)
+    assert fresh.api.unfinished_runs() == []
