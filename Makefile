@@ -11,7 +11,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow lint format constraints bench clean
+.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow lint format constraints bench bench-refresh clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
@@ -58,6 +58,8 @@ constraints: venv ## make the constraints files anew (AIRFLOW_CONSTRAINTS=file f
 	@$(PYTHON_OF_VENV) -m scripts.compile_constraints $(if $(AIRFLOW_CONSTRAINTS),--airflow "$(AIRFLOW_CONSTRAINTS)")
 bench: venv ## ours, the official client and psql side by side (an hour; ROWS_LIST=100_000 for less; HELP=1 lists all)
 	@$(PYTHON_OF_VENV) -m benchmarks $(if $(HELP),--help)
+bench-refresh: venv ## a refresh of 100 unchanged tables at DAP's own pace (25 minutes; TABLES=, PER_MINUTE= for less)
+	@$(PYTHON_OF_VENV) -m benchmarks.refresh
 clean: ## stop the stack, remove .venv, the stack's data and all caches
 	@if [ -d .local ] && [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
