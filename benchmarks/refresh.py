@@ -140,7 +140,7 @@ def report(measured: Measured) -> tuple[str, bool]:
             "# Benchmark: a refresh at DAP's own pace",
             "",
             "Written by `make bench-refresh` (`benchmarks/refresh.py`): the real DAG in a real Airflow (scheduler,",
-            "triggerer, LocalExecutor, a heartbeat of 5 s as on MWAA) against the DAP simulator, which counts and refuses as",
+            "triggerer, LocalExecutor, a heartbeat of 5 s as on MWAA) against the DAP simulator, which refuses as",
             f"the service does; jobs take {REAL_JOB_SECONDS:.0f} s.",
             "",
             "| what | to reach | measured | reached |",
