@@ -44,16 +44,18 @@ def tell_of_failed_run(context: Context) -> None:
 
 
 async def tell_of_late_run(context: dict[str, Any]) -> None:
-    """Publish that a run is still going on `LATE_AFTER` its start: the next ones wait for it.
+    """Publish that a scheduled run is still going on `LATE_AFTER` its time: the next ones wait for it.
 
     :param context: of Airflow's deadline alert: the run as the REST API describes it.
     """
-    settings = Settings.load_usable()
     run = context["dag_run"]
+    if run["state"] not in ("queued", "running"):
+        return  # Airflow keeps the deadline of a run that has failed meanwhile
+    settings = Settings.load_usable()
     hours = LATE_AFTER // timedelta(hours=1)
     subject = f"[WARNING] Canvas Data 2 {settings.environment}: a run is still going on after {hours} h"
     body = (
-        f"The run {run['dag_run_id']} of Canvas Data 2 was queued at {run['queued_at']} and has not ended; the next "
+        f"The run {run['dag_run_id']} of Canvas Data 2 was due at {run['logical_date']} and has not ended; the next "
         "one waits for it.\n"
         "That may be right while large tables are loaded for the first time. Open the run in Airflow: the grid shows "
         "which tables are running or waiting (deferred), and their logs say for what.\n"

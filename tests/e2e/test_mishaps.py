@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import UTC, datetime
 
 import psutil
 import psycopg
 import pytest
 
+from local.airflow_api import DAG_ID
 from local.stack import Stack
 from tests.e2e.conftest import NAMES
 from tests.e2e.test_stories import CONF, assert_equal_to_the_truth, states
@@ -68,11 +70,31 @@ def test_a_table_whose_worker_is_killed_while_it_loads_goes_on_with_the_same_job
     assert_equal_to_the_truth(fresh)
 
 
+def as_scheduled(stack: Stack) -> str:
+    """A run with a logical date, as the schedule makes it; its id."""
+    body = {"logical_date": datetime.now(UTC).isoformat(), "conf": CONF}
+    return str(stack.api.call("POST", f"/dags/{DAG_ID}/dagRuns", json=body)["dag_run_id"])
+
+
+def test_a_failed_run_is_not_told_of_again_when_its_time_is_over_and_can_be_cleared(fresh: Stack) -> None:
+    fresh.simulator.advance(0.2, NAMES)
+    fresh.simulator.fault("canvas", "roles", "missing_column", times=1)
+    run_id = as_scheduled(fresh)
+    assert fresh.wait(run_id, 240) == "failed"
+    assert len(fresh.notifications()) == 1
+    in_metadata(fresh, "UPDATE deadline SET deadline_time = now() WHERE NOT missed")
+    wait_for(lambda: in_metadata(fresh, "SELECT FROM deadline WHERE NOT missed") == 0)
+    fresh.api.clear({"dag_run_id": run_id, "only_failed": True})
+    assert fresh.wait(run_id, 240) == "success"
+    (message,) = fresh.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
+
+
 def test_a_run_that_takes_too_long_is_told_of_while_it_goes_on(fresh: Stack) -> None:
     fresh.simulator.advance(0.2, NAMES)
     fresh.simulator.job_seconds(30)
     try:
-        run_id = fresh.trigger(CONF)
+        run_id = as_scheduled(fresh)
         wait_for(lambda: "deferred" in sync_states(fresh, run_id))
         # six hours later
         assert in_metadata(fresh, "UPDATE deadline SET deadline_time = now() WHERE NOT missed") == 1

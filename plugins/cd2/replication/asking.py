@@ -34,6 +34,8 @@ JOB_DEADLINE_S = 6 * 60 * 60
 """The longest we wait for one job; the official client polls a hung one for ever."""
 JOB_LIFE_S = 6 * 60 * 60
 """An older job is asked for anew: its data would be old, and DAP keeps jobs for a day only."""
+CHANGES_LIFE_S = 60 * 60
+"""The same for changes, which are cheap to ask for again; DAP may refuse repeated snapshots."""
 TURN_LIFE_S = 60
 """A turn that passed so many seconds ago was taken back by time: others have gone on."""
 
@@ -187,9 +189,10 @@ class Asking:
 
     async def _recall(self) -> tuple[str | None, float | None]:
         """The job that is under way for this question, or the seconds until the turn that was taken for it."""
+        life_s = JOB_LIFE_S if self._since is None else CHANGES_LIFE_S
         connection = await connect(self._target)
         try:
-            row = await connection.fetchrow(_RECALL, *self._row, self._naive_since, TURN_LIFE_S, JOB_LIFE_S)
+            row = await connection.fetchrow(_RECALL, *self._row, self._naive_since, TURN_LIFE_S, life_s)
         finally:
             await connection.close()
         if row is None:
