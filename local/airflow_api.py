@@ -117,6 +117,11 @@ class AirflowApi:
             str(event.get("event", event)) if isinstance(event, dict) else str(event) for event in answer["content"]
         )
 
+    def links(self, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str]:
+        """The buttons of a task instance: name -> address."""
+        path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/links"
+        return self.call("GET", path, params={"map_index": map_index})["extra_links"]
+
     def clear(self, body: dict[str, Any]) -> None:
         """Clear task instances (`POST clearTaskInstances`); ``body`` as Airflow documents it."""
         self.call("POST", f"/dags/{DAG_ID}/clearTaskInstances", json={"dry_run": False} | body)

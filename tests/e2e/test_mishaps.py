@@ -111,3 +111,49 @@ def test_a_run_that_takes_too_long_is_told_of_while_it_goes_on(fresh: Stack) -> 
         assert fresh.wait(run_id, 240) == "success"
     finally:
         fresh.simulator.job_seconds(0)
+
+
+def test_a_run_that_airflow_ends_before_notify_is_told_of(fresh: Stack) -> None:
+    fresh.simulator.job_seconds(300)
+    try:
+        run_id = fresh.trigger(CONF)
+        wait_for(lambda: "deferred" in sync_states(fresh, run_id))
+        # a day later
+        assert (
+            in_metadata(fresh, "UPDATE dag_run SET start_date = now() - interval '25 h' WHERE state = 'running'") == 1
+        )
+        assert fresh.wait(run_id, 60) == "failed"
+        messages = []
+
+        def told() -> bool:
+            messages.extend(fresh.notifications())
+            return bool(messages)
+
+        wait_for(told)
+    finally:
+        fresh.simulator.job_seconds(0)
+    (message,) = messages
+    assert message.subject == "[FAILURE] Canvas Data 2 dev: the run ended before it could report"
+    assert run_id in message.body
+    assert message.attributes == {"environment": "dev", "status": "failure"}
+
+
+def test_what_one_waiting_table_meets_for_all_ends_the_waits_of_the_others(fresh: Stack) -> None:
+    fresh.simulator.job_seconds(300)
+    try:
+        run_id = fresh.trigger(CONF)
+        wait_for(lambda: sync_states(fresh, run_id) == ["deferred"] * len(NAMES))
+        wait_for(lambda: sum(fresh.simulator.stats()["jobs"].values()) >= len(NAMES))
+        fresh.simulator.fault(kind="account_disabled", endpoint="job")
+        # sooner than any job ends
+        assert fresh.wait(run_id, 120) == "failed"
+    finally:
+        fresh.simulator.job_seconds(0)
+    assert states(fresh, run_id) == dict.fromkeys(NAMES, "failed")
+    (message,) = fresh.notifications()
+    assert message.subject == "[FAILURE] Canvas Data 2 dev: 5 of 5 tables failed"
+    assert message.body.count("Instructure has disabled DAP for this account") == 1
+    assert "5 tables met this" in message.body
+    fresh.api.clear({"dag_run_id": run_id, "only_failed": True})
+    assert fresh.wait(run_id, 240) == "success"
+    assert_equal_to_the_truth(fresh)

@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from local.airflow_api import INIT_TASK, SYNC_TASK
 from local.compare import compare
 from local.stack import Stack
 from tests.e2e.conftest import NAMES, TABLES
@@ -41,6 +43,13 @@ def tasks(stack: Stack, run_id: str, task_id: str) -> dict[str, str]:
     }
 
 
+def index_of(stack: Stack, run_id: str, name: str) -> int:
+    """The map index of a table."""
+    instances = stack.api.task_instances(run_id)
+    (found,) = [i for i in instances if i["task_id"] == SYNC_TASK and i["rendered_map_index"] == name]
+    return int(found["map_index"])
+
+
 def sync_starts(stack: Stack, run_id: str) -> dict[str, str]:
     """When each table's sync last started."""
     instances = stack.api.task_instances(run_id)
@@ -58,6 +67,10 @@ def test_the_first_run_initialises_every_table_and_the_grid_shows_their_names(fr
     assert message.subject == "[OK] Canvas Data 2 dev: 5 tables up to date"
     assert message.attributes == {"environment": "dev", "status": "success"}
     assert "initialized                      5" in message.body
+    users = index_of(fresh, run_id, "canvas.users")
+    buttons = fresh.api.links(run_id, INIT_TASK, users)
+    assert buttons["DAP job"].startswith(f"{fresh.simulator_url}/dap/job/")
+    assert f"{INIT_TASK}/mapped/{users}" in buttons["Log of this table"]
 
 
 def test_the_next_run_syncs_what_changed_and_skips_every_init(fresh: Stack) -> None:
@@ -181,7 +194,20 @@ def test_wrong_credentials_end_the_run_at_once_with_a_sentence(fresh: Stack, wro
     assert [instance["try_number"] for instance in listing] == [1]
 
 
-def test_no_secret_reaches_logs_or_what_tasks_hand_on(stack: Stack) -> None:
+def in_metadata_database(stack: Stack) -> dict[str, str]:
+    """All rows of every table of Airflow's own database, as text."""
+    dsn = stack.airflow_environment()["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
+    with psycopg.connect(dsn) as connection:
+        tables = [row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+        return {
+            table: "\n".join(
+                row[0] for row in connection.execute(sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(table)))
+            )
+            for table in tables
+        }
+
+
+def test_no_secret_reaches_logs_or_what_airflow_keeps(stack: Stack) -> None:
     """Last, so that it searches all that the stories left behind, failures included."""
     secrets = [stack.folder.secret(name) for name in ("dap_client_secret", "replica")]
     secrets += ["mistyped-secret-99", "X-Amz-Signature", "Bearer ey"]
@@ -192,8 +218,8 @@ def test_no_secret_reaches_logs_or_what_tasks_hand_on(stack: Stack) -> None:
         searched += 1
         assert not [secret for secret in secrets if secret in text], log
     assert searched > 50
-    metadata = stack.airflow_environment()["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
-    with psycopg.connect(metadata) as connection:
-        handed_on = str(connection.execute("SELECT value FROM xcom").fetchall())
-    assert "canvas.users" in handed_on
-    assert not [secret for secret in secrets if secret in handed_on]
+    kept = in_metadata_database(stack)
+    for table in ("xcom", "rendered_task_instance_fields", "task_state_store", "log"):
+        assert kept[table], table
+    assert "canvas.users" in kept["xcom"]
+    assert [table for table, rows in kept.items() if any(secret in rows for secret in secrets)] == []

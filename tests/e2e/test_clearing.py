@@ -1,0 +1,91 @@
+"""Clearing tasks of a run that has ended: what was chosen runs again, and one message tells of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.airflow_api import SYNC_TASK
+from local.simulator.control import SimulatorControl
+from local.stack import Stack
+from tests.e2e.conftest import NAMES
+from tests.e2e.test_stories import assert_equal_to_the_truth, index_of, run, states, sync_starts
+
+pytestmark = pytest.mark.slow
+
+
+def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fresh: Stack) -> None:
+    assert run(fresh)[1] == "success"
+    fresh.notifications()
+    fresh.simulator.advance(0.2, NAMES)
+    for table in ("roles", "users"):
+        fresh.simulator.fault("canvas", table, "missing_column", times=1)
+    run_id, state = run(fresh)
+    assert state == "failed"
+    (message,) = fresh.notifications()
+    assert message.subject == "[FAILURE] Canvas Data 2 dev: 2 of 5 tables failed"
+    before = sync_starts(fresh, run_id)
+
+    chosen = [[SYNC_TASK, index_of(fresh, run_id, name)] for name in ("canvas.roles", "canvas.users")]
+    fresh.api.clear(
+        {
+            "dag_run_id": run_id,
+            "task_ids": chosen,
+            "only_failed": False,
+            "include_downstream": True,
+            "reset_dag_runs": True,
+        }
+    )
+    assert fresh.wait(run_id, 240) == "success"
+    after = sync_starts(fresh, run_id)
+    assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles", "canvas.users"]
+    assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete")
+    (message,) = fresh.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
+    assert_equal_to_the_truth(fresh)
+
+
+def add_table(simulator: SimulatorControl, name: str) -> None:
+    simulator.add_table("canvas", name, "*key:i64 name:s255?", 10)
+
+
+def test_a_run_that_is_cleared_after_the_list_has_grown_and_shrunk_replicates_what_there_is_now(fresh: Stack) -> None:
+    simulator = fresh.simulator
+    for name in ("zz_first", "zz_second"):
+        add_table(simulator, name)
+    simulator.fault("canvas", "zz_first", "missing_column", times=1)
+    run_id, state = run(fresh, {"tables": ["canvas.zz_*"]})
+    assert state == "failed"
+    fresh.notifications()
+
+    add_table(simulator, "zz_third")
+    fresh.api.clear(
+        {"dag_run_id": run_id, "task_ids": ["list_tables"], "only_failed": False, "include_downstream": True}
+    )
+    assert fresh.wait(run_id, 240) == "success"
+    grown = ["canvas.zz_first", "canvas.zz_second", "canvas.zz_third"]
+    assert sorted(states(fresh, run_id)) == grown
+    assert_equal_to_the_truth(fresh, grown)
+    (message,) = fresh.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 3 tables up to date"
+
+    simulator.remove_table("canvas", "zz_first")
+    fresh.api.clear(
+        {"dag_run_id": run_id, "task_ids": ["list_tables"], "only_failed": False, "include_downstream": True}
+    )
+    assert fresh.wait(run_id, 240) == "success"
+    (message,) = fresh.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: re-run, 2 tables up to date"
+    assert_equal_to_the_truth(fresh, grown[1:])
+    for name in ("zz_second", "zz_third"):
+        simulator.remove_table("canvas", name)
+
+
+def test_clearing_a_run_that_was_green_ends_green_and_says_that_it_was_a_re_run(fresh: Stack) -> None:
+    run_id, state = run(fresh)
+    assert state == "success"
+    fresh.notifications()
+    fresh.api.clear({"dag_run_id": run_id, "only_failed": False})
+    assert fresh.wait(run_id, 240) == "success"
+    (message,) = fresh.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: re-run, 5 tables up to date"
+    assert set(states(fresh, run_id)) == set(NAMES)

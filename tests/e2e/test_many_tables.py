@@ -1,0 +1,59 @@
+"""No table, ninety tables, and more than Airflow takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.stack import Stack
+from tests.e2e.conftest import MOST_TABLES
+from tests.e2e.test_stories import assert_equal_to_the_truth, states, tasks
+
+pytestmark = pytest.mark.slow
+
+ALL = ["canvas", "canvas_logs", "catalog", "new_quizzes"]
+
+
+def test_ninety_tables_at_once_wait_out_a_storm_of_429s_and_ask_for_each_job_once(fresh: Stack) -> None:
+    names = [name for name in sorted(fresh.simulator.tables()) if name.startswith("canvas.")][:90]
+    assert len(names) == 90
+    # Ours believes in no limit, as if another program used up the account's.
+    fresh.simulator.limits(data=40)
+    fresh.simulator.reset_stats()
+    try:
+        run_id = fresh.trigger({"namespaces": ["canvas"], "tables": names})
+        assert fresh.wait(run_id, 900) == "success"
+    finally:
+        fresh.simulator.limits(data=0)
+    assert set(states(fresh, run_id)) == set(names)
+    assert set(states(fresh, run_id).values()) <= {"initialized", "complete"}
+    stats = fresh.simulator.stats()
+    assert stats["too_many_requests"] > 0
+    assert stats["jobs"] == dict.fromkeys(names, 1)
+    tries = {i["try_number"] for i in fresh.api.task_instances(run_id) if i["state"] != "skipped"}
+    assert tries == {1}
+    assert_equal_to_the_truth(fresh, names)
+    (message,) = fresh.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: 90 tables up to date"
+
+
+def test_more_tables_than_airflow_takes_of_one_list_is_an_error_that_names_the_option(fresh: Stack) -> None:
+    assert len(fresh.simulator.tables()) > MOST_TABLES
+    run_id = fresh.trigger({"namespaces": ALL})
+    assert fresh.wait(run_id, 240) == "failed"
+    assert tasks(fresh, run_id, "process_table.sync_table") == {}
+    (message,) = fresh.notifications()
+    assert message.subject == "[FAILURE] Canvas Data 2 dev: list_tables failed"
+    assert f"Airflow makes at most {MOST_TABLES} tasks of one list: raise the Airflow option core.max_map_length" in (
+        message.body
+    )
+
+
+def test_a_namespace_without_a_table_is_a_green_run_that_says_so(fresh: Stack) -> None:
+    for name in fresh.simulator.tables():
+        namespace, table = name.split(".")
+        if namespace == "catalog":
+            fresh.simulator.remove_table(namespace, table)
+    run_id = fresh.trigger({"namespaces": ["catalog"]})
+    assert fresh.wait(run_id, 240) == "success"
+    (message,) = fresh.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: no table to replicate"
