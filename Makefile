@@ -16,7 +16,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
 		/^## / { print "\n" substr($$0, 4) } \
-		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 ## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1)
 run: venv ## stack up, replicate every table once, show what became of each; again: what changed since

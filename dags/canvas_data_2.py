@@ -34,6 +34,25 @@ where that is needed), and sends one notification with all results. The run is g
 * How fresh each table is: `SELECT * FROM cd2.freshness`.
 """
 
+TASK_DOCS = {
+    "prepare_database": """Makes the schemas and the bookkeeping that all tables share.
+
+**Red?** Settings, credentials or the database: the log says which. Clear it with its downstream tasks.""",
+    "list_tables": """Asks DAP which tables there are, and chooses by `[cd2] include_tables`, `skip_tables` and the
+trigger form.
+
+**Red?** The DAP key, or a name that DAP does not list: the log says which.""",
+    "sync_table": """Brings one table up to date, or leaves it to `init_table`. *Deferred* (purple) while it waits for
+its turn at DAP and for its job.
+
+**Red?** The log ends with what to do. Clear it with its downstream tasks.""",
+    "init_table": """Fills one table from a snapshot where `sync_table` found that it is needed; skipped otherwise.
+Readers see the old rows until it is done.""",
+    "notify": """Accounts for every listed table once, publishes one message, and fails if any table failed, so that
+the run is red. Clearing a table takes it along.""",
+}
+"""Shown beside each task in the UI."""
+
 TABLE_NAME = "{{ task.table }}"
 
 PARAMS = {
@@ -93,11 +112,12 @@ with DAG(
         "execution_timeout": timedelta(hours=11),
     },
 ):
-    prepare_database = PrepareDatabase(task_id="prepare_database")
-    list_tables = ListTables(task_id="list_tables")
+    prepare_database = PrepareDatabase(task_id="prepare_database", doc_md=TASK_DOCS["prepare_database"])
+    list_tables = ListTables(task_id="list_tables", doc_md=TASK_DOCS["list_tables"])
 
     notify = Notify(
         task_id="notify",
+        doc_md=TASK_DOCS["notify"],
         prepare_task_id="prepare_database",
         list_task_id="list_tables",
         sync_task_id="process_table.sync_table",
@@ -109,6 +129,7 @@ with DAG(
     def process_table(table: str) -> None:
         sync_table = SyncTable(
             task_id="sync_table",
+            doc_md=TASK_DOCS["sync_table"],
             table=table,
             init_task_id="process_table.init_table",
             map_index_template=TABLE_NAME,
@@ -116,6 +137,7 @@ with DAG(
         )
         init_table = InitTable(
             task_id="init_table",
+            doc_md=TASK_DOCS["init_table"],
             table=table,
             sync_task_id="process_table.sync_table",
             map_index_template=TABLE_NAME,

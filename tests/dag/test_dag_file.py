@@ -53,6 +53,7 @@ def test_the_dag_explains_itself_and_has_an_owner(dag: DAG) -> None:
     assert dag.tags
     assert {task.owner for task in dag.tasks} == {"data-engineering"}
     assert all(task.retries > 0 for task in dag.tasks)
+    assert all(task.doc_md for task in dag.tasks)
 
 
 def test_the_trigger_form_is_checked(dag: DAG) -> None:

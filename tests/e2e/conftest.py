@@ -30,3 +30,16 @@ def fresh(stack: Stack) -> Stack:
     stack.simulator.clear_faults()
     stack.notifications()
     return stack
+
+
+@pytest.fixture(scope="session")
+def filled_once(stack: Stack) -> None:
+    """Every table of the stories is in the replica, whichever story comes first."""
+    conf = {"namespaces": ["canvas", "canvas_logs"], "tables": NAMES}
+    assert stack.wait(stack.trigger(conf), 240) == "success"
+
+
+@pytest.fixture
+def filled(filled_once: None, fresh: Stack) -> Stack:
+    """As `fresh`, with a replica that later runs go on with."""
+    return fresh

@@ -6,15 +6,13 @@ The stories run in this order on one stack: the first fills the replica that the
 from collections.abc import Iterator
 from urllib.parse import quote
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from local.airflow_api import INIT_TASK, SYNC_TASK
 from local.compare import compare
 from local.stack import Stack
 from tests.e2e.conftest import NAMES, TABLES
-from tests.e2e.official_client import dap
+from tests.e2e.secrets_search import MISTYPED, assert_no_secret_is_kept
 
 NAMESPACES = ["canvas", "canvas_logs"]
 CONF = {"namespaces": NAMESPACES, "tables": [*TABLES[:-1], "canvas_logs.web_logs"]}
@@ -86,18 +84,6 @@ def test_the_next_run_syncs_what_changed_and_skips_every_init(fresh: Stack) -> N
     assert_equal_to_the_truth(fresh)
 
 
-def test_the_official_client_goes_on_with_the_replica_and_we_after_it(fresh: Stack) -> None:
-    fresh.simulator.advance(0.2, NAMES)
-    tables = ",".join(name.split(".")[1] for name in NAMES if name.startswith("canvas."))
-    dap(fresh, "syncdb", "--namespace", "canvas", "--table", tables)
-    assert_equal_to_the_truth(fresh, NAMES[:-1])
-    fresh.simulator.advance(0.2, NAMES)
-    run_id, state = run(fresh)
-    assert state == "success"
-    assert set(states(fresh, run_id).values()) == {"complete"}
-    assert_equal_to_the_truth(fresh)
-
-
 def test_one_failing_table_fails_the_run_alone_and_clearing_it_ends_green(fresh: Stack) -> None:
     fresh.simulator.advance(0.2, NAMES)
     fresh.simulator.fault("canvas", "roles", "missing_column", times=1)
@@ -119,39 +105,6 @@ def test_one_failing_table_fails_the_run_alone_and_clearing_it_ends_green(fresh:
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
     after = sync_starts(fresh, run_id)
     assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles"]
-    assert_equal_to_the_truth(fresh)
-
-
-def test_what_every_table_would_meet_stops_them_all_at_once(fresh: Stack) -> None:
-    fresh.simulator.fault("canvas", "roles", "account_disabled", times=1)
-    run_id, state = run(fresh)
-    assert state == "failed"
-    assert states(fresh, run_id)["canvas.roles"] == "failed"
-    (message,) = fresh.notifications()
-    assert "Instructure has disabled DAP for this account" in message.body
-    assert "type AccountDisabled, uuid " in message.body
-
-    fresh.api.clear({"dag_run_id": run_id, "only_failed": True})
-    assert fresh.wait(run_id, 240) == "success"
-    assert set(states(fresh, run_id).values()) == {"complete"}
-    assert_equal_to_the_truth(fresh)
-
-
-def test_a_table_that_must_be_reloaded_is_initialised_in_the_same_run(fresh: Stack) -> None:
-    fresh.simulator.advance(0.2, NAMES)
-    fresh.simulator.fault("canvas", "users", "snapshot_required")
-    run_id, state = run(fresh)
-    assert state == "success"
-    assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.users": "initialized"}
-    users = next(result for result in fresh.results(run_id) if result["table"] == "users")
-    assert users["action"] == "reinit"
-    assert_equal_to_the_truth(fresh)
-
-
-def test_a_full_refresh_of_a_subset_initialises_just_that(fresh: Stack) -> None:
-    run_id, state = run(fresh, {"tables": ["canvas.role?"], "full_refresh": True})
-    assert state == "success"
-    assert states(fresh, run_id) == {"canvas.roles": "initialized"}
     assert_equal_to_the_truth(fresh)
 
 
@@ -178,8 +131,8 @@ def wrong_secret(fresh: Stack) -> Iterator[str]:
     """A DAP secret in SSM that the service refuses, for one story."""
     ssm = fresh.aws.client("ssm")
     path = "/dev/canvas_data_2/dap_client_secret"
-    ssm.put_parameter(Name=path, Value="mistyped-secret-99", Type="SecureString", Overwrite=True)
-    yield "mistyped-secret-99"
+    ssm.put_parameter(Name=path, Value=MISTYPED, Type="SecureString", Overwrite=True)
+    yield MISTYPED
     ssm.put_parameter(Name=path, Value=fresh.folder.secret("dap_client_secret"), Type="SecureString", Overwrite=True)
 
 
@@ -194,32 +147,6 @@ def test_wrong_credentials_end_the_run_at_once_with_a_sentence(fresh: Stack, wro
     assert [instance["try_number"] for instance in listing] == [1]
 
 
-def in_metadata_database(stack: Stack) -> dict[str, str]:
-    """All rows of every table of Airflow's own database, as text."""
-    dsn = stack.airflow_environment()["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
-    with psycopg.connect(dsn) as connection:
-        tables = [row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
-        return {
-            table: "\n".join(
-                row[0] for row in connection.execute(sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(table)))
-            )
-            for table in tables
-        }
-
-
 def test_no_secret_reaches_logs_or_what_airflow_keeps(stack: Stack) -> None:
     """Last, so that it searches all that the stories left behind, failures included."""
-    secrets = [stack.folder.secret(name) for name in ("dap_client_secret", "replica")]
-    secrets += ["mistyped-secret-99", "X-Amz-Signature", "Bearer ey"]
-    logs = stack.folder.path / "airflow" / "logs"
-    searched = 0
-    for log in logs.rglob("*.log"):
-        text = log.read_text(errors="replace")
-        searched += 1
-        assert not [secret for secret in secrets if secret in text], log
-    assert searched > 50
-    kept = in_metadata_database(stack)
-    for table in ("xcom", "rendered_task_instance_fields", "task_state_store", "log"):
-        assert kept[table], table
-    assert "canvas.users" in kept["xcom"]
-    assert [table for table, rows in kept.items() if any(secret in rows for secret in secrets)] == []
+    assert_no_secret_is_kept(stack)

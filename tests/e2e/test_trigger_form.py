@@ -15,6 +15,8 @@ from local.stack import Stack
 from tests.e2e.conftest import NAMES
 from tests.e2e.test_stories import CONF
 
+pytestmark = pytest.mark.slow
+
 Trigger = Callable[[Stack, dict[str, object]], str]
 
 

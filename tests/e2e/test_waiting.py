@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from local.compare import compare
 from local.stack import Stack
 from tests.e2e.conftest import NAMES
 from tests.e2e.test_stories import CONF
+
+pytestmark = pytest.mark.slow
 
 
 def sync_states(stack: Stack, run_id: str) -> list[str | None]:

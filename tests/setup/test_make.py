@@ -11,30 +11,40 @@ import pytest
 
 from scripts.compile_constraints import ROOT
 
-TARGETS = {"help", "setup", "run", "up", "down", "status", "psql", "compare", "dap", "logs", "reset"}
-TARGETS |= {"test", "test-slow", "lint", "format", "constraints", "bench", "clean"}
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"(?m)^([a-z][a-z-]*):(?!=)", MAKEFILE))
+NOT_FOR_PEOPLE = {"venv"}
+STEPS = re.search(r"(?m)^for step in (.+); do$", (ROOT / ".ci" / "run").read_text()).group(1).split()
 
 
 def test_make_alone_lists_every_target_with_what_it_does():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     described = dict(re.findall(r"(?m)^  ([a-z-]+) +(\S.*)$", listed))
-    assert set(described) == TARGETS
+    assert set(described) == TARGETS - NOT_FOR_PEOPLE
 
 
-@pytest.mark.parametrize("failing", ["setup", "lint", "test", "test-slow", "nothing"])
+def test_no_file_of_the_same_name_keeps_a_target_from_being_made():
+    assert set(re.search(r"(?m)^\.PHONY: (.+)$", MAKEFILE).group(1).split()) == TARGETS
+
+
+def test_ci_runs_what_a_developer_runs_and_every_kind_of_test():
+    assert STEPS[:2] == ["setup", "lint"]
+    assert {target for target in TARGETS if target.startswith("test")} <= set(STEPS)
+
+
+@pytest.mark.parametrize("failing", [*STEPS, "nothing"])
 def test_ci_stops_at_the_first_failing_step(tmp_path: Path, failing: str):
     make = tmp_path / "make"
     make.write_text(f'#!/bin/sh\necho "ran $1"\n[ "$1" != {failing} ] || exit 3\n')
     make.chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True, text=True, check=False)
-    steps = ["setup", "lint", "test", "test-slow"]
-    expected = steps if failing == "nothing" else steps[: steps.index(failing) + 1]
+    expected = STEPS if failing == "nothing" else STEPS[: STEPS.index(failing) + 1]
     assert re.findall("(?m)^ran (.+)$", done.stdout) == expected
     last = done.stdout.strip().splitlines()[-1]
     if failing == "nothing":
         assert done.returncode == 0
-        assert last.startswith("CI: setup, lint, test and test-slow passed in")
+        assert last.startswith(f"CI: {', '.join(STEPS)} passed in")
     else:
         assert done.returncode == 3
         assert last.startswith(f"CI: {failing} failed after")
