@@ -41,9 +41,16 @@ def table_result(name: str, tasks: TableTasks) -> TableResult:
 
 
 def results_by_name(values: Iterable[Mapping[str, object]]) -> dict[str, TableResult]:
-    """XComs of mapped tasks, which come without their index, by the table's qualified name."""
-    results = (TableResult.from_json(value) for value in values)
-    return {result.qualified_name: result for result in results}
+    """XComs of mapped tasks by the table's qualified name.
+
+    :param values: in the order of their indexes. After the list has shrunk, those of instances that were removed come
+        last, and tell of an earlier run of the same tables: the first of a name counts.
+    """
+    by_name: dict[str, TableResult] = {}
+    for value in values:
+        result = TableResult.from_json(value)
+        by_name.setdefault(result.qualified_name, result)
+    return by_name
 
 
 def split_name(qualified: str) -> tuple[str, str]:

@@ -59,3 +59,7 @@ def test_an_init_that_is_needed_but_did_not_run_is_a_failure_that_says_so(init_s
 def test_results_are_found_by_the_tables_name_not_by_position() -> None:
     other = TableResult("catalog", "users", "sync", "complete")
     assert results_by_name([other.to_json(), COMPLETE.to_json()]) == {"catalog.users": other, NAME: COMPLETE}
+
+
+def test_results_of_instances_that_a_shorter_list_removed_do_not_count() -> None:
+    assert results_by_name([COMPLETE.to_json(), NEEDS_INIT.to_json()]) == {NAME: COMPLETE}
