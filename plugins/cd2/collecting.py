@@ -67,7 +67,9 @@ def collect(context: Context, settings: Settings, tasks: RunTasks, published: di
         rerun=bool(published) and published["max_tries"] != ti.max_tries,
         freshness=_freshness() if any(result.state == "failed" for result in results) else {},
     )
-    return replace(summary, recovered=summary.status != "failure" and _has_recovered(ti, published))
+    # A dry run shows nothing of how the tables are.
+    fine = summary.status != "failure" and summary.listed_only is None
+    return replace(summary, recovered=fine and _has_recovered(ti, published))
 
 
 def _results(

@@ -38,6 +38,10 @@ def test_what_every_table_would_meet_stops_them_all_at_once(filled: Stack) -> No
     assert "Instructure has disabled DAP for this account" in message.body
     assert "type AccountDisabled, uuid " in message.body
 
+    assert run(filled, {"dry_run": True})[1] == "success"
+    (message,) = filled.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: dry run, 5 tables listed"
+
     filled.api.clear({"dag_run_id": run_id, "only_failed": True})
     assert filled.wait(run_id, 240) == "success"
     assert set(states(filled, run_id).values()) == {"complete"}

@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from local.compare import compare
 from local.stack import Stack
 from tests.e2e.conftest import NAMES
-from tests.e2e.test_stories import CONF
+from tests.e2e.test_stories import CONF, assert_equal_to_the_truth
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +24,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.5)
-
-
-def assert_equal_to_the_truth(stack: Stack) -> None:
-    assert [table for table in compare(stack.simulator_url, stack.replica_dsn, NAMES) if not table.equal] == []
 
 
 def test_a_triggerer_that_is_killed_while_tables_wait_costs_no_second_job(fresh: Stack) -> None:

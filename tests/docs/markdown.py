@@ -1,0 +1,74 @@
+"""What the project's Markdown files hold: links, headings, commands, SQL."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE_COMMAND = re.compile(r"`((?:make|airflow|aws|terraform|docker compose|\.venv/bin/\w+) [^`]+|\.ci/run)`")
+SEPARATORS = {"|", "&&", ";"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command that a document tells people to run: its words, without variables set before it."""
+
+    document: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.document}: {shlex.join(self.words)}"
+
+
+def documents() -> list[Path]:
+    """All Markdown files that people read."""
+    hidden = {".venv", ".local", "node_modules", ".terraform"}
+    return sorted(p for p in REPOSITORY.rglob("*.md") if not hidden & set(p.relative_to(REPOSITORY).parts))
+
+
+def name(document: Path) -> str:
+    return str(document.relative_to(REPOSITORY))
+
+
+def links(document: Path) -> list[str]:
+    """Targets of all links, without code."""
+    text = FENCE.sub("", document.read_text())
+    return LINK.findall(re.sub(r"`[^`]*`", "", text)) + LINK.findall(
+        "\n".join(re.findall(r"\[[^\]]*`[^\]]*\]\([^)]*\)", text))
+    )
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"(?m)^#{1,6} +(.+)$", FENCE.sub("", document.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def blocks(document: Path, *languages: str) -> list[str]:
+    """The contents of the fenced blocks in these languages."""
+    return [text for language, text in FENCE.findall(document.read_text()) if language in languages]
+
+
+def commands(document: Path) -> list[Command]:
+    """Commands of `sh` blocks, and those named in running text."""
+    found = [line for block in blocks(document, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    found += INLINE_COMMAND.findall(FENCE.sub("", document.read_text()))
+    return [command for line in found for command in _split(name(document), line)]
+
+
+def _split(document: str, line: str) -> list[Command]:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+    lexer.whitespace_split = True
+    lexer.commenters = "#" if re.search(r"(^|\s)#", line) else ""
+    parts: list[list[str]] = [[]]
+    for word in lexer:
+        if word in SEPARATORS:
+            parts.append([])
+        elif parts[-1] or not re.match(r"\w+=", word):
+            parts[-1].append(word)
+    return [Command(document, tuple(part)) for part in parts if part]
