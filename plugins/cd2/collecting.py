@@ -67,8 +67,8 @@ def collect(context: Context, settings: Settings, tasks: RunTasks, published: di
         rerun=bool(published) and published["max_tries"] != ti.max_tries,
         freshness=_freshness() if any(result.state == "failed" for result in results) else {},
     )
-    # A dry run shows nothing of how the tables are.
-    fine = summary.status != "failure" and summary.listed_only is None
+    # A dry run, or one without a table, shows nothing of how the tables are.
+    fine = bool(results) and summary.status != "failure"
     return replace(summary, recovered=fine and _has_recovered(ti, published))
 
 

@@ -56,4 +56,4 @@ def test_a_namespace_without_a_table_is_a_green_run_that_says_so(fresh: Stack) -
     run_id = fresh.trigger({"namespaces": ["catalog"]})
     assert fresh.wait(run_id, 240) == "success"
     (message,) = fresh.notifications()
-    assert message.subject == "[OK] Canvas Data 2 dev: no table to replicate"
+    assert message.subject == "[WARNING] Canvas Data 2 dev: no table to replicate"
