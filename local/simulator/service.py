@@ -95,7 +95,7 @@ class Service:
 
     def _namespace(self, request: web.Request) -> str:
         namespace = request.match_info["namespace"]
-        if namespace not in {ns for ns, _ in self._s.world.tables}:
+        if namespace not in self._s.world.namespaces:
             raise not_found("Namespace", namespace)
         return namespace
 

@@ -36,6 +36,7 @@ class World:
         self._replaying = True
         self.faults = Faults(self._record)
         self.tables: dict[tuple[str, str], Table] = {}
+        self.namespaces: set[str] = set()
         unknown = [name for name in table_rows if tuple(name.split(".", 1)) not in default_tables()]
         if unknown:
             raise StateError(f"--table-rows: there is no table {', '.join(unknown)} in the catalogue")
@@ -105,6 +106,8 @@ class World:
         lag = stable_number(self.seed, definition.namespace, definition.name) % (4 * 3600 * 1000)
         table = Table(self.seed, definition, rows, created_ms - lag)
         self.tables[definition.namespace, definition.name] = table
+        # A namespace stays when its last table is removed.
+        self.namespaces.add(definition.namespace)
         return table
 
     def table(self, namespace: str, name: str) -> Table:

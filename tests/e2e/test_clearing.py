@@ -13,20 +13,18 @@ from tests.e2e.test_stories import assert_equal_to_the_truth, index_of, run, sta
 pytestmark = pytest.mark.slow
 
 
-def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fresh: Stack) -> None:
-    assert run(fresh)[1] == "success"
-    fresh.notifications()
-    fresh.simulator.advance(0.2, NAMES)
+def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
     for table in ("roles", "users"):
-        fresh.simulator.fault("canvas", table, "missing_column", times=1)
-    run_id, state = run(fresh)
+        filled.simulator.fault("canvas", table, "missing_column", times=1)
+    run_id, state = run(filled)
     assert state == "failed"
-    (message,) = fresh.notifications()
+    (message,) = filled.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: 2 of 5 tables failed"
-    before = sync_starts(fresh, run_id)
+    before = sync_starts(filled, run_id)
 
-    chosen = [[SYNC_TASK, index_of(fresh, run_id, name)] for name in ("canvas.roles", "canvas.users")]
-    fresh.api.clear(
+    chosen = [[SYNC_TASK, index_of(filled, run_id, name)] for name in ("canvas.roles", "canvas.users")]
+    filled.api.clear(
         {
             "dag_run_id": run_id,
             "task_ids": chosen,
@@ -35,57 +33,57 @@ def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fresh
             "reset_dag_runs": True,
         }
     )
-    assert fresh.wait(run_id, 240) == "success"
-    after = sync_starts(fresh, run_id)
+    assert filled.wait(run_id, 240) == "success"
+    after = sync_starts(filled, run_id)
     assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles", "canvas.users"]
-    assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete")
-    (message,) = fresh.notifications()
+    assert states(filled, run_id) == dict.fromkeys(NAMES, "complete")
+    (message,) = filled.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
-    assert_equal_to_the_truth(fresh)
+    assert_equal_to_the_truth(filled)
 
 
 def add_table(simulator: SimulatorControl, name: str) -> None:
     simulator.add_table("canvas", name, "*key:i64 name:s255?", 10)
 
 
-def test_a_run_that_is_cleared_after_the_list_has_grown_and_shrunk_replicates_what_there_is_now(fresh: Stack) -> None:
-    simulator = fresh.simulator
+def test_a_run_that_is_cleared_after_the_list_has_grown_and_shrunk_replicates_what_there_is_now(filled: Stack) -> None:
+    simulator = filled.simulator
     for name in ("zz_first", "zz_second"):
         add_table(simulator, name)
     simulator.fault("canvas", "zz_first", "missing_column", times=1)
-    run_id, state = run(fresh, {"tables": ["canvas.zz_*"]})
+    run_id, state = run(filled, {"tables": ["canvas.zz_*"]})
     assert state == "failed"
-    fresh.notifications()
+    filled.notifications()
 
     add_table(simulator, "zz_third")
-    fresh.api.clear(
+    filled.api.clear(
         {"dag_run_id": run_id, "task_ids": ["list_tables"], "only_failed": False, "include_downstream": True}
     )
-    assert fresh.wait(run_id, 240) == "success"
+    assert filled.wait(run_id, 240) == "success"
     grown = ["canvas.zz_first", "canvas.zz_second", "canvas.zz_third"]
-    assert sorted(states(fresh, run_id)) == grown
-    assert_equal_to_the_truth(fresh, grown)
-    (message,) = fresh.notifications()
+    assert sorted(states(filled, run_id)) == grown
+    assert_equal_to_the_truth(filled, grown)
+    (message,) = filled.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 3 tables up to date"
 
     simulator.remove_table("canvas", "zz_first")
-    fresh.api.clear(
+    filled.api.clear(
         {"dag_run_id": run_id, "task_ids": ["list_tables"], "only_failed": False, "include_downstream": True}
     )
-    assert fresh.wait(run_id, 240) == "success"
-    (message,) = fresh.notifications()
+    assert filled.wait(run_id, 240) == "success"
+    (message,) = filled.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: re-run, 2 tables up to date"
-    assert_equal_to_the_truth(fresh, grown[1:])
+    assert_equal_to_the_truth(filled, grown[1:])
     for name in ("zz_second", "zz_third"):
         simulator.remove_table("canvas", name)
 
 
-def test_clearing_a_run_that_was_green_ends_green_and_says_that_it_was_a_re_run(fresh: Stack) -> None:
-    run_id, state = run(fresh)
+def test_clearing_a_run_that_was_green_ends_green_and_says_that_it_was_a_re_run(filled: Stack) -> None:
+    run_id, state = run(filled)
     assert state == "success"
-    fresh.notifications()
-    fresh.api.clear({"dag_run_id": run_id, "only_failed": False})
-    assert fresh.wait(run_id, 240) == "success"
-    (message,) = fresh.notifications()
+    filled.notifications()
+    filled.api.clear({"dag_run_id": run_id, "only_failed": False})
+    assert filled.wait(run_id, 240) == "success"
+    (message,) = filled.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: re-run, 5 tables up to date"
-    assert set(states(fresh, run_id)) == set(NAMES)
+    assert set(states(filled, run_id)) == set(NAMES)

@@ -59,8 +59,8 @@ def test_a_table_that_must_be_reloaded_is_initialised_in_the_same_run(filled: St
     assert_equal_to_the_truth(filled)
 
 
-def test_a_full_refilled_of_a_subset_initialises_just_that(filled: Stack) -> None:
-    run_id, state = run(filled, {"tables": ["canvas.role?"], "full_refilled": True})
+def test_a_full_refresh_of_a_subset_initialises_just_that(filled: Stack) -> None:
+    run_id, state = run(filled, {"tables": ["canvas.role?"], "full_refresh": True})
     assert state == "success"
     assert states(filled, run_id) == {"canvas.roles": "initialized"}
     assert_equal_to_the_truth(filled)

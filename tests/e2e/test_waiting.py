@@ -26,30 +26,28 @@ def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.5)
 
 
-def test_a_triggerer_that_is_killed_while_tables_wait_costs_no_second_job(fresh: Stack) -> None:
-    assert fresh.wait(fresh.trigger(CONF), 240) == "success"
-    fresh.simulator.advance(0.2, NAMES)
-    fresh.simulator.reset_stats()
-    fresh.simulator.job_seconds(20)
+def test_a_triggerer_that_is_killed_while_tables_wait_costs_no_second_job(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.reset_stats()
+    filled.simulator.job_seconds(20)
     try:
-        run_id = fresh.trigger(CONF)
-        wait_for(lambda: sum(fresh.simulator.stats()["jobs"].values()) == len(NAMES))
-        assert set(sync_states(fresh, run_id)) == {"deferred"}
-        fresh.supervisor.kill("triggerer")
-        fresh.restart("triggerer")
-        assert fresh.wait(run_id, 240) == "success"
+        run_id = filled.trigger(CONF)
+        wait_for(lambda: sum(filled.simulator.stats()["jobs"].values()) == len(NAMES))
+        assert set(sync_states(filled, run_id)) == {"deferred"}
+        filled.supervisor.kill("triggerer")
+        filled.restart("triggerer")
+        assert filled.wait(run_id, 240) == "success"
     finally:
-        fresh.simulator.job_seconds(0)
-    assert fresh.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
-    assert_equal_to_the_truth(fresh)
+        filled.simulator.job_seconds(0)
+    assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
+    assert_equal_to_the_truth(filled)
 
 
-def test_each_table_that_changed_is_an_asset_that_changed(fresh: Stack) -> None:
-    assert fresh.wait(fresh.trigger(CONF), 240) == "success"
-    before = {event["id"] for event in _events(fresh)}
-    fresh.simulator.advance(0.3, ["canvas.users"])
-    assert fresh.wait(fresh.trigger(CONF), 240) == "success"
-    new = [event for event in _events(fresh) if event["id"] not in before]
+def test_each_table_that_changed_is_an_asset_that_changed(filled: Stack) -> None:
+    before = {event["id"] for event in _events(filled)}
+    filled.simulator.advance(0.3, ["canvas.users"])
+    assert filled.wait(filled.trigger(CONF), 240) == "success"
+    new = [event for event in _events(filled) if event["id"] not in before]
     assert [event["uri"] for event in new] == ["cd2://canvas/users"]
 
 
