@@ -1,6 +1,6 @@
 """`python -m local.docker.prepare`: make what Airflow expects to find when the containers start.
 
-The databases with their roles, the AWS resources of a deployment, and the log-in of Airflow's user interface. It runs at
+The databases with their roles, the AWS resources of a deployment, and the log-in of the user interface. It runs at
 every `docker compose up`, so that a start that was broken off, or an AWS that has forgotten all, does no harm.
 """
 
