@@ -42,9 +42,9 @@ def prepare(environment: Mapping[str, str]) -> str:
     :raises LocalStackError: something in it is wrong; says what to do.
     """
     key = dap_key(environment)
-    administrator = environment["CD2_LOCAL_ADMIN"].strip()
-    if not administrator:
-        raise LocalStackError("AIRFLOW_PASSWORD is empty: give the password of Airflow's user admin, or leave it out.")
+    tasks = environment["AIRFLOW__CORE__PARALLELISM"]
+    if not tasks.isdecimal() or int(tasks) < 1:
+        raise LocalStackError(f"TASKS_AT_ONCE={tasks} is wrong: it must be a whole number of 1 or more.")
     superuser = urlsplit(environment["CD2_LOCAL_SUPERUSER"])
     host, port = str(superuser.hostname), superuser.port or 5432
     password = environment["CD2_LOCAL_PASSWORD"]
@@ -60,7 +60,7 @@ def prepare(environment: Mapping[str, str]) -> str:
         },
     )
     passwords = Path(environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
-    airflow_environment.write_log_in(passwords, administrator)
+    airflow_environment.write_log_in(passwords, environment["CD2_LOCAL_ADMIN"])
     address = environment["AIRFLOW__CD2__DAP_BASE_URL"]
     return f"Airflow asks the {'real DAP' if key else 'DAP simulator'} at {address}."
 

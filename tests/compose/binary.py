@@ -20,7 +20,7 @@ PROJECT_FILES = ("docker-compose.yaml", "docker-compose.local-executor.yaml", "D
 
 
 def compose_program() -> list[str] | None:
-    """The command line of Docker Compose: the pinned one on Linux x86-64, elsewhere an installed one, if there is any."""
+    """The command line of Docker Compose: the pinned one on Linux x86-64, elsewhere an installed one, if any."""
     if sys.platform == "linux" and platform.machine() == "x86_64":
         return [str(_pinned())]
     if docker := shutil.which("docker"):
@@ -77,14 +77,20 @@ class ComposeProject:
         """Run Docker Compose in the project's folder, with nothing of the developer's environment."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory)}
         return subprocess.run(
-            [*self._program, *arguments], cwd=self.directory, env=environment, capture_output=True, text=True, check=False
+            [*self._program, *arguments],
+            cwd=self.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration, as `docker compose up` would use it, tools included."""
         answer = self.call("--profile", "*", "config", "--format", "json")
         assert answer.returncode == 0, answer.stderr
-        config: dict[str, Any] = json.loads(answer.stdout)
+        # it is written as a compose file, where a $ stands twice
+        config: dict[str, Any] = json.loads(answer.stdout.replace("$$", "$"))
         return config
 
 

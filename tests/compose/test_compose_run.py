@@ -3,7 +3,6 @@
 import platform
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
