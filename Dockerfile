@@ -6,10 +6,15 @@ COPY requirements.txt /usr/local/airflow/requirements/requirements.txt
 COPY scripts/mwaa-3.3.1/essential-constraints.txt /usr/local/airflow/requirements/mwaa_essential_constraints.txt
 COPY dags/constraints-3.3.1-canvas.txt /usr/local/airflow/dags/constraints-3.3.1-canvas.txt
 
-# MWAA starts in spite of a failed install or of conflicts; a build is where to see them. The two folders: a volume takes
-# over the owner of the folder that it is mounted on.
-RUN pip install --no-cache-dir \
+# What MWAA's image does not have and what wants a newer aiohttp than the DAP client allows goes first. MWAA starts in spite
+# of conflicts; here `pip check` ends the build.
+RUN pip uninstall --yes \
+        apache-airflow-providers-cncf-kubernetes apache-airflow-providers-microsoft-azure \
+        apache-airflow-providers-slack kubernetes kubernetes_asyncio \
+    && pip install --no-cache-dir \
         --constraint /usr/local/airflow/requirements/mwaa_essential_constraints.txt \
         --requirement /usr/local/airflow/requirements/requirements.txt \
-    && python -c "import dap, asyncpg" \
-    && mkdir /opt/airflow/data /opt/airflow/simulator
+    && pip check
+
+# A volume takes over the owner of the folder that it is mounted on.
+RUN mkdir /opt/airflow/data /opt/airflow/simulator

@@ -162,7 +162,7 @@ class LocalContainers:
         def ready() -> bool:
             return "healthcheck" not in self.services[service] or self.healthy(service).returncode == 0
 
-        return Component(service, argv, ready, self.environment(service), start_timeout=180.0, grace=20.0)
+        return Component(service, argv, ready, self.environment(service), start_timeout=180.0, grace=10.0)
 
     def _dependencies(self, service: str) -> set[str]:
         wanted = self.services[service].get("depends_on", {})

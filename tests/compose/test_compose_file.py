@@ -220,7 +220,7 @@ def test_the_image_installs_what_mwaa_installs_as_mwaa_does():
 
     assert targets[f"dags/{Path(constraints).name}"] == constraints
     command = re.search(
-        r"RUN pip install --no-cache-dir((?: |\\|\n|--\S+ \S+)+)", (REPOSITORY / "Dockerfile").read_text()
+        r"&& pip install --no-cache-dir((?: |\\|\n|--\S+ \S+)+)", (REPOSITORY / "Dockerfile").read_text()
     )
     assert command is not None
     assert command[1].replace("\\", "").split() == [
