@@ -16,7 +16,8 @@ from local.settings import REPOSITORY
 
 PINNED = Path(__file__).with_name("compose-binary.txt")
 PROGRAM = "src/compose/docker-compose"
-PROJECT_FILES = ("docker-compose.yaml", "docker-compose.local-executor.yaml", "Dockerfile", "dags", "plugins", "local")
+LINKED = ("docker-compose.yaml", "docker-compose.local-executor.yaml", "Dockerfile", "local")
+EDITED = ("dags", "plugins")
 
 
 def compose_program() -> list[str] | None:
@@ -57,7 +58,8 @@ def _download(place: Path) -> None:
 class ComposeProject:
     """The repository as Docker Compose sees it, with settings files that are not the developer's.
 
-    :param directory: made into a project folder: links to the repository's files, and `.env`, `.env.airflow`.
+    :param directory: made into a project folder: the repository's files (dags and plugins as copies, to edit), and
+        `.env`, `.env.airflow`.
     :param settings: the lines of `.env`.
     :param airflow: the lines of `.env.airflow`; None: there is no such file.
     """
@@ -67,8 +69,10 @@ class ComposeProject:
     ) -> None:
         self.directory = directory
         self._program = program
-        for name in PROJECT_FILES:
+        for name in LINKED:
             (directory / name).symlink_to(REPOSITORY / name)
+        for name in EDITED:
+            shutil.copytree(REPOSITORY / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
         (directory / ".env").write_text(_lines(settings))
         if airflow is not None:
             (directory / ".env.airflow").write_text(_lines(airflow))

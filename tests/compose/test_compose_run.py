@@ -1,6 +1,7 @@
 """`docker compose up`, a run of the DAG, and `docker compose run compare`: every command of the file, as processes."""
 
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -82,10 +83,14 @@ def test_runs_make_the_replica_equal_and_tell_of_it(containers: LocalContainers)
     # the API server reads what a task logged in another container
     assert "canvas_logs.web_logs" in airflow.log("first", "list_tables", 1)
 
+    edit_dag_and_plugins(containers)
+    wait_until(lambda: (airflow.dag() or {})["description"] == "Edited", 45, "the edited DAG file is loaded")
     simulator = SimulatorControl(f"http://127.0.0.1:{containers.ports['simulator']}")
     simulator.advance(0.5, FEW)
     assert containers.run("compare", "--tables", *FEW).returncode == 1
-    assert ended(containers, airflow.trigger({})) == "success"
+    second = airflow.trigger({})
+    assert ended(containers, second) == "success"
+    assert "replicator.py was edited" in airflow.log(second, "prepare_database", 1)
     compared = containers.run("compare", "--tables", *FEW)
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
@@ -96,6 +101,15 @@ def test_starting_again_on_what_is_there_works(containers: LocalContainers):
     assert again.returncode == 0, again.stdout + again.stderr
     assert "the DAP simulator at" in again.stdout
     assert containers.healthy("api-server").returncode == 0
+
+
+def edit_dag_and_plugins(containers: LocalContainers) -> None:
+    """As a developer does; the second is a file that every task process imports itself, from what its worker loaded."""
+    project = containers.directory / "project"
+    dag = project / "dags" / "canvas_data_2.py"
+    dag.write_text(re.sub(r'description="Keep a .+"', 'description="Edited"', dag.read_text()))
+    replicator = project / "plugins" / "cd2" / "replication" / "replicator.py"
+    replicator.write_text(replicator.read_text() + '\nprint("replicator.py was edited")\n')
 
 
 def wait_until(reached: Callable[[], bool], seconds: float, what: str) -> None:
