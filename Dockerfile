@@ -2,9 +2,10 @@
 # image runs, from the same requirements.txt, with the constraints file at the path that it names.
 FROM apache/airflow:3.3.1-python3.12
 
-COPY requirements.txt /usr/local/airflow/requirements/requirements.txt
-COPY scripts/mwaa-3.3.1/essential-constraints.txt /usr/local/airflow/requirements/mwaa_essential_constraints.txt
-COPY dags/constraints-3.3.1-canvas.txt /usr/local/airflow/dags/constraints-3.3.1-canvas.txt
+# the owner: a checkout that only its owner may read works too
+COPY --chown=airflow:0 requirements.txt /usr/local/airflow/requirements/requirements.txt
+COPY --chown=airflow:0 scripts/mwaa-3.3.1/essential-constraints.txt /usr/local/airflow/requirements/mwaa_essential_constraints.txt
+COPY --chown=airflow:0 dags/constraints-3.3.1-canvas.txt /usr/local/airflow/dags/constraints-3.3.1-canvas.txt
 
 # What MWAA's image does not have and what wants a newer aiohttp than the DAP client allows goes first. MWAA starts in spite
 # of conflicts; here `pip check` ends the build.

@@ -197,7 +197,7 @@ def pinned(package: str) -> str:
 def copies() -> Iterator[tuple[str, str]]:
     for line in (REPOSITORY / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY "):
-            _, source, target = line.split()
+            source, target = line.split()[-2:]
             yield source, target
 
 
