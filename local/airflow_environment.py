@@ -4,10 +4,10 @@ import json
 import os
 from pathlib import Path
 
-from local import aws
 from local.folder import Folder
 from local.settings import REPOSITORY
 
+FILE = Path(__file__).with_name("airflow.env")
 KEPT_PREFIXES = ("AIRFLOW__CD2__", "AIRFLOW_CONN_CD2_")
 DROPPED_PREFIXES = ("AIRFLOW", "AWS_", "PG")
 LOCALHOST = "127.0.0.1,localhost"
@@ -25,6 +25,12 @@ def base() -> dict[str, str]:
     }
 
 
+def everywhere() -> dict[str, str]:
+    """What is the same for `make run` and in the containers of docker-compose.yaml: the lines of airflow.env."""
+    lines = (line.strip() for line in FILE.read_text().splitlines())
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
 def of_airflow(
     folder: Folder, database: str, job_creations_per_minute: int, dags: Path, plugins: Path
 ) -> dict[str, str]:
@@ -36,64 +42,34 @@ def of_airflow(
     options = {
         "CORE__DAGS_FOLDER": dags,
         "CORE__PLUGINS_FOLDER": plugins,
-        "CORE__LOAD_EXAMPLES": False,
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": TASKS_AT_ONCE,
-        "CORE__FERNET_KEY": "",
         "CORE__EXECUTION_API_SERVER_URL": f"{ui}/execution/",
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": folder.airflow / "passwords.json",
-        "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
-        # imports the DAP client once, in the parent of all task processes (plugins/cd2_plugin.py)
-        "CORE__LAZY_LOAD_PLUGINS": False,
-        "CORE__MP_START_METHOD": "fork",
         "DATABASE__SQL_ALCHEMY_CONN": database.replace("postgresql://", "postgresql+psycopg2://"),
         "API__HOST": "127.0.0.1",
         "API__PORT": folder.port("airflow"),
         "API__BASE_URL": ui,
-        "API__WORKERS": 1,
         "API__SECRET_KEY": folder.secret("airflow_secret_key"),
-        "API__INSTANCE_NAME": "Canvas Data 2 (local)",
-        "API__MAXIMUM_PAGE_LIMIT": 1000,
         "API_AUTH__JWT_SECRET": folder.secret("airflow_jwt"),
-        # runs are started by a person; the schedule is for AWS
-        "SCHEDULER__USE_JOB_SCHEDULE": False,
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.5,
-        "SCHEDULER__MAX_TIS_PER_QUERY": 64,
-        # a finished task keeps its slot until the next heartbeat
-        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
-        "WORKERS__MAX_FAILED_HEARTBEATS": 15,
-        # a task forked at the same moment holds the socket of a finished one open, which keeps its slot for this long
-        "WORKERS__SOCKET_CLEANUP_TIMEOUT": 3,
-        "DAG_PROCESSOR__PARSING_PROCESSES": 1,
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 60,
-        "DAG_PROCESSOR__STALE_DAG_THRESHOLD": 120,
-        "DAG_PROCESSOR__PRINT_STATS_INTERVAL": 300,
         "LOGGING__BASE_LOG_FOLDER": folder.airflow / "logs",
-        "CD2__ENVIRONMENT": "dev",
-        "CD2__NAMESPACES": "canvas,canvas_logs,catalog,new_quizzes",
         "CD2__DAP_BASE_URL": f"http://127.0.0.1:{folder.port('simulator')}",
-        "CD2__DATABASE_SECRET": aws.DATABASE_SECRET,
-        # the embedded PostgreSQL is built without TLS
-        "CD2__DATABASE_SSLMODE": "disable",
-        "CD2__SNS_TOPIC_ARN": aws.TOPIC,
         "CD2__JOB_CREATIONS_PER_MINUTE": job_creations_per_minute,
         "CD2__MAX_ACTIVE_TABLES": 2 * TASKS_AT_ONCE,
     }
     chosen = {name: value for name, value in os.environ.items() if name.startswith(KEPT_PREFIXES)}
     return (
         base()
-        | {"AIRFLOW_HOME": str(folder.airflow)}
+        | everywhere()
+        | {"AIRFLOW_HOME": str(folder.airflow), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{folder.port('aws')}"}
         | {f"AIRFLOW__{name}": str(value) for name, value in options.items()}
-        | aws.environment(f"http://127.0.0.1:{folder.port('aws')}")
         # what a person sets wins, to try wrong settings and credentials
         | chosen
     )
 
 
-def write_log_in(folder: Folder) -> None:
+def write_log_in(path: Path, password: str) -> None:
     """Airflow's own file of the simple log-in: user admin, our password."""
-    folder.airflow.mkdir(parents=True, exist_ok=True)
-    path = folder.airflow / "passwords.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump({"admin": folder.secret("airflow_admin")}, file)
+        json.dump({"admin": password}, file)

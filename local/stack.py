@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from psycopg import sql
-
-from local import airflow_environment, processes
-from local.client import REPLICA, StackClient
+from local import airflow_environment, databases, processes
+from local.client import StackClient
+from local.databases import METADATA, REPLICA
 from local.errors import LocalStackError
 from local.folder import Folder
 from local.postgres import EmbeddedPostgres
@@ -23,7 +22,6 @@ from local.settings import DEFAULT_ROWS, REAL_JOB_SECONDS, REPOSITORY, UNLIMITED
 from local.simulator.control import SimulatorControl, SimulatorError
 from local.supervisor import Component, Supervisor
 
-METADATA = "airflow"
 AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 PARSE_TIMEOUT = 60.0
 
@@ -181,12 +179,7 @@ class Stack(StackClient):
         folder = self.folder
         self.postgres = EmbeddedPostgres(folder.postgres, folder.port("postgres"), log=self.supervisor.log("postgres"))
         self.postgres.start()
-        self.postgres.create_role(METADATA, folder.secret("metadata"))
-        self.postgres.create_database(METADATA, owner=METADATA)
-        self.postgres.create_role(REPLICA, folder.secret("replica"))
-        self.postgres.create_database(REPLICA)
-        # no more than the role of the DAG has on AWS
-        self.postgres.execute(sql.SQL("GRANT CREATE, CONNECT ON DATABASE {0} TO {0}").format(sql.Identifier(REPLICA)))
+        databases.prepare(self.postgres, folder.secret("metadata"), folder.secret("replica"))
         write_pgpass(folder)
 
     def _seed_aws(self) -> None:
@@ -269,7 +262,7 @@ class Stack(StackClient):
     def _migrate(self) -> None:
         """Make or upgrade Airflow's metadata database, once per Airflow version."""
         version = importlib.metadata.version("apache-airflow")
-        airflow_environment.write_log_in(self.folder)
+        airflow_environment.write_log_in(self.folder.airflow / "passwords.json", self.folder.secret("airflow_admin"))
         if self.folder.config().get("migrated") == version:
             return
         argv = [sys.executable, "-m", "airflow", "db", "migrate"]

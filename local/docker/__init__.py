@@ -1,0 +1,1 @@
+"""What docker-compose.yaml runs beside Airflow itself: what `make run` does, for containers."""

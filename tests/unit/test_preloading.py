@@ -1,0 +1,54 @@
+"""The plugin loads what is heavy before tasks are forked, and nothing that a developer edits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.settings import REPOSITORY
+
+SCRIPT = """
+import json, sys
+import airflow
+import airflow.providers.amazon.aws.hooks.base_aws
+sys.argv = ["airflow", *sys.argv[1:]]
+import cd2_plugin
+before = set(sys.modules)
+import cd2.replication.replicator
+later = sorted(set(sys.modules) - before)
+print(json.dumps({"before": [name for name in before if name.startswith("cd2")], "later": later}))
+"""
+
+
+def loaded(tmp_path: Path, *command: str, lazy: bool = False) -> dict[str, list[str]]:
+    """The modules of ours before, and all modules after the import of the replicator, in a worker started like this."""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(REPOSITORY / "plugins"),
+        "AIRFLOW_HOME": str(tmp_path),
+        # the test loads the plugin itself
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(tmp_path),
+        "AIRFLOW__CORE__LAZY_LOAD_PLUGINS": str(lazy),
+    }
+    argv = [sys.executable, "-c", SCRIPT, *command]
+    answer = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    result: dict[str, list[str]] = json.loads(answer.stdout.splitlines()[-1])
+    return result
+
+
+@pytest.mark.parametrize(
+    "command", [("celery", "worker"), ("scheduler", "--skip-serve-logs")], ids=lambda words: words[0]
+)
+def test_a_worker_has_loaded_all_that_a_task_needs_but_our_own_modules(tmp_path: Path, command: tuple[str, ...]):
+    modules = loaded(tmp_path, *command)
+
+    others = {name.split(".")[0] for name in modules["later"]} - {"cd2"}
+    assert others <= set(sys.stdlib_module_names)
+    assert not [name for name in modules["before"] if name.startswith("cd2.replication")]
+
+
+@pytest.mark.parametrize(("command", "lazy"), [("triggerer", False), ("celery", True)])
+def test_other_components_and_lazy_plugins_load_nothing(tmp_path: Path, command: str, lazy: bool):
+    assert {"dap.api", "asyncpg"} & set(loaded(tmp_path, command, lazy=lazy)["later"])
