@@ -1,0 +1,31 @@
+"""What the tests of the deployment share: AWS services in a moto server, and clients that talk to nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from local import aws
+
+
+@pytest.fixture(scope="module")
+def aws_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def moto(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every AWS client of this process, and of its children, talks to moto."""
+    for name, value in aws.environment(aws_endpoint).items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    return aws_endpoint
