@@ -6,6 +6,7 @@ starts, and a task then finds the DAP client already imported: about 1.2 CPU-sec
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 
@@ -33,4 +34,6 @@ class Cd2Plugin(AirflowPlugin):
 
 if not conf.getboolean("core", "lazy_load_plugins") and WORKERS & set(sys.argv[1:]):
     for module in PRELOADED:
-        importlib.import_module(module)
+        # Missing packages are told by prepare_database, where people see it.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)

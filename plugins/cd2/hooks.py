@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from cd2 import installed
 from cd2.errors import StopAll, TransientError
 from cd2.settings import SSL_MODES, Settings
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 def replicator(settings: Settings) -> Replicator:
     """The replicator with the credentials that the settings lead to.
 
-    :raises StopAll: credentials are missing, incomplete or not readable; says where they belong.
+    :raises StopAll: credentials are missing, incomplete or not readable (says where they belong), or the packages of
+        requirements.txt are not there.
     """
+    installed.check()
     from cd2.replication.replicator import Replicator
 
     # Each lookup would add two lines about where credentials and endpoint were found.
