@@ -2,8 +2,8 @@
 
     python -m scripts.dap_key --environment dev
 
-Asks for both without showing the secret; or takes them from DAP_CLIENT_ID and DAP_CLIENT_SECRET. They go neither through
-Terraform nor through an argument.
+Asks for both without showing the secret; or takes them from DAP_CLIENT_ID and DAP_CLIENT_SECRET. They go neither
+through Terraform nor through an argument.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.aws import AwsError, client, explain
 from scripts.terraform import Outputs, Terraform, TerraformError
 
-PLACEHOLDER = "not-set"
+PLACEHOLDER = "not-set-yet"
 """What Terraform makes the parameters with: SSM takes no empty value."""
 
 
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--environment", metavar="ENV", required=True, help="dev, stg or prod")
     given = parser.parse_args(argv)
     try:
-        outputs = Terraform(given.environment).outputs()
+        outputs = Terraform(given.environment).opened_outputs()
         put(outputs, *ask())
     except (AwsError, TerraformError, KeyMissing) as problem:
         sys.exit(f"dap_key: {problem}")

@@ -211,7 +211,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     try:
         if given.environment:
-            outputs = Terraform(given.environment).outputs()
+            outputs = Terraform(given.environment).opened_outputs()
             given.name, given.region = outputs.mwaa_environment_name, given.region or outputs.region
         if not given.name:
             parser.error("say which one: --environment, or --name")

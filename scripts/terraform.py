@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "infra" / "terraform"
+FOLDER = Path(os.environ.get("CD2_TERRAFORM_FOLDER") or ROOT / "infra" / "terraform")  # tests point it elsewhere
 ENVIRONMENTS = ("dev", "stg", "prod")
 OLDEST = (1, 11)
 """The first with write-only arguments, which keep secrets out of the state."""
@@ -106,12 +107,20 @@ class Terraform:
 
     def initialise(self) -> None:
         """Fetch providers and open the environment's state."""
-        arguments = ["init", "-input=false", "-reconfigure"]
-        if self.backend.is_file():
-            arguments.append(f"-backend-config={self.backend}")
-        self.run(*arguments)
-        if not self.backend.is_file():
-            self.run("workspace", "select", "-or-create", self.environment)
+        for arguments in self._initialisation():
+            self.run(*arguments)
+
+    def _initialisation(self) -> list[list[str]]:
+        init = ["init", "-input=false", "-reconfigure"]
+        if (self.folder / "backend.tf").is_file():
+            if not self.backend.is_file():
+                raise TerraformError(
+                    f"{self.backend} is missing: backend.tf keeps the state elsewhere, and that file says where the "
+                    f"state of {self.environment} is (backend.tf.example shows it)."
+                )
+            return [[*init, f"-backend-config={self.backend}"]]
+        # Beside the code: a workspace for each environment.
+        return [init, ["workspace", "select", "-or-create", self.environment]]
 
     @property
     def backend(self) -> Path:
@@ -136,17 +145,43 @@ class Terraform:
 
         :raises TerraformError: nothing is.
         """
-        return Outputs.from_json(self._captured("output", "-json"))
+        outputs = Outputs.from_json(self._captured("output", "-json"))
+        if outputs.environment != self.environment:
+            raise TerraformError(
+                f"Terraform's state is that of {outputs.environment}, not of {self.environment}: "
+                f"{self.backend.name} or backend.tf leads to the wrong one."
+            )
+        return outputs
+
+    def opened_outputs(self) -> Outputs:
+        """The same, after opening the environment's state: the last command may have been about another one.
+
+        :raises TerraformError: nothing is deployed.
+        """
+        self.check()
+        for arguments in self._initialisation():
+            self._captured(*arguments)
+        return self.outputs()
 
     def run(self, *arguments: str, accepted: tuple[int, ...] = (0,)) -> int:
         """Run a command in the foreground; its exit code.
 
         :raises TerraformError: it failed; Terraform has said why.
         """
-        done = subprocess.run([self.program, f"-chdir={self.folder}", *arguments], check=False)
+        plain = [] if sys.stdout.isatty() else ["-no-color"]
+        # Its advice on what to do next would be about its own commands.
+        environment = os.environ | {"TF_IN_AUTOMATION": "1"}
+        command = [self.program, f"-chdir={self.folder}", *self._with(arguments, plain)]
+        done = subprocess.run(command, env=environment, check=False)
         if done.returncode not in accepted:
             raise TerraformError(f"`terraform {arguments[0]}` failed: Terraform says above why.")
         return done.returncode
+
+    @staticmethod
+    def _with(arguments: tuple[str, ...], options: list[str]) -> list[str]:
+        """Options go before what is no option."""
+        words = 2 if arguments[0] == "workspace" else 1
+        return [*arguments[:words], *options, *arguments[words:]]
 
     def _captured(self, *arguments: str) -> str:
         command = [self.program, f"-chdir={self.folder}", *arguments]

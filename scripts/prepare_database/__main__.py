@@ -90,7 +90,7 @@ def _fill_in(given: argparse.Namespace) -> None:
         except OSError as problem:
             raise PreparationError(f"{given.outputs} cannot be read: {problem.strerror}.") from None
     else:
-        outputs = Terraform(given.environment).outputs()
+        outputs = Terraform(given.environment).opened_outputs()
     given.region = given.region or outputs.region
     given.cluster = given.cluster or outputs.database_cluster_arn
     given.admin_secret = given.admin_secret or outputs.database_admin_secret_arn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import boto3
@@ -9,6 +10,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from local import aws
+from local.settings import REPOSITORY
+from local.stack import Stack
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +32,13 @@ def moto(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     return aws_endpoint
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole local stack with a dags folder of its own, which is looked at all the time."""
+    folder = tmp_path_factory.mktemp("deployed")
+    shutil.copytree(REPOSITORY / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    often = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "1"}
+    with Stack(folder / "stack", rows=10, dags=folder / "dags", environment=often) as running:
+        yield running

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from local.settings import REPOSITORY
 from local.stack import Stack
 from scripts.mwaa import DAG_ID, Mwaa
 from scripts.smoke import main, short_run_id
@@ -79,14 +77,6 @@ def test_the_runs_name_leaves_room_for_the_path_of_a_log() -> None:
 class TestOnAirflow:
     """In front of a whole local stack."""
 
-    @pytest.fixture(scope="class")
-    def stack(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-        folder = tmp_path_factory.mktemp("smoke")
-        shutil.copytree(REPOSITORY / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-        often = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "1"}
-        with Stack(folder / "stack", rows=10, dags=folder / "dags", environment=often) as running:
-            yield running
-
     @pytest.fixture
     def api(self, stack: Stack, mwaa: MwaaApi) -> MwaaApi:
         mwaa.__init__(stack.ui, stack.folder.secret("airflow_admin"))  # type: ignore[misc]
@@ -130,7 +120,7 @@ class TestOnAirflow:
     ) -> None:
         file = stack.folder.path.parent / "dags" / "canvas_data_2.py"
         good = file.read_text()
-        file.write_text(f"import a_package_that_is_not_there\n{good}")
+        file.write_text("import a_package_that_is_not_there  # so that Airflow looks at it: airflow, dag\n")
         try:
             self.wait(lambda: bool(stack.api.import_errors()))
             stack.api.call("DELETE", f"/dags/{DAG_ID}")

@@ -12,7 +12,8 @@ import pytest
 from scripts.compile_constraints import ROOT
 
 TARGETS = {"help", "setup", "run", "up", "down", "status", "psql", "compare", "dap", "logs", "reset"}
-TARGETS |= {"test", "test-slow", "lint", "format", "constraints", "bench", "clean"}
+TARGETS |= {"package", "deploy", "dap-key", "prepare-database", "smoke", "destroy"}
+TARGETS |= {"test", "test-slow", "test-infra", "bench-refresh", "lint", "format", "constraints", "bench", "clean"}
 
 
 def test_make_alone_lists_every_target_with_what_it_does():

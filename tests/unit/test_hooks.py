@@ -8,7 +8,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from cd2.errors import StopAll, TransientError
-from cd2.hooks import dap_credentials, database_target, publish
+from cd2.hooks import PLACEHOLDER, dap_credentials, database_target, publish
 from cd2.notification import Message
 from cd2.settings import Settings
 
@@ -52,6 +52,13 @@ def test_the_dap_key_comes_from_ssm_at_the_environments_path() -> None:
 def test_a_missing_parameter_is_told_by_its_path() -> None:
     with pytest.raises(StopAll, match=r"/prod/other/dap_client_id cannot be used \(ParameterNotFound\)"):
         dap_credentials(Settings(environment="prod", ssm_path="other"))
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_key_that_nobody_has_put_there_yet_is_told() -> None:
+    put_parameters("/prod/canvas_data_2", dap_client_id=PLACEHOLDER, dap_client_secret=PLACEHOLDER)
+    with pytest.raises(StopAll, match=r"dap_client_id cannot be used \(it still holds the placeholder"):
+        dap_credentials(Settings(environment="prod"))
 
 
 def test_the_connection_wins_and_gives_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
