@@ -115,11 +115,13 @@ def empty_bucket(bucket: str, region: str | None = None) -> int:
     s3 = client("s3", region)
     deleted = 0
     try:
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, MaxKeys=BATCH):
+        # From the beginning each time: what is deleted cannot be gone on from.
+        while True:
+            page = s3.list_object_versions(Bucket=bucket, MaxKeys=BATCH)
             found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
             objects = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in found]
             if not objects:
-                continue
+                break
             answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
             if errors := answer.get("Errors"):
                 raise AwsError(f"{len(errors)} object versions of {bucket} cannot be deleted: {errors[0]['Message']}.")
