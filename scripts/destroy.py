@@ -14,6 +14,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts import package
 from scripts.aws import AwsError, client, code_of, explain
 from scripts.deploy import Stopped, confirm, identity
 from scripts.terraform import Outputs, Terraform, TerraformError
@@ -36,6 +37,8 @@ class Destruction:
         self._terraform.check()
         environment = self._terraform.environment
         print(f"destroying {environment} as {identity()}", flush=True)
+        # Terraform looks at the files that it uploaded even when it deletes them.
+        package.build()
         self._terraform.initialise()
         outputs = self._terraform.outputs()
         snapshot = self._check_protection(outputs)
@@ -142,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     try:
         Destruction(Terraform(given.environment), given.yes or os.environ.get("YES") or None).run()
-    except (AwsError, TerraformError, Stopped) as problem:
+    except (AwsError, TerraformError, Stopped, package.PackagingError) as problem:
         sys.exit(f"destroy: {problem}")
     except KeyboardInterrupt:
         sys.exit("destroy: stopped; run it again to complete it.")

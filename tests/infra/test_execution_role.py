@@ -101,6 +101,7 @@ def _furnished(ministack: MiniStack, planned: dict[str, Any]) -> Account:
     }
     text = json.dumps(planned)
     for theirs, ours in exchanged.items():
+        assert "*" not in theirs
         text = text.replace(json.dumps(theirs), json.dumps(ours))
     text = re.sub(r"(arn:aws:[a-z]+:)[a-z0-9-]+:(\d{12}|\*):", rf"\g<1>{REGION}:{ACCOUNT}:", text)
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
