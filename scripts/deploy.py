@@ -119,13 +119,11 @@ class Deployment:
         if lacking := dap_key.missing(outputs):
             raise Stopped(
                 f"the DAP key is not there yet ({', '.join(lacking)}). Put it there with `make dap-key "
-                f"ENV={outputs.environment}`, then try with `make smoke ENV={outputs.environment} ARGS=--unpause` whether all "
-                "works: it switches the DAG on."
+                f"ENV={outputs.environment}`, then see with `make smoke ENV={outputs.environment} ARGS=--unpause` whether "
+                "all works: it switches the DAG on."
             )
         if not prepared:
-            raise Stopped(
-                f"prepare the database (see above), then `make smoke ENV={outputs.environment} ARGS=--unpause`."
-            )
+            raise Stopped(f"prepare the database first, then `make smoke ENV={outputs.environment} ARGS=--unpause`.")
         outcome = smoke.Smoke(self._environment(outputs), unpause=True).run()
         if not smoke.report(outcome, outputs.mwaa_environment_name):
             raise MwaaError("the dry run failed; do what the sentences above say, then `make smoke`.")

@@ -1,8 +1,8 @@
 """The execution role as Terraform plans it may do what MWAA and the DAG need, and nothing beside it.
 
 Its policy is put on a role of MiniStack, which enforces IAM, and what runs on MWAA is called for real. The names that
-only AWS gives (account, ARNs of key, topic and secret) are exchanged for MiniStack's. What cannot be seen here is the use
-of the key through a service: MiniStack asks for no right on it. That the role cannot use the key by itself is.
+only AWS gives (account, ARNs of key, topic and secret) are exchanged for MiniStack's. What cannot be seen here is the
+use of the key through a service: MiniStack asks for no right on it. That the role cannot use the key by itself is.
 """
 
 from __future__ import annotations
