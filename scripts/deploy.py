@@ -119,8 +119,8 @@ class Deployment:
         if lacking := dap_key.missing(outputs):
             raise Stopped(
                 f"the DAP key is not there yet ({', '.join(lacking)}). Put it there with `make dap-key "
-                f"ENV={outputs.environment}`, then try `make smoke ENV={outputs.environment} ARGS=--unpause`: if all works, it "
-                "switches the DAG on."
+                f"ENV={outputs.environment}`, then try `make smoke ENV={outputs.environment} ARGS=--unpause`: if all "
+                "works, it switches the DAG on."
             )
         if not prepared:
             raise Stopped(f"prepare the database first, then `make smoke ENV={outputs.environment} ARGS=--unpause`.")
