@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 import tempfile
-from argparse import Namespace
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts import dap_key, package, smoke
 from scripts.aws import AwsError, client, explain
 from scripts.mwaa import Mwaa, MwaaError
-from scripts.prepare_database.__main__ import DSN_VARIABLE
+from scripts.prepare_database.__main__ import DSN_VARIABLE, fill_in
 from scripts.prepare_database.__main__ import arguments as preparation_arguments
 from scripts.prepare_database.__main__ import run as prepare_database
 from scripts.prepare_database.sessions import PreparationError
@@ -109,7 +108,7 @@ class Deployment:
                 f"{DSN_VARIABLE} and run: make prepare-database ENV={outputs.environment}"
             )
             return False
-        given = preparation_arguments(["--namespaces", self._environment(outputs).environment().namespaces])
+        given = preparation_arguments([])
         fill_in(given, outputs)
         prepare_database(given)
         return True
@@ -132,13 +131,6 @@ class Deployment:
     @staticmethod
     def _environment(outputs: Outputs) -> Mwaa:
         return Mwaa(outputs.mwaa_environment_name, outputs.region)
-
-
-def fill_in(given: Namespace, outputs: Outputs) -> None:
-    """Give prepare_database what Terraform knows."""
-    given.region, given.secret = outputs.region, outputs.replication_secret_arn
-    given.cluster, given.admin_secret = outputs.database_cluster_arn, outputs.database_admin_secret_arn
-    given.database = outputs.database_name
 
 
 def main(argv: list[str] | None = None) -> None:

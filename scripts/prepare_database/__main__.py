@@ -13,6 +13,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from scripts.aws import AwsError, client, explain
+from scripts.mwaa import Mwaa, MwaaError
 from scripts.prepare_database.data_api import DataApiDatabase
 from scripts.prepare_database.direct import DirectDatabase
 from scripts.prepare_database.preparation import Wanted, prepare
@@ -53,7 +54,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     who.add_argument("--secret", metavar="NAME", help="Secrets Manager: host, port, dbname, username, password")
     who.add_argument("--secret-file", type=Path, metavar="FILE", help="the same JSON in a file")
     what = parser.add_argument_group("what it shall be like")
-    what.add_argument("--namespaces", default="canvas", help="comma-separated, as in [cd2] namespaces (canvas)")
+    what.add_argument("--namespaces", help="comma-separated (those of the MWAA environment, otherwise canvas)")
     what.add_argument("--reader", metavar="ROLE", help="a role that may read all tables, also those to come")
     what.add_argument("--member-of", action="append", default=[], metavar="ROLE", help="owner of dependent views")
     what.add_argument("--set-password", action="store_true", help="set the password even if it is right")
@@ -64,14 +65,15 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def run(given: argparse.Namespace) -> Report:
     """Prepare the database that the arguments lead to.
 
-    :raises PreparationError, AwsError, TerraformError: a sentence that says why not.
+    :raises PreparationError, AwsError, MwaaError, TerraformError: a sentence that says why not.
     """
-    _fill_in(given)
+    if outputs := _outputs(given):
+        fill_in(given, outputs)
     login = _login(given)
     database = _database(given)
     report = Report(given.dry_run)
     print(f"Preparing {database.name} for {login.username}{' (dry run)' if given.dry_run else ''}", flush=True)
-    namespaces = tuple(name.strip() for name in given.namespaces.split(",") if name.strip())
+    namespaces = tuple(name.strip() for name in (given.namespaces or "canvas").split(",") if name.strip())
     if unknown := [name for name in namespaces if name not in NAMESPACES]:
         raise PreparationError(f"{', '.join(unknown)} is no namespace: there are {', '.join(NAMESPACES)}.")
     wanted = Wanted(login, namespaces, given.reader or None, tuple(given.member_of), given.set_password)
@@ -80,17 +82,19 @@ def run(given: argparse.Namespace) -> Report:
     return report
 
 
-def _fill_in(given: argparse.Namespace) -> None:
-    """What Terraform knows, for what was not given."""
-    if not given.environment and not given.outputs:
-        return
+def _outputs(given: argparse.Namespace) -> Outputs | None:
     if given.outputs:
-        try:
-            outputs = Outputs.from_json(given.outputs.read_text())
-        except OSError as problem:
-            raise PreparationError(f"{given.outputs} cannot be read: {problem.strerror}.") from None
-    else:
-        outputs = Terraform(given.environment).opened_outputs()
+        return Outputs.from_json(_text(given.outputs))
+    return Terraform(given.environment).opened_outputs() if given.environment else None
+
+
+def fill_in(given: argparse.Namespace, outputs: Outputs) -> None:
+    """Take what was not given from what is deployed.
+
+    :raises MwaaError, AwsError: the environment cannot be asked for its namespaces.
+    """
+    if not given.namespaces:
+        given.namespaces = Mwaa(outputs.mwaa_environment_name, outputs.region).environment().namespaces
     given.region = given.region or outputs.region
     given.cluster = given.cluster or outputs.database_cluster_arn
     given.admin_secret = given.admin_secret or outputs.database_admin_secret_arn
@@ -159,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
     try:
         run(given)
-    except (PreparationError, AwsError, TerraformError) as problem:
+    except (PreparationError, AwsError, MwaaError, TerraformError) as problem:
         sys.exit(f"prepare_database: {problem}")
     except KeyboardInterrupt:
         sys.exit("prepare_database: stopped; run it again to complete it.")

@@ -252,3 +252,27 @@ def test_emptying_a_bucket_goes_through_all_its_pages(world: World) -> None:
     assert empty_bucket(world.bucket, aws.REGION) == 1100
     assert empty_bucket(world.bucket, aws.REGION) == 0
     assert empty_bucket("not-there-at-all", aws.REGION) == 0
+
+
+def test_our_terraform_is_deployed_and_destroyed_by_the_same_commands(world: World, tmp_path: Path) -> None:
+    """Up to where AWS itself would have to be there: the offline provider makes up what it says."""
+    plan = pytest.importorskip("tests.infra.plan", reason="comes with infra/terraform")
+    workspace = plan.Workspace(tmp_path / "checkout")
+    workspace.run("version").check()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    mirror = Path(os.environ.get("TF_OFFLINE_CACHE") or Path(cache) / "terraform-offline", "mirror")
+    settings = tmp_path / "terraformrc"
+    settings.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
+    places = {"CD2_TERRAFORM_FOLDER": str(workspace.root_module), "TF_CLI_CONFIG_FILE": str(settings)}
+
+    code, output = world.run("deploy", "--environment", "dev", **places, YES="1")
+    made = re.search(r"Apply complete! Resources: (\d+) added, 0 changed, 0 destroyed", output)
+    assert made, output
+    assert "== 5. preparing the database" in output
+    assert code == 1
+    assert "Reading the secret arn:aws:" in output.splitlines()[-1]  # which nobody has really made
+    code, output = world.run("deploy", "--environment", "dev", **places, YES="1")
+    assert "Nothing to change in AWS." in output
+    code, output = world.run("destroy", "--environment", "dev", **places, YES="dev")
+    assert code == 0, output
+    assert f"Resources: 0 added, 0 changed, {made[1]} destroyed" in output
