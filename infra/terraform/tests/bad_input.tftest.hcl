@@ -205,16 +205,27 @@ run "an_unknown_namespace_and_an_option_that_mwaa_refuses" {
   expect_failures = [var.settings, var.airflow_configuration_options]
 }
 
-run "a_pace_of_nothing_and_empty_credentials" {
+run "a_pace_of_nothing_and_an_empty_client_secret" {
   command = plan
 
   variables {
     settings          = { job_creations_per_minute = "0" }
-    dap_client_id     = " "
+    dap_client_id     = "an-id"
     dap_client_secret = ""
   }
 
-  expect_failures = [var.settings, var.dap_client_id, var.dap_client_secret]
+  expect_failures = [var.settings, var.dap_client_secret]
+}
+
+run "an_empty_client_id" {
+  command = plan
+
+  variables {
+    dap_client_id     = " "
+    dap_client_secret = "a-secret"
+  }
+
+  expect_failures = [var.dap_client_id]
 }
 
 run "your_database_without_its_secret" {
