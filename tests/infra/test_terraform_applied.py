@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,68 @@ def test_the_role_with_a_new_key_may_do_the_same_as_with_a_key_of_yours(deployme
     assert applied == planned
 
 
+def test_the_bucket_is_for_tls_only(deployment: Deployment):
+    policy = json.loads(deployment.attributes("module.storage", "aws_s3_bucket_policy.tls_only")["policy"])
+    bucket = deployment.attributes("module.storage", "aws_s3_bucket.this")["arn"]
+    (statement,) = policy["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
+    assert statement["Resource"] == [bucket, f"{bucket}/*"]
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_alarms_and_the_dag_may_publish_to_the_topic_and_nobody_without_tls(deployment: Deployment):
+    policy = json.loads(deployment.attributes("module.notifications", "aws_sns_topic_policy.this")["policy"])
+    topic = deployment.state()["outputs"]["sns_topic_arn"]["value"]
+    role = deployment.attributes("module.environment", "aws_iam_role.this")["arn"]
+    alarms = {
+        "StringEquals": {"aws:SourceAccount": "123456789012"},
+        "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:canvas-data-2-dev-*"},
+    }
+    told = [
+        (s["Effect"], s["Principal"], s["Action"], s["Resource"], s.get("Condition")) for s in policy["Statement"]
+    ]  # fmt: skip
+    assert told == [
+        ("Allow", {"Service": "cloudwatch.amazonaws.com"}, "sns:Publish", topic, alarms),
+        ("Allow", {"AWS": role}, "sns:Publish", topic, None),
+        ("Deny", "*", "sns:Publish", topic, {"Bool": {"aws:SecureTransport": "false"}}),
+    ]
+
+
+def test_logs_and_alarms_may_use_the_key_and_only_for_this_deployment(deployment: Deployment):
+    policy = json.loads(deployment.attributes("module.encryption[0]", "aws_kms_key.this")["policy"])
+    root, logs, alarms = policy["Statement"]
+    assert root["Principal"] == {"AWS": "arn:aws:iam::123456789012:root"}
+    assert logs["Principal"] == {"Service": "logs.us-east-1.amazonaws.com"}
+    groups = logs["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
+    names = [
+        instance["attributes"]["name"]
+        for each in deployment.state()["resources"]
+        if each["type"] == "aws_cloudwatch_log_group"
+        for instance in each["instances"]
+    ]
+    assert len(names) == 6
+    for name in names:
+        arn = f"arn:aws:logs:us-east-1:123456789012:log-group:{name}"
+        assert any(fnmatchcase(arn, group) for group in groups), name
+    assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert alarms["Action"] == ["kms:Decrypt", "kms:GenerateDataKey*"]
+    assert alarms["Condition"]["ArnLike"]["aws:SourceArn"].endswith(":alarm:canvas-data-2-dev-*")
+
+
+def test_the_dashboard_shows_every_alarm_and_what_is_alarmed_about(deployment: Deployment):
+    dashboard = deployment.attributes("module.monitoring", "aws_cloudwatch_dashboard.this")
+    alarms, *graphs = json.loads(dashboard["dashboard_body"])["widgets"]
+    assert len(alarms["properties"]["alarms"]) == len(deployment.state()["outputs"]["alarm_names"]["value"]) == 6
+    shown = {metric[1] for graph in graphs for metric in graph["properties"]["metrics"]}
+    assert shown >= {
+        "DAGDurationSuccess", "DAGDurationFailed", "SchedulerHeartbeat", "ApproximateAgeOfOldestTask", "ACUUtilization",
+        "VolumeBytesUsed",
+    }  # fmt: skip
+    places = [(widget["x"], widget["y"]) for widget in [alarms, *graphs]]
+    assert len(set(places)) == len(places)
+    assert all(widget["x"] + widget["width"] <= 24 for widget in [alarms, *graphs])
+
+
 def test_applied_again_there_is_nothing_to_do(deployment: Deployment):
     done = deployment.workspace.run(
         "plan", "-detailed-exitcode", f"-state={deployment.workspace.state}", *variables("dev"), **KEY
@@ -154,24 +217,23 @@ def test_a_new_user_or_address_of_the_database_reaches_its_secret(deployment: De
     assert renamed == {"module.secrets.terraform_data.database[0]": "update", SECRET_VERSION: "delete/create"}
 
 
-@pytest.mark.parametrize(
-    ("file", "address"),
-    [
-        ("dist/plugins.zip", 'package["plugins"]'),
-        ("dist/requirements.txt", 'package["requirements"]'),
-        ("dist/startup.sh", 'package["startup"]'),
-        ("dags/canvas_data_2.py", 'dag["canvas_data_2.py"]'),
-        ("dags/constraints-3.3.1-canvas.txt", 'dag["constraints-3.3.1-canvas.txt"]'),
-    ],
-)
-def test_a_change_of_code_is_uploaded(deployment: Deployment, file: str, address: str):
-    path = deployment.workspace.folder / file
-    before = path.read_bytes()
+def test_every_change_of_code_is_uploaded_and_nothing_else(deployment: Deployment):
+    objects = {
+        "dist/plugins.zip": 'package["plugins"]',
+        "dist/requirements.txt": 'package["requirements"]',
+        "dist/startup.sh": 'package["startup"]',
+        "dags/canvas_data_2.py": 'dag["canvas_data_2.py"]',
+        "dags/constraints-3.3.1-canvas.txt": 'dag["constraints-3.3.1-canvas.txt"]',
+    }
+    before = {path: path.read_bytes() for path in (deployment.workspace.folder / file for file in objects)}
     try:
-        path.write_bytes(before + b"\n# changed\n")
-        assert changes(deployment.workspace.plan(*variables("dev"))) == {f"module.storage.aws_s3_object.{address}": "update"}
+        for path, content in before.items():
+            path.write_bytes(content + b"\n# changed\n")
+        planned = changes(deployment.workspace.plan(*variables("dev")))
+        assert planned == {f"module.storage.aws_s3_object.{address}": "update" for address in objects.values()}
     finally:
-        path.write_bytes(before)
+        for path, content in before.items():
+            path.write_bytes(content)
 
 
 def test_files_come_and_go_and_caches_stay_here(deployment: Deployment):

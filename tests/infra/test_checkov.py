@@ -1,0 +1,63 @@
+"""checkov finds nothing in infra/terraform, or an exception is justified where it is made."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra.plan import FOLDER, clean_environment
+from tests.infra.tools import installed
+
+pytestmark = pytest.mark.infra
+
+VERSION = "3.3.30"
+
+
+def checked(folder: Path) -> dict[str, Any]:
+    """What checkov says of a folder, without asking anybody."""
+    arguments = ["--framework", "terraform", "--skip-download", "--quiet", "--output", "json", "--soft-fail"]
+    done = subprocess.run(
+        [installed("checkov", VERSION) / "checkov", "--directory", folder, *arguments],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_checkov_finds_nothing():
+    found = checked(FOLDER)
+    failed = {f"{each['check_id']} {each['resource']}: {each['check_name']}" for each in found["results"]["failed_checks"]}
+    assert failed == set()
+    assert found["results"]["parsing_errors"] == []
+    assert found["summary"]["passed"] > 80
+
+
+def test_every_exception_is_justified_where_it_is_made():
+    exceptions = [
+        (path.name, line.strip())
+        for path in FOLDER.rglob("*.tf")
+        for line in path.read_text().splitlines()
+        if "checkov:" in line
+    ]
+    assert exceptions
+    for file, line in exceptions:
+        assert re.fullmatch(r"#checkov:skip=CKV2?_AWS_\d+:\S.{30,}", line), f"{file}: {line}"
+    assert not list(FOLDER.rglob(".checkov*")), "an exception for all would hide the next"
+
+
+def test_an_open_database_is_found(tmp_path: Path):
+    """That the first test can fail."""
+    (tmp_path / "main.tf").write_text(
+        'resource "aws_vpc_security_group_ingress_rule" "open" {\n'
+        '  security_group_id = "sg-1"\n  ip_protocol = "tcp"\n  from_port = 22\n  to_port = 22\n'
+        '  cidr_ipv4 = "0.0.0.0/0"\n}\n'
+    )
+    assert {each["check_id"] for each in checked(tmp_path)["results"]["failed_checks"]} >= {"CKV_AWS_24"}
