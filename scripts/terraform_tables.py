@@ -85,7 +85,11 @@ def _argument(body: str, name: str) -> str | None:
     found = re.search(ARGUMENT.format(name=name), body)
     if not found:
         return None
-    return re.sub(r"(?<=[({]) | (?=[)}])", "", " ".join(re.sub(r"\n +", ", ", found[1]).split())).replace("{, ", "{").replace(",})", "})")
+    return (
+        re.sub(r"(?<=[({]) | (?=[)}])", "", " ".join(re.sub(r"\n +", ", ", found[1]).split()))
+        .replace("{, ", "{")
+        .replace(",})", "})")
+    )
 
 
 def _text(body: str) -> str:

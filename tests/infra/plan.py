@@ -6,6 +6,7 @@ nothing behind it. It makes up what only AWS knows, and does not do the checks t
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import functools
 import json
@@ -86,11 +87,9 @@ class Workspace:
     def run(self, command: str, *arguments: str, **environment: str) -> Done:
         """One command of Terraform, with the offline provider."""
         tool = need_offline_tool()
-        with _one_at_a_time_until_installed():
-            pass
         process = subprocess.run(
             [tool, self.root_module, command, *arguments],
-            env=clean_environment(**environment),
+            env=clean_environment(TF_OFFLINE_CACHE=str(_own_cache()), **environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -115,31 +114,32 @@ class Workspace:
         return self.run("apply", "-auto-approve", f"-state={self.state}", *arguments, **environment).check()
 
 
-class _one_at_a_time_until_installed:  # noqa: N801
-    """The tool installs itself on first use; two processes of pytest must not do that at once."""
+@functools.cache
+def _own_cache() -> Path:
+    """A folder for the tool to work in, of this process alone: each call writes its provider there anew, while another
+    process's Terraform may be starting it. Only what takes long, the provider's packages, is shared.
+    """
+    elsewhere = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    shared = Path(os.environ.get("TF_OFFLINE_CACHE") or Path(elsewhere) / "terraform-offline")
+    with (Path(tempfile.gettempdir()) / f"cd2-terraform-offline-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "venv" / "bin" / "python").exists():
+            with tempfile.TemporaryDirectory() as empty:
+                subprocess.run([TOOL, empty, "version"], env=clean_environment(), capture_output=True, check=True)
+    own = tempfile.TemporaryDirectory(prefix="cd2-terraform-offline-")
+    atexit.register(own.cleanup)
+    (Path(own.name) / "venv").symlink_to(shared / "venv")
+    return Path(own.name)
 
-    done = False
 
-    def __enter__(self) -> None:
-        if not type(self).done:
-            with (Path(tempfile.gettempdir()) / f"cd2-terraform-offline-{os.getuid()}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                with tempfile.TemporaryDirectory() as empty:
-                    subprocess.run([TOOL, empty, "version"], env=clean_environment(), capture_output=True, check=True)
-            type(self).done = True
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is left open."""
-
-
-def variables(environment: str, **values: Any) -> list[str]:
+def variables(environment: str, /, **values: Any) -> list[str]:
     """Arguments for an environment's file of variables and more of them."""
     given = [f"-var={name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
     return [f"-var-file=environments/{environment}.tfvars", *given]
 
 
 @functools.cache
-def planned(environment: str, **values: Any) -> dict[str, Any]:
+def planned(environment: str, /, **values: Any) -> dict[str, Any]:
     """The plan of a new deployment, with a key that exists, so that almost everything in it is known."""
     with tempfile.TemporaryDirectory(prefix="cd2-plan-") as folder:
         return Workspace(Path(folder) / "checkout").plan(*variables(environment, **{"kms_key_arn": A_KEY} | values))
@@ -149,7 +149,9 @@ def resources(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What a plan makes: its known values by address."""
 
     def walk(module: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        found = {each["address"]: each.get("values", {}) for each in module.get("resources", ()) if each["mode"] == "managed"}
+        found = {
+            each["address"]: each.get("values", {}) for each in module.get("resources", ()) if each["mode"] == "managed"
+        }
         for child in module.get("child_modules", ()):
             found |= walk(child)
         return found

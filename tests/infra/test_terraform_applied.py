@@ -61,7 +61,10 @@ def test_the_scripts_find_the_outputs_they_read(deployment: Deployment):
     outputs = {name: output["value"] for name, output in deployment.state()["outputs"].items()}
     assert outputs.keys() >= OUTPUTS
     assert [name for name in OUTPUTS if outputs[name] in (None, "")] == []
-    assert outputs["dap_parameter_names"] == ["/dev/canvas_data_2/dap_client_id", "/dev/canvas_data_2/dap_client_secret"]
+    assert outputs["dap_parameter_names"] == [
+        "/dev/canvas_data_2/dap_client_id",
+        "/dev/canvas_data_2/dap_client_secret",
+    ]
     assert not any(output.get("sensitive") for output in deployment.state()["outputs"].values())
 
 
@@ -238,7 +241,12 @@ def test_every_change_of_code_is_uploaded_and_nothing_else(deployment: Deploymen
 
 def test_files_come_and_go_and_caches_stay_here(deployment: Deployment):
     dags = deployment.workspace.dags
-    more = [dags / "reports" / "after.py", dags / "__pycache__" / "x.pyc", dags / "reports" / "old.pyc", dags / ".DS_Store"]
+    more = [
+        dags / "reports" / "after.py",
+        dags / "__pycache__" / "x.pyc",
+        dags / "reports" / "old.pyc",
+        dags / ".DS_Store",
+    ]
     try:
         for path in more:
             path.parent.mkdir(exist_ok=True)

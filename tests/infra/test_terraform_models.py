@@ -36,7 +36,14 @@ RDS_NAMES = {
     "performance_insights_kms_key_id": "PerformanceInsightsKMSKeyId",
     "cluster_identifier_of_instance": "DBClusterIdentifier",
 }
-FOR_TERRAFORM = {"skip_final_snapshot", "final_snapshot_identifier", "apply_immediately", "tags_all", "id", "force_destroy"}
+FOR_TERRAFORM = {
+    "skip_final_snapshot",
+    "final_snapshot_identifier",
+    "apply_immediately",
+    "tags_all",
+    "id",
+    "force_destroy",
+}
 
 ENVIRONMENTS = {
     "dev": {},

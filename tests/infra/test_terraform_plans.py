@@ -159,7 +159,9 @@ def test_all_components_log():
     assert {component: (log["enabled"], log["log_level"]) for component, (log,) in logging.items()} == dict.fromkeys(
         ("dag_processing_logs", "scheduler_logs", "task_logs", "webserver_logs", "worker_logs"), (True, "INFO")
     )
-    groups = [v for a, v in resources(planned("dev")).items() if a.startswith("module.environment.aws_cloudwatch_log_group")]
+    groups = [
+        v for a, v in resources(planned("dev")).items() if a.startswith("module.environment.aws_cloudwatch_log_group")
+    ]
     assert {group["name"] for group in groups} == {
         f"airflow-{NAME}-{part}" for part in ("DAGProcessing", "Scheduler", "Task", "WebServer", "Worker")
     }
@@ -167,7 +169,9 @@ def test_all_components_log():
 
 
 def test_the_bucket_is_closed_versioned_and_encrypted():
-    made = {a.removeprefix("module.storage."): v for a, v in resources(planned("dev")).items() if "module.storage." in a}
+    made = {
+        a.removeprefix("module.storage."): v for a, v in resources(planned("dev")).items() if "module.storage." in a
+    }
     assert made["aws_s3_bucket_versioning.this"]["versioning_configuration"][0]["status"] == "Enabled"
     block = made["aws_s3_bucket_public_access_block.this"]
     assert {name for name, value in block.items() if value is True} == {
@@ -220,7 +224,9 @@ def test_only_mwaa_reaches_the_database_and_only_at_its_port():
     }
     database = rules["module.database[0].aws_vpc_security_group_ingress_rule.environment"]
     assert (database["ip_protocol"], database["from_port"], database["to_port"]) == ("tcp", 5432, 5432)
-    assert all(rule.get(what) is None for rule in rules.values() for what in ("cidr_ipv4", "cidr_ipv6", "prefix_list_id"))
+    assert all(
+        rule.get(what) is None for rule in rules.values() for what in ("cidr_ipv4", "cidr_ipv6", "prefix_list_id")
+    )
 
 
 def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database():
