@@ -11,7 +11,8 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow lint format constraints bench bench-refresh clean
+.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra lint format constraints
+.PHONY: bench bench-refresh clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
@@ -44,9 +45,11 @@ setup: ## make or refresh .venv (the other targets do it when needed; PYTHON=...
 venv:
 	@scripts/setup --quiet
 test: venv ## all tests that take seconds
-	@$(PYTEST) -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
+	@$(PYTEST) -m "not slow and not infra" $(SIDE_BY_SIDE) $(ARGS)
 test-slow: venv ## the tests that take minutes
 	@$(PYTEST) -m slow $(ARGS)
+test-infra: venv ## the tests of what is deployed, and how (minutes; needs terraform)
+	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
 lint: venv ## ruff (rules and format) and mypy --strict
 	@$(PYTHON_OF_VENV) -m ruff check .
 	@$(PYTHON_OF_VENV) -m ruff format --check .

@@ -1,7 +1,8 @@
 """Terraform without AWS: plans and applies of infra/terraform with the offline provider, and what they say.
 
-The tool `../shared/terraform-offline/tf` runs the real Terraform with a provider that has the AWS provider's schema and
-nothing behind it. It makes up what only AWS knows, and does not do the checks that the AWS provider does in its own code.
+The tool `../shared/terraform-offline/tf` runs the real Terraform with a provider that has the AWS provider's schema
+and nothing behind it. It makes up what only AWS knows, and does not do the checks that the AWS provider does in its own
+code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A deployment comes, changes and goes as it should: applied by the real Terraform, with the offline provider behind it.
+"""A deployment comes, changes and goes as it should, applied by the real Terraform with the offline provider.
 
 One deployment for the whole file, in order: apply, change, destroy.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -53,8 +52,8 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    yield Deployment(Workspace(tmp_path_factory.mktemp("deployment") / "checkout"))
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    return Deployment(Workspace(tmp_path_factory.mktemp("deployment") / "checkout"))
 
 
 def test_the_scripts_find_the_outputs_they_read(deployment: Deployment):

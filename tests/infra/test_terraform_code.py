@@ -22,7 +22,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_terraform_is_needed_and_its_lack_is_no_skip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(pytest.fail.Exception, match="There is no terraform on PATH: install Terraform 1.11"):
+    with pytest.raises(pytest.fail.Exception, match=r"There is no terraform on PATH: install Terraform 1\.11"):
         plan.need_terraform()
 
 

@@ -34,7 +34,6 @@ RDS_NAMES = {
     "ca_cert_identifier": "CACertificateIdentifier",
     "performance_insights_enabled": "EnablePerformanceInsights",
     "performance_insights_kms_key_id": "PerformanceInsightsKMSKeyId",
-    "cluster_identifier_of_instance": "DBClusterIdentifier",
 }
 FOR_TERRAFORM = {
     "skip_final_snapshot",

@@ -34,8 +34,9 @@ def mwaa(environment: str = "dev", **variables: Any) -> dict[str, Any]:
 
 def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else():
     """Each statement, against what AWS documents for an execution role and what cd2/hooks.py calls."""
-    key_users = ["sqs", "s3", "ssm", "secretsmanager", "sns"]
-    assert {sid: {k: v for k, v in s.items() if k != "Sid"} for sid, s in statements(planned_role_policy("dev")).items()} == {
+    via = [f"{service}.us-east-1.amazonaws.com" for service in ("sqs", "s3", "ssm", "secretsmanager", "sns")]
+    planned_statements = statements(planned_role_policy("dev"))
+    assert {sid: {k: v for k, v in s.items() if k != "Sid"} for sid, s in planned_statements.items()} == {
         "PublishMetrics": {
             "Effect": "Allow",
             "Action": "airflow:PublishMetrics",
@@ -72,7 +73,7 @@ def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else():
             "Effect": "Allow",
             "Action": ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*", "kms:Encrypt"],
             "Resource": A_KEY,
-            "Condition": {"StringEquals": {"kms:ViaService": [f"{each}.us-east-1.amazonaws.com" for each in key_users]}},
+            "Condition": {"StringEquals": {"kms:ViaService": via}},
         },
         "ReadDapKey": {
             "Effect": "Allow",
