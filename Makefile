@@ -62,6 +62,8 @@ test: venv ## all tests that take seconds
 	@$(PYTEST) -m "not slow and not infra" $(SIDE_BY_SIDE) $(ARGS)
 test-slow: venv ## the tests that take minutes
 	@$(PYTEST) -m slow $(ARGS)
+test-infra: venv ## the tests of what is deployed, and how (minutes; needs terraform)
+	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
 lint: venv ## ruff (rules and format) and mypy --strict
 	@$(PYTHON_OF_VENV) -m ruff check .
 	@$(PYTHON_OF_VENV) -m ruff format --check .
