@@ -7,11 +7,9 @@ several statements in one, placeholders without a value, results that are arrays
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +17,8 @@ from typing import Any
 import boto3
 import psycopg
 from botocore.exceptions import ClientError
+
+from tests.infra.json_server import Answer, serving_json
 
 PLACEHOLDER = re.compile(r"(?<!:):([A-Za-z_]\w*)")
 
@@ -133,29 +133,12 @@ def cell(value: Any) -> dict[str, Any]:
 def serving(api: DataApi) -> Iterator[str]:
     """The address of a server that answers for `api`."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
-            try:
-                status, kind, body = 200, "", api.answer(self.path, request)
-            except Refusal as refusal:
-                status, kind, body = refusal.status, refusal.kind, {"message": refusal.message}
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            if kind:
-                self.send_header("x-amzn-ErrorType", kind)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    def answer(path: str, request: dict[str, Any]) -> Answer:
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            api.close()
+            return 200, "", api.answer(path, request)
+        except Refusal as refusal:
+            return refusal.status, refusal.kind, {"message": refusal.message}
+
+    with serving_json(answer) as address:
+        yield address
+    api.close()

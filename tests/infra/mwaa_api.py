@@ -6,15 +6,14 @@ limits: paths of 64 characters, 10 s, 6 MB.
 
 from __future__ import annotations
 
-import http.server
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
+
+from tests.infra.json_server import Answer, serving_json
 
 NAME = "canvas-data-2-dev"
 LONGEST_PATH = 64
@@ -36,14 +35,14 @@ class MwaaApi:
             "WebserverUrl": "abc.c0.eu-central-1.airflow.amazonaws.com",
             "AirflowConfigurationOptions": {"cd2.namespaces": "canvas,catalog"},
         }
-        self.refusals: list[tuple[int, str, dict[str, Any]]] = []
+        self.refusals: list[Answer] = []
         """Status, kind and body of the answers to the next calls of InvokeRestApi."""
         self.calls: list[tuple[str, str]] = []
         self._airflow, self._password = airflow, password
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def answer(self, host: str, path: str, request: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
+    def answer(self, host: str, path: str, request: dict[str, Any]) -> Answer:
         _, kind, name = path.split("/", 2)
         if unquote(name) != NAME:
             return 404, "ResourceNotFoundException", {"message": "Environment not found"}
@@ -53,7 +52,7 @@ class MwaaApi:
             return self.refusals.pop(0) if self.refusals else self._invoke(request)
         return 404, "UnknownOperationException", {"message": f"{host} {path}"}
 
-    def _invoke(self, request: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
+    def _invoke(self, request: dict[str, Any]) -> Answer:
         method, path = request["Method"], request["Path"]
         self.calls.append((method, path))
         if len(path) > LONGEST_PATH:
@@ -80,36 +79,9 @@ class MwaaApi:
 def serving(api: MwaaApi) -> Iterator[dict[str, str]]:
     """The environment variables that lead AWS clients to a server that answers for `api`."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            address = urlsplit(self.path)
-            request = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-            status, kind, body = api.answer(address.hostname or "", address.path, request)
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            if kind:
-                self.send_header("x-amzn-ErrorType", kind)
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(address: str, request: dict[str, Any]) -> Answer:
+        parts = urlsplit(address)
+        return api.answer(parts.hostname or "", parts.path, request)
 
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_POST(self) -> None:
-            self._answer()
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield {
-                "AWS_ENDPOINT_URL_MWAA": "http://mwaa.test",
-                "HTTP_PROXY": f"http://127.0.0.1:{server.server_address[1]}",
-                "NO_PROXY": "127.0.0.1,localhost",
-            }
-        finally:
-            server.shutdown()
+    with serving_json(answer) as proxy:
+        yield {"AWS_ENDPOINT_URL_MWAA": "http://mwaa.test", "HTTP_PROXY": proxy, "NO_PROXY": "127.0.0.1,localhost"}

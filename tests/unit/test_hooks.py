@@ -1,11 +1,9 @@
 """Credentials and notifications over AWS's real protocol (moto server); connections win over SSM and secrets."""
 
 import json
-from collections.abc import Iterator
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from cd2.errors import StopAll, TransientError
 from cd2.hooks import PLACEHOLDER, dap_credentials, database_target, publish
@@ -13,15 +11,6 @@ from cd2.notification import Message
 from cd2.settings import Settings
 
 SECRET = {"host": "db.example", "port": 5433, "dbname": "cd2", "username": "loader", "password": "s3cret-pw"}
-
-
-@pytest.fixture(scope="module")
-def aws_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
