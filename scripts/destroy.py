@@ -72,10 +72,11 @@ class Destruction:
         if cluster is None:
             return False
         if cluster.get("DeletionProtection"):
+            name = cluster["DBClusterIdentifier"]
+            # Not by the setting: without protection Terraform leaves no final snapshot.
             raise Stopped(
-                f"the database {cluster['DBClusterIdentifier']} is protected against deletion. If its data may go: set "
-                f"database_deletion_protection = false in {self._terraform.variables.name}, `make deploy "
-                f"ENV={outputs.environment}`, and run this again."
+                f"the database {name} is protected against deletion. If it may go: `aws rds modify-db-cluster "
+                f"--db-cluster-identifier {name} --no-deletion-protection`, and run this again; a final snapshot is made."
             )
         return True
 
@@ -100,7 +101,10 @@ class Destruction:
 
     @staticmethod
     def _what_stays(outputs: Outputs, database: bool) -> str:
-        stays = [f"log groups airflow-{outputs.mwaa_environment_name}-* in CloudWatch, which MWAA made"]
+        stays = [
+            f"log groups airflow-{outputs.mwaa_environment_name}-* in CloudWatch, if MWAA wrote into them to the end",
+            "the names of deleted secrets, where the settings give them a time in which they can be brought back",
+        ]
         if database:
             stays.append("the final snapshot of the database, where the settings ask for one, and its log group")
         stays.append("a KMS key that Terraform made, for its waiting period (it costs nothing then)")

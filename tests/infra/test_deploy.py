@@ -200,7 +200,7 @@ def test_a_protected_database_is_not_destroyed(world: World) -> None:
         code, output = world.run("destroy", "--environment", "dev", YES="dev")
         assert code == 1
         assert "is protected against deletion" in output
-        assert "database_deletion_protection = false in dev.tfvars" in output
+        assert "modify-db-cluster --db-cluster-identifier canvas-data-2-dev --no-deletion-protection" in output
         assert "Destroy complete" not in output
     finally:
         rds.modify_db_cluster(DBClusterIdentifier=CLUSTER.rsplit(":", 1)[1], DeletionProtection=False)
