@@ -79,6 +79,7 @@ class TestOnAirflow:
 
     @pytest.fixture
     def api(self, stack: Stack, mwaa: MwaaApi) -> MwaaApi:
+        stack.notifications()  # of tests before
         mwaa.__init__(stack.ui, stack.folder.secret("airflow_admin"))  # type: ignore[misc]
         return mwaa
 
