@@ -11,12 +11,13 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow lint format constraints bench bench-refresh clean
+.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra lint format constraints
+.PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke destroy
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
 		/^## / { print "\n" substr($$0, 4) } \
-		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 ## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1)
 run: venv ## stack up, replicate every table once, show what became of each; again: what changed since
@@ -38,15 +39,31 @@ logs: venv ## the logs of the stack
 reset: venv ## stop the stack and throw away its databases and logs
 	@$(LOCAL) reset
 
+## On AWS (ENV=dev, stg or prod; docs/deploy.md)
+package: venv ## dist/: plugins.zip, requirements.txt and startup.sh as MWAA takes them
+	@$(PYTHON_OF_VENV) -m scripts.package
+deploy: venv ## package, plan, apply after a confirmation, prepare the database, first dry run (YES=1 confirms)
+	@$(PYTHON_OF_VENV) -m scripts.deploy --environment "$(ENV)"
+dap-key: venv ## ask for the DAP key and put it into SSM
+	@$(PYTHON_OF_VENV) -m scripts.dap_key --environment "$(ENV)"
+prepare-database: venv ## user, rights and schemas of the replication (ARGS="--dry-run --reader analysts --member-of ...")
+	@$(PYTHON_OF_VENV) -m scripts.prepare_database --environment "$(ENV)" $(ARGS)
+smoke: venv ## trigger a dry run through MWAA, wait, tell what became of it (ARGS=--unpause)
+	@$(PYTHON_OF_VENV) -m scripts.smoke --environment "$(ENV)" $(ARGS)
+destroy: venv ## take an environment away again, after a confirmation (YES=dev confirms for ENV=dev)
+	@$(PYTHON_OF_VENV) -m scripts.destroy --environment "$(ENV)"
+
 ## Development
 setup: ## make or refresh .venv (the other targets do it when needed; PYTHON=... chooses the Python)
 	@scripts/setup
 venv:
 	@scripts/setup --quiet
 test: venv ## all tests that take seconds
-	@$(PYTEST) -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
+	@$(PYTEST) -m "not slow and not infra" $(SIDE_BY_SIDE) $(ARGS)
 test-slow: venv ## the tests that take minutes
 	@$(PYTEST) -m slow $(ARGS)
+test-infra: venv ## the tests of what is deployed, and how (minutes; needs terraform)
+	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
 lint: venv ## ruff (rules and format) and mypy --strict
 	@$(PYTHON_OF_VENV) -m ruff check .
 	@$(PYTHON_OF_VENV) -m ruff format --check .

@@ -7,6 +7,7 @@ are left to the tasks (0.03 CPU-seconds): what a developer edits counts from the
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 
@@ -41,4 +42,6 @@ class Cd2Plugin(AirflowPlugin):
 
 if not conf.getboolean("core", "lazy_load_plugins") and WORKERS & set(sys.argv[1:]):
     for module in PRELOADED:
-        importlib.import_module(module)
+        # Missing packages are told by prepare_database, where people see it.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from cd2 import installed
 from cd2.errors import StopAll, TransientError
 from cd2.settings import SSL_MODES, Settings
 
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
     from cd2.replication.connection import DatabaseTarget
     from cd2.replication.replicator import Replicator
 
+PLACEHOLDER = "not-set-yet"
+"""What Terraform makes the parameters of the DAP key with: SSM takes no empty value."""
+
 
 def replicator(settings: Settings) -> Replicator:
     """The replicator with the credentials that the settings lead to.
 
-    :raises StopAll: credentials are missing, incomplete or not readable; says where they belong.
+    :raises StopAll: credentials are missing, incomplete or not readable (says where they belong), or the packages of
+        requirements.txt are not there.
     """
+    installed.check()
     from cd2.replication.replicator import Replicator
 
     # Each lookup would add two lines about where credentials and endpoint were found.
@@ -160,9 +166,12 @@ def _ssm_parameter(hook: SsmHook, settings: Settings, name: str) -> str:
     except Exception as error:
         reason = _aws_reason(error)
     else:
-        if value:
+        if value == PLACEHOLDER:
+            reason = "it still holds the placeholder that Terraform made it with"
+        elif value:
             return value
-        reason = "it is empty"
+        else:
+            reason = "it is empty"
     raise StopAll(
         f"The SSM parameter {path} cannot be used ({reason}): put the DAP key there as SecureString, or make the "
         f"Airflow connection {settings.dap_conn_id}; check [cd2] environment and ssm_path, and the role's rights."

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cd2.installed import REQUIRED
 from scripts.compile_constraints import (
     CONSTRAINTS,
     IMAGE,
@@ -26,6 +28,7 @@ from scripts.compile_constraints import (
     read_pins,
     uv_environment,
 )
+from scripts.package import build
 
 MWAA_CONSTRAINTS = f"/usr/local/airflow/dags/{CONSTRAINTS.name}"
 ESSENTIAL = IMAGE / "essential-constraints.txt"
@@ -113,6 +116,44 @@ def test_it_does_not_install_under_airflows_own_constraints(image: Image, becaus
     assert "conflicting dependencies" in done.stdout + done.stderr
 
 
+def test_without_our_packages_the_dag_parses_and_says_what_is_missing(image: Image):
+    """What MWAA runs after a failed install: its image as it is."""
+    script = (
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        f"bag = DagBag({str(ROOT / 'dags')!r})\n"
+        "assert not bag.import_errors, bag.import_errors\n"
+        "dag = bag.dags['canvas_data_2']\n"
+        "dag.deadline = None  # dag.test() cannot do with one\n"
+        "for task in dag.tasks:\n"
+        "    task.retries = 0\n"
+        "run = dag.test()\n"
+        "print('states:', run.state, {ti.task_id: str(ti.state) for ti in run.get_task_instances()})\n"
+    )
+    settings = {"PYTHONPATH": str(ROOT / "plugins"), "AIRFLOW_ENV_NAME": "canvas-data-2-dev"}
+    settings |= {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins")}
+    settings |= {"AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags")}
+    for command in (["db", "migrate"], ["dags", "reserialize"]):
+        made = image.run("-m", "airflow", *command, **settings)
+        assert made.returncode == 0, made.stderr
+    done = image.run("-c", script, **settings)
+    assert done.returncode == 0, done.stderr
+    output = done.stdout + done.stderr
+    assert "states: failed" in output
+    assert "'prepare_database': 'failed'" in output
+    assert "'notify': 'failed'" in output
+    assert "[FAILURE] Canvas Data 2 dev: prepare_database failed" in output
+    assert "instructure-dap-client is missing" in output, output
+    assert "log group airflow-canvas-data-2-dev-Worker, log streams requirements_install*" in output
+    assert "the constraints file that requirements.txt names was not in the dags folder" in output
+
+
+def test_the_versions_that_a_worker_is_checked_for_are_those_that_mwaa_installs():
+    pins = read_pins(CONSTRAINTS.read_text())
+    client = re.search(r"(?m)^instructure-dap-client\S*==(\S+)$", (ROOT / "requirements.txt").read_text())
+    assert client
+    assert {name: pins.get(name, client[1]) for name in REQUIRED} == REQUIRED
+
+
 def test_mwaas_step_installs_without_a_conflict(installed: Image):
     check = installed.run("-m", "pip", "check")
     assert check.returncode == 0, check.stdout
@@ -143,12 +184,29 @@ def test_it_imports_there(installed: Image):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_dag_parses_there(installed: Image):
+def test_the_dag_runs_there_on_the_packaged_plugins(installed: Image):
+    """plugins.zip as `make package` makes it, unpacked as MWAA does, with nothing of this checkout on the path."""
+    package = build(folder=installed.folder / "dist")
+    home = installed.folder / "airflow-home"
+    shutil.unpack_archive(package.folder / "plugins.zip", home / "plugins")
+    shutil.copytree(ROOT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    assert (package.folder / "requirements.txt").read_text() == (ROOT / "requirements.txt").read_text()
     script = (
         "from airflow.dag_processing.dagbag import DagBag\n"
-        f"bag = DagBag({str(ROOT / 'dags')!r})\n"
+        f"bag = DagBag({str(home / 'dags')!r})\n"
         "assert not bag.import_errors, bag.import_errors\n"
         "assert 'canvas_data_2' in bag.dags, bag.dags\n"
+        "import sys, cd2.installed, cd2.replication.replicator\n"
+        "from cd2.settings import RDS_CA_BUNDLE\n"
+        "cd2.installed.check()\n"
+        "assert RDS_CA_BUNDLE.is_file()\n"
+        f"ours = [m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'cd2']\n"
+        f"assert all(f.startswith({str(home / 'plugins')!r}) for f in ours), ours\n"
+        "from airflow import plugins_manager\n"
+        "plugins, errors = plugins_manager._get_plugins()\n"
+        "assert not errors, errors\n"
+        "assert 'cd2' in [plugin.name for plugin in plugins], plugins\n"
     )
-    done = installed.run("-c", script, PYTHONPATH=str(ROOT / "plugins"))
+    settings = {"PYTHONPATH": str(home / "plugins"), "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins")}
+    done = installed.run("-c", script, **settings)
     assert done.returncode == 0, done.stderr

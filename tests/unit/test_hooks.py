@@ -1,27 +1,16 @@
 """Credentials and notifications over AWS's real protocol (moto server); connections win over SSM and secrets."""
 
 import json
-from collections.abc import Iterator
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from cd2.errors import StopAll, TransientError
-from cd2.hooks import dap_credentials, database_target, publish
+from cd2.hooks import PLACEHOLDER, dap_credentials, database_target, publish
 from cd2.notification import Message
 from cd2.settings import Settings
 
 SECRET = {"host": "db.example", "port": 5433, "dbname": "cd2", "username": "loader", "password": "s3cret-pw"}
-
-
-@pytest.fixture(scope="module")
-def aws_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
@@ -52,6 +41,13 @@ def test_the_dap_key_comes_from_ssm_at_the_environments_path() -> None:
 def test_a_missing_parameter_is_told_by_its_path() -> None:
     with pytest.raises(StopAll, match=r"/prod/other/dap_client_id cannot be used \(ParameterNotFound\)"):
         dap_credentials(Settings(environment="prod", ssm_path="other"))
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_key_that_nobody_has_put_there_yet_is_told() -> None:
+    put_parameters("/prod/canvas_data_2", dap_client_id=PLACEHOLDER, dap_client_secret=PLACEHOLDER)
+    with pytest.raises(StopAll, match=r"dap_client_id cannot be used \(it still holds the placeholder"):
+        dap_credentials(Settings(environment="prod"))
 
 
 def test_the_connection_wins_and_gives_the_address(monkeypatch: pytest.MonkeyPatch) -> None:

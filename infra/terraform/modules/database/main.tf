@@ -1,0 +1,122 @@
+# Aurora PostgreSQL Serverless v2: only MWAA gets to it by network, scripts/prepare_database by the Data API.
+
+locals {
+  port   = 5432
+  family = "aurora-postgresql${split(".", var.engine_version)[0]}"
+}
+
+resource "aws_db_subnet_group" "this" {
+  name        = var.name
+  description = "Canvas Data 2: where the database may be"
+  subnet_ids  = var.subnet_ids
+}
+
+resource "aws_security_group" "this" {
+  name        = "${var.name}-database"
+  description = "Canvas Data 2: the database; only MWAA may connect"
+  vpc_id      = var.vpc_id
+  tags        = { Name = "${var.name}-database" }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "environment" {
+  security_group_id            = aws_security_group.this.id
+  description                  = "PostgreSQL from MWAA"
+  ip_protocol                  = "tcp"
+  from_port                    = local.port
+  to_port                      = local.port
+  referenced_security_group_id = var.client_security_group_id
+}
+
+resource "aws_rds_cluster_parameter_group" "this" {
+  name        = "${var.name}-${local.family}"
+  description = "Canvas Data 2: TLS only; DDL and slow statements are logged"
+  family      = local.family
+
+  parameter {
+    name  = "rds.force_ssl"
+    value = "1"
+  }
+
+  parameter {
+    name  = "log_statement"
+    value = "ddl"
+  }
+
+  # Milliseconds. The load of a large table takes minutes and is meant to be seen.
+  parameter {
+    name  = "log_min_duration_statement"
+    value = "60000"
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+# Aurora would make it by itself, unencrypted and for ever.
+resource "aws_cloudwatch_log_group" "postgresql" {
+  #checkov:skip=CKV_AWS_338:how long logs are kept is an input
+  name              = "/aws/rds/cluster/${var.name}/postgresql"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+}
+
+resource "aws_rds_cluster" "this" {
+  #checkov:skip=CKV_AWS_139:deletion protection is an input: on in prod
+  #checkov:skip=CKV_AWS_162:the replication user has a password, from its secret; a token of IAM would be one more right for everybody
+  #checkov:skip=CKV2_AWS_8:Aurora backs up by itself, backup_retention_days back
+  cluster_identifier = var.name
+  engine             = "aurora-postgresql"
+  engine_mode        = "provisioned"
+  engine_version     = var.engine_version
+  database_name      = var.database_name
+  port               = local.port
+
+  master_username               = "cd2_admin"
+  manage_master_user_password   = true
+  master_user_secret_kms_key_id = var.kms_key_arn
+  enable_http_endpoint          = true
+
+  db_subnet_group_name            = aws_db_subnet_group.this.name
+  vpc_security_group_ids          = [aws_security_group.this.id]
+  db_cluster_parameter_group_name = aws_rds_cluster_parameter_group.this.name
+
+  storage_encrypted               = true
+  kms_key_id                      = var.kms_key_arn
+  backup_retention_period         = var.backup_retention_days
+  preferred_backup_window         = "07:00-08:00"
+  preferred_maintenance_window    = "sun:08:30-sun:09:30"
+  copy_tags_to_snapshot           = true
+  deletion_protection             = var.deletion_protection
+  skip_final_snapshot             = !var.deletion_protection
+  final_snapshot_identifier       = var.deletion_protection ? "${var.name}-final" : null
+  enabled_cloudwatch_logs_exports = ["postgresql"]
+  apply_immediately               = true
+
+  serverlessv2_scaling_configuration {
+    min_capacity             = var.min_capacity
+    max_capacity             = var.max_capacity
+    seconds_until_auto_pause = var.min_capacity == 0 ? var.seconds_until_auto_pause : null
+  }
+
+  depends_on = [aws_cloudwatch_log_group.postgresql]
+}
+
+resource "aws_rds_cluster_instance" "this" {
+  #checkov:skip=CKV_AWS_118:the metrics of Serverless v2 and Performance Insights tell enough; enhanced monitoring wants a role of its own
+  #checkov:skip=CKV_AWS_226:the version is an input: an upgrade by AWS would contradict it, and the next apply would fail
+  count                           = var.instances
+  identifier                      = "${var.name}-${count.index}"
+  cluster_identifier              = aws_rds_cluster.this.id
+  engine                          = aws_rds_cluster.this.engine
+  engine_version                  = aws_rds_cluster.this.engine_version
+  instance_class                  = "db.serverless"
+  db_subnet_group_name            = aws_db_subnet_group.this.name
+  publicly_accessible             = false
+  auto_minor_version_upgrade      = false
+  ca_cert_identifier              = "rds-ca-rsa2048-g1"
+  copy_tags_to_snapshot           = true
+  performance_insights_enabled    = true
+  performance_insights_kms_key_id = var.kms_key_arn
+  apply_immediately               = true
+}

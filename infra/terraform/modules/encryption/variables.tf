@@ -1,0 +1,35 @@
+variable "name" {
+  description = "Name of the key's alias, and prefix of the alarms that may use it."
+  type        = string
+}
+
+variable "partition" {
+  description = "AWS partition, for ARNs."
+  type        = string
+}
+
+variable "region" {
+  description = "AWS region, for ARNs."
+  type        = string
+}
+
+variable "account_id" {
+  description = "AWS account, for ARNs."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.account_id))
+    error_message = "account_id must be the twelve digits of an AWS account."
+  }
+}
+
+variable "deletion_window_in_days" {
+  description = "How long a deleted key can still be brought back."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.deletion_window_in_days >= 7 && var.deletion_window_in_days <= 30
+    error_message = "deletion_window_in_days must be between 7 and 30."
+  }
+}

@@ -1,0 +1,134 @@
+# What the environment may do: first what MWAA itself needs, then what the DAG does. Nothing else, and "*" only where
+# AWS knows no narrower resource.
+
+locals {
+  environment_arn = "arn:${var.partition}:airflow:${var.region}:${var.account_id}:environment/${var.name}"
+  bucket_arn      = "arn:${var.partition}:s3:::${var.bucket_name}"
+  # The services that use the key on behalf of the role.
+  key_users = ["sqs", "s3", "ssm", "secretsmanager", "sns"]
+
+  for_mwaa = [
+    {
+      Sid      = "PublishMetrics"
+      Effect   = "Allow"
+      Action   = "airflow:PublishMetrics"
+      Resource = local.environment_arn
+    },
+    {
+      Sid      = "ReadBucket"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject*", "s3:GetBucket*", "s3:List*"]
+      Resource = [local.bucket_arn, "${local.bucket_arn}/*"]
+    },
+    {
+      # MWAA sees to it that the bucket is closed. AWS has no narrower resource for this action.
+      Sid      = "SeePublicAccessBlock"
+      Effect   = "Allow"
+      Action   = "s3:GetAccountPublicAccessBlock"
+      Resource = "*"
+    },
+    {
+      Sid    = "WriteLogs"
+      Effect = "Allow"
+      Action = [
+        "logs:CreateLogStream",
+        "logs:CreateLogGroup",
+        "logs:PutLogEvents",
+        "logs:GetLogEvents",
+        "logs:GetLogRecord",
+        "logs:GetLogGroupFields",
+        "logs:GetQueryResults",
+      ]
+      Resource = "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:airflow-${var.name}-*"
+    },
+    {
+      # Both as MWAA's documentation asks; CloudWatch has no narrower resource for metrics.
+      Sid      = "ListLogGroupsAndPutMetrics"
+      Effect   = "Allow"
+      Action   = ["logs:DescribeLogGroups", "cloudwatch:PutMetricData"]
+      Resource = "*"
+    },
+    {
+      # Celery's queue is in an account of MWAA.
+      Sid    = "UseCeleryQueue"
+      Effect = "Allow"
+      Action = [
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:GetQueueUrl",
+        "sqs:ReceiveMessage",
+        "sqs:SendMessage",
+      ]
+      Resource = "arn:${var.partition}:sqs:${var.region}:*:airflow-celery-*"
+    },
+    {
+      Sid       = "UseKey"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*", "kms:Encrypt"]
+      Resource  = var.kms_key_arn
+      Condition = { StringEquals = { "kms:ViaService" = [for service in local.key_users : "${service}.${var.region}.amazonaws.com"] } }
+    },
+  ]
+
+  for_dag = [
+    {
+      Sid      = "ReadDapKey"
+      Effect   = "Allow"
+      Action   = ["ssm:GetParameter", "ssm:GetParameters"]
+      Resource = "arn:${var.partition}:ssm:${var.region}:${var.account_id}:parameter${var.dap_parameter_path}/*"
+    },
+    {
+      Sid      = "ReadDatabaseSecret"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
+      Resource = var.database_secret_arn
+    },
+    {
+      Sid      = "Notify"
+      Effect   = "Allow"
+      Action   = "sns:Publish"
+      Resource = var.topic_arn
+    },
+  ]
+
+  for_foreign_keys = length(var.other_kms_key_arns) == 0 ? [] : [{
+    Sid       = "UseKeysOfSecretAndTopic"
+    Effect    = "Allow"
+    Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
+    Resource  = var.other_kms_key_arns
+    Condition = { StringEquals = { "kms:ViaService" = [for service in ["secretsmanager", "sns"] : "${service}.${var.region}.amazonaws.com"] } }
+  }]
+}
+
+resource "aws_iam_role" "this" {
+  name                 = var.name
+  description          = "Canvas Data 2: what the MWAA environment ${var.name} may do"
+  permissions_boundary = var.permissions_boundary_arn
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = ["airflow.amazonaws.com", "airflow-env.amazonaws.com"] }
+      Action    = "sts:AssumeRole"
+      Condition = {
+        StringEquals = { "aws:SourceAccount" = var.account_id }
+        ArnLike      = { "aws:SourceArn" = local.environment_arn }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "this" {
+  #checkov:skip=CKV_AWS_355:the two statements on * are those that AWS asks of an MWAA execution role; tests/infra holds them to that
+  #checkov:skip=CKV_AWS_290:cloudwatch:PutMetricData knows no narrower resource
+  name = "execution"
+  role = aws_iam_role.this.name
+
+  # concat() would make all statements one type, and fill the gaps with null.
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = flatten([local.for_mwaa, local.for_dag, local.for_foreign_keys])
+  })
+}

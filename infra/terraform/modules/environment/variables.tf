@@ -1,0 +1,149 @@
+variable "name" {
+  description = "Name of the MWAA environment, its role and its logs."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-zA-Z][0-9a-zA-Z_-]{0,63}$", var.name))
+    error_message = "name must begin with a letter and have at most 64 letters, digits, hyphens and underscores (it also names the IAM role)."
+  }
+}
+
+variable "partition" {
+  description = "AWS partition, for ARNs."
+  type        = string
+}
+
+variable "region" {
+  description = "AWS region, for ARNs."
+  type        = string
+}
+
+variable "account_id" {
+  description = "AWS account, for ARNs."
+  type        = string
+}
+
+variable "vpc_id" {
+  description = "VPC of the subnets."
+  type        = string
+}
+
+variable "subnet_ids" {
+  description = "The two private subnets."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.subnet_ids) == 2
+    error_message = "subnet_ids must be exactly two private subnets in different zones: MWAA takes no more and no fewer."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Key that encrypts the environment and its logs; the bucket's must be the same."
+  type        = string
+}
+
+variable "other_kms_key_arns" {
+  description = "Keys of a secret or topic that are not ours."
+  type        = list(string)
+  default     = []
+}
+
+variable "permissions_boundary_arn" {
+  description = "Permissions boundary of the role, if the account demands one."
+  type        = string
+  default     = null
+}
+
+variable "bucket_name" {
+  description = "The bucket with dags and package."
+  type        = string
+}
+
+variable "dags_path" {
+  description = "Folder of the DAGs in the bucket."
+  type        = string
+}
+
+variable "package" {
+  description = "Path in the bucket and version of plugins, requirements and startup (script)."
+  type        = map(object({ path = string, version = string }))
+
+  validation {
+    condition     = toset(keys(var.package)) == toset(["plugins", "requirements", "startup"])
+    error_message = "package must have plugins, requirements and startup."
+  }
+}
+
+variable "dap_parameter_path" {
+  description = "SSM path below which the DAP key is."
+  type        = string
+}
+
+variable "database_secret_arn" {
+  description = "ARN of the database's secret for the role, with ?????? for the end that only AWS knows."
+  type        = string
+}
+
+variable "topic_arn" {
+  description = "The only topic that the role may publish to."
+  type        = string
+}
+
+variable "airflow_version" {
+  description = "Version of Airflow."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9a-z.]{1,32}$", var.airflow_version))
+    error_message = "airflow_version must be a version such as 3.3.1."
+  }
+}
+
+variable "airflow_configuration_options" {
+  description = "Airflow's options, `section.key`; ours are `cd2.key`."
+  type        = map(string)
+  default     = {}
+}
+
+variable "environment_class" {
+  description = "Size of the containers."
+  type        = string
+}
+
+variable "min_workers" {
+  description = "Workers that always run."
+  type        = number
+}
+
+variable "max_workers" {
+  description = "Workers at most."
+  type        = number
+}
+
+variable "webserver_access_mode" {
+  description = "Who reaches the UI: PRIVATE_ONLY, PUBLIC_ONLY or PUBLIC_AND_PRIVATE."
+  type        = string
+}
+
+variable "weekly_maintenance_window_start" {
+  description = "When AWS may replace containers, in UTC."
+  type        = string
+
+  validation {
+    condition     = can(regex("^(MON|TUE|WED|THU|FRI|SAT|SUN):([01][0-9]|2[0-3]):(00|30)$", var.weekly_maintenance_window_start))
+    error_message = "weekly_maintenance_window_start must be a day and a full or half hour in UTC such as SUN:04:30."
+  }
+}
+
+variable "log_level" {
+  description = "The least that Airflow's components log."
+  type        = string
+  default     = "INFO"
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept."
+  type        = number
+  default     = 90
+}

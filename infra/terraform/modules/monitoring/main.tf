@@ -1,0 +1,70 @@
+# Alarms for what the notification of a run cannot tell, above all that there was no run.
+#
+# MWAA publishes Airflow's own metrics in the namespace AmazonMWAA, those of its containers and queue in AWS/MWAA.
+
+locals {
+  dag       = { Environment = var.name, DAG = var.dag_id }
+  scheduler = { Environment = var.name, Function = "Scheduler" }
+  queue     = { Environment = var.name }
+  database  = { DBClusterIdentifier = var.cluster_identifier == null ? "" : var.cluster_identifier }
+  gib       = 1024 * 1024 * 1024
+
+  alarms = {
+    run-failed = {
+      description = "A run of ${var.dag_id} failed: the notification of the run says why, docs/operations.md what to do."
+      namespace   = "AmazonMWAA", metric = "DAGDurationFailed", dimensions = local.dag
+      statistic   = "SampleCount", comparison = "GreaterThanOrEqualToThreshold", threshold = 1
+      period      = 300, periods = 1, missing = "notBreaching"
+    }
+    nothing-succeeded = {
+      description = "No run of ${var.dag_id} succeeded for ${var.hours_without_success} hours: it may be paused, hang, or fail every time."
+      namespace   = "AmazonMWAA", metric = "DAGDurationSuccess", dimensions = local.dag
+      statistic   = "SampleCount", comparison = "LessThanThreshold", threshold = 1
+      period      = 3600, periods = var.hours_without_success, missing = "breaching"
+    }
+    scheduler-heartbeat = {
+      description = "Airflow's scheduler shows no sign of life: see the environment's state and its scheduler log."
+      namespace   = "AmazonMWAA", metric = "SchedulerHeartbeat", dimensions = local.scheduler
+      statistic   = "Sum", comparison = "LessThanThreshold", threshold = 1
+      period      = 300, periods = 3, missing = "breaching"
+    }
+    queue-age = {
+      description = "A task has waited ${var.queue_age_seconds} seconds for a worker: workers do not start, or there are too few."
+      namespace   = "AWS/MWAA", metric = "ApproximateAgeOfOldestTask", dimensions = local.queue
+      statistic   = "Maximum", comparison = "GreaterThanThreshold", threshold = var.queue_age_seconds
+      period      = 300, periods = 3, missing = "notBreaching"
+    }
+  }
+  database_alarms = {
+    database-capacity = {
+      description = "Aurora has used over 90 % of its highest capacity for 15 minutes: raise database_max_capacity, or look for the query."
+      namespace   = "AWS/RDS", metric = "ACUUtilization", dimensions = local.database
+      statistic   = "Average", comparison = "GreaterThanThreshold", threshold = 90
+      period      = 300, periods = 3, missing = "notBreaching"
+    }
+    database-storage = {
+      description = "Aurora's volume is larger than ${var.storage_gib} GiB: raise database_storage_alarm_gib if that is expected."
+      namespace   = "AWS/RDS", metric = "VolumeBytesUsed", dimensions = local.database
+      statistic   = "Average", comparison = "GreaterThanThreshold", threshold = var.storage_gib * local.gib
+      period      = 3600, periods = 1, missing = "notBreaching"
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "this" {
+  for_each = merge(local.alarms, var.watch_database ? local.database_alarms : {})
+
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = each.value.namespace
+  metric_name         = each.value.metric
+  dimensions          = each.value.dimensions
+  statistic           = each.value.statistic
+  comparison_operator = each.value.comparison
+  threshold           = each.value.threshold
+  period              = each.value.period
+  evaluation_periods  = each.value.periods
+  treat_missing_data  = each.value.missing
+  alarm_actions       = [var.topic_arn]
+  ok_actions          = [var.topic_arn]
+}

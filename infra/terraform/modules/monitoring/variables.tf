@@ -1,0 +1,64 @@
+variable "name" {
+  description = "Name of the MWAA environment, as its metrics carry it; prefix of alarms and dashboard."
+  type        = string
+}
+
+variable "region" {
+  description = "AWS region, for the dashboard."
+  type        = string
+}
+
+variable "topic_arn" {
+  description = "Who is told of alarms."
+  type        = string
+}
+
+variable "dag_id" {
+  description = "The DAG that is watched."
+  type        = string
+  default     = "canvas_data_2"
+}
+
+variable "hours_without_success" {
+  description = "Alarm if no run succeeded for that many hours. The DAG runs every three."
+  type        = number
+  default     = 6
+
+  validation {
+    condition     = var.hours_without_success >= 4 && var.hours_without_success <= 24 && floor(var.hours_without_success) == var.hours_without_success
+    error_message = "hours_without_success must be a whole number between 4 and 24: a run every three hours, and the time that it takes."
+  }
+}
+
+variable "queue_age_seconds" {
+  description = "Alarm if a task waits longer than that for a worker."
+  type        = number
+  default     = 1800
+
+  validation {
+    condition     = var.queue_age_seconds >= 60
+    error_message = "queue_age_seconds must be at least 60."
+  }
+}
+
+variable "watch_database" {
+  description = "Whether there is an Aurora cluster of ours to watch."
+  type        = bool
+}
+
+variable "cluster_identifier" {
+  description = "The Aurora cluster, if there is one."
+  type        = string
+  default     = null
+}
+
+variable "storage_gib" {
+  description = "Alarm if the cluster's volume is larger than that. Aurora's storage grows by itself, and so does its price."
+  type        = number
+  default     = 500
+
+  validation {
+    condition     = var.storage_gib >= 1
+    error_message = "storage_gib must be at least 1."
+  }
+}

@@ -1,0 +1,30 @@
+variable "bucket_name" {
+  description = "Name of the bucket, unique in all of AWS."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", var.bucket_name))
+    error_message = "bucket_name must have 3 to 63 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Key that encrypts the objects; MWAA wants the same as for the environment."
+  type        = string
+}
+
+variable "package_directory" {
+  description = "Folder with plugins.zip, requirements.txt and startup.sh, as `make package` makes it."
+  type        = string
+}
+
+variable "dags_directory" {
+  description = "Folder of the DAG and of the constraints file that requirements.txt names."
+  type        = string
+}
+
+variable "force_destroy" {
+  description = "Whether destroying the bucket also deletes all versions of what is in it."
+  type        = bool
+  default     = false
+}

@@ -1,0 +1,1 @@
+# terraform test: stands for the startup script

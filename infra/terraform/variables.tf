@@ -1,0 +1,290 @@
+variable "environment" {
+  description = "dev, stg or prod: part of all names, and of the path of the DAP key."
+  type        = string
+
+  validation {
+    condition     = contains(["dev", "stg", "prod"], var.environment)
+    error_message = "environment must be dev, stg or prod: the DAG looks for its DAP key below that name."
+  }
+}
+
+variable "region" {
+  description = "AWS region. Null: as your AWS configuration says."
+  type        = string
+  default     = null
+}
+
+variable "name" {
+  description = "What all names begin with."
+  type        = string
+  default     = "canvas-data-2"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,22}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
+    error_message = "name must have 3 to 24 lower-case letters, digits and single hyphens, and begin with a letter: bucket, cluster and role are named after it."
+  }
+}
+
+variable "tags" {
+  description = "Tags for everything, beside Project and Environment."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(var.tags) <= 40 && alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:")])
+    error_message = "tags must be at most 40, and none may begin with aws:."
+  }
+}
+
+variable "create_network" {
+  description = "Make a VPC with subnets and NAT. False: vpc_id and private_subnet_ids say where."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = var.create_network || (var.vpc_id != null && length(var.private_subnet_ids) > 0)
+    error_message = "Without create_network, set vpc_id and private_subnet_ids; or set create_network = true for a network of its own."
+  }
+
+  validation {
+    condition     = !var.create_network || (var.vpc_id == null && length(var.private_subnet_ids) == 0 && length(var.database_subnet_ids) == 0)
+    error_message = "create_network = true makes a VPC and subnets: leave vpc_id, private_subnet_ids and database_subnet_ids out, or set it to false to use them."
+  }
+}
+
+variable "vpc_id" {
+  description = "An existing VPC."
+  type        = string
+  default     = null
+}
+
+variable "private_subnet_ids" {
+  description = "Exactly two private subnets of it, in different zones, with a way to the internet (NAT): MWAA's."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = length(var.private_subnet_ids) == 0 || (length(var.private_subnet_ids) == 2 && length(distinct(var.private_subnet_ids)) == 2)
+    error_message = "private_subnet_ids must be exactly two different private subnets: MWAA takes no more and no fewer."
+  }
+}
+
+variable "database_subnet_ids" {
+  description = "Subnets for Aurora, in at least two zones. Empty: those of MWAA."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = length(var.database_subnet_ids) == 0 || length(distinct(var.database_subnet_ids)) >= 2
+    error_message = "database_subnet_ids must be at least two different subnets, in different zones: Aurora asks for it."
+  }
+}
+
+variable "vpc_cidr" {
+  description = "Addresses of a new VPC."
+  type        = string
+  default     = "10.42.0.0/22"
+
+  validation {
+    condition     = can(cidrhost(var.vpc_cidr, 0)) && try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 23, false)
+    error_message = "vpc_cidr must be a network such as 10.42.0.0/22, between /16 and /23."
+  }
+}
+
+variable "nat_gateway_per_zone" {
+  description = "In a new network: a NAT gateway in each zone instead of one for both."
+  type        = bool
+  default     = false
+}
+
+variable "interface_endpoints" {
+  description = "In a new network: VPC endpoints for the AWS services in use, so that their traffic does not pass the NAT gateway."
+  type        = bool
+  default     = false
+}
+
+variable "airflow_version" {
+  description = "Version of Airflow. requirements.txt and its constraints file are made for 3.3.1."
+  type        = string
+  default     = "3.3.1"
+
+  validation {
+    condition     = can(regex("^3\\.[0-9]+\\.[0-9]+$", var.airflow_version))
+    error_message = "airflow_version must be a version of Airflow 3 such as 3.3.1: the DAG does not run on others."
+  }
+}
+
+variable "environment_class" {
+  description = "Size of the containers. mw1.small has 5 task slots on 1 vCPU and 2 GB, each larger one twice that."
+  type        = string
+  default     = "mw1.small"
+
+  validation {
+    condition     = contains(["mw1.small", "mw1.medium", "mw1.large", "mw1.xlarge", "mw1.2xlarge"], var.environment_class)
+    error_message = "environment_class must be mw1.small, mw1.medium, mw1.large, mw1.xlarge or mw1.2xlarge (mw1.micro has one container for scheduler and worker, and was not tried)."
+  }
+}
+
+variable "min_workers" {
+  description = "Workers that always run."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.min_workers >= 1 && floor(var.min_workers) == var.min_workers
+    error_message = "min_workers must be a whole number of 1 or more."
+  }
+}
+
+variable "max_workers" {
+  description = "Workers at most. One of mw1.small is enough: DAP gives out five tables a minute."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = var.max_workers >= var.min_workers && var.max_workers <= 25 && floor(var.max_workers) == var.max_workers
+    error_message = "max_workers must be a whole number, not below min_workers, and at most 25."
+  }
+}
+
+variable "webserver_access_mode" {
+  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS log-in), PRIVATE_ONLY (from the VPC), PUBLIC_AND_PRIVATE (both)."
+  type        = string
+  default     = "PUBLIC_ONLY"
+
+  validation {
+    condition     = contains(["PUBLIC_ONLY", "PRIVATE_ONLY", "PUBLIC_AND_PRIVATE"], var.webserver_access_mode)
+    error_message = "webserver_access_mode must be PUBLIC_ONLY, PRIVATE_ONLY or PUBLIC_AND_PRIVATE."
+  }
+
+  validation {
+    condition     = var.webserver_access_mode != "PUBLIC_AND_PRIVATE" || !can(regex("^3\\.[01]\\.", var.airflow_version))
+    error_message = "webserver_access_mode PUBLIC_AND_PRIVATE needs Airflow 3.2 or newer."
+  }
+}
+
+variable "weekly_maintenance_window_start" {
+  description = "When AWS may replace containers: day and full or half hour in UTC."
+  type        = string
+  default     = "SUN:04:30"
+
+  validation {
+    condition     = can(regex("^(MON|TUE|WED|THU|FRI|SAT|SUN):([01][0-9]|2[0-3]):(00|30)$", var.weekly_maintenance_window_start))
+    error_message = "weekly_maintenance_window_start must be a day and a full or half hour in UTC such as SUN:04:30."
+  }
+}
+
+variable "settings" {
+  description = "Our settings, as in docs/configuration.md: { namespaces = \"canvas,catalog\" }. environment, ssm_path, database_secret and sns_topic_arn are set from here."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.settings), local.free_settings)) == 0
+    error_message = "settings has an unknown name, or one that Terraform sets itself. Allowed are: ${join(", ", local.free_settings)}."
+  }
+
+  validation {
+    condition     = alltrue([for name in split(",", lookup(var.settings, "namespaces", "canvas")) : contains(["canvas", "canvas_logs", "catalog", "new_quizzes"], trimspace(name))])
+    error_message = "settings.namespaces must be a comma-separated list of canvas, canvas_logs, catalog, new_quizzes."
+  }
+
+  validation {
+    condition     = alltrue([for name in ["job_creations_per_minute", "max_active_tables"] : can(regex("^[1-9][0-9]*$", lookup(var.settings, name, "1")))])
+    error_message = "settings.job_creations_per_minute and settings.max_active_tables must be whole numbers of 1 or more."
+  }
+}
+
+variable "airflow_configuration_options" {
+  description = "More options of Airflow, `section.key`; they win over those set here. Ours belong into settings."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for key in keys(var.airflow_configuration_options) : can(regex("^[a-z_0-9]+\\.[a-z_0-9]+$", key)) && !startswith(key, "cd2.")])
+    error_message = "airflow_configuration_options must have names of the form section.key; those of cd2 belong into settings."
+  }
+
+  validation {
+    condition     = length(setintersection(keys(var.airflow_configuration_options), ["core.executor", "core.fernet_key", "celery.broker_url", "celery.result_backend", "database.sql_alchemy_conn", "triggerer.queues_enabled"])) == 0
+    error_message = "airflow_configuration_options has one that MWAA sets itself and does not let be changed (executor, fernet key, broker, databases, triggerer queues)."
+  }
+}
+
+variable "log_level" {
+  description = "The least that Airflow's components log to CloudWatch."
+  type        = string
+  default     = "INFO"
+
+  validation {
+    condition     = contains(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], var.log_level)
+    error_message = "log_level must be DEBUG, INFO, WARNING, ERROR or CRITICAL."
+  }
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept."
+  type        = number
+  default     = 90
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "log_retention_days must be one of the periods that CloudWatch knows, such as 30, 90 or 365."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "Permissions boundary of the execution role, if your account demands one."
+  type        = string
+  default     = null
+}
+
+variable "kms_key_arn" {
+  description = "Your own key for everything. Null: a new one. The policy of your own must let CloudWatch's logs and alarms use it (modules/encryption/main.tf shows how)."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-f-]+$", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), not an alias."
+  }
+}
+
+variable "other_kms_key_arns" {
+  description = "Keys of your own secret (database_secret_arn) or topic (sns_topic_arn), if they have their own."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.other_kms_key_arns : can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-f-]+$", arn))])
+    error_message = "other_kms_key_arns must be ARNs of keys (arn:aws:kms:REGION:ACCOUNT:key/ID), not of aliases."
+  }
+}
+
+variable "package_directory" {
+  description = "Folder with plugins.zip, requirements.txt and startup.sh. `make package` makes it."
+  type        = string
+  default     = "../../dist"
+
+  validation {
+    condition     = alltrue([for file in ["plugins.zip", "requirements.txt", "startup.sh"] : fileexists("${var.package_directory}/${file}")])
+    error_message = "package_directory (${var.package_directory}) must hold plugins.zip, requirements.txt and startup.sh: `make package` makes them."
+  }
+}
+
+variable "dags_directory" {
+  description = "Folder of the DAG and its constraints file."
+  type        = string
+  default     = "../../dags"
+
+  validation {
+    condition     = length(fileset(var.dags_directory, "*.py")) > 0 && length(fileset(var.dags_directory, "constraints-*.txt")) > 0
+    error_message = "dags_directory (${var.dags_directory}) must hold a DAG and the constraints file that requirements.txt names: without that, MWAA starts without our packages."
+  }
+}
+
+variable "bucket_force_destroy" {
+  description = "Whether destroying the bucket deletes what is in it. Null: except in prod."
+  type        = bool
+  default     = null
+}

@@ -1,0 +1,101 @@
+variable "dap_client_id" {
+  description = "Client id of the DAP key, best as TF_VAR_dap_client_id. Null: a placeholder, which you replace in SSM. Not kept in plan or state."
+  type        = string
+  default     = null
+  ephemeral   = true
+
+  validation {
+    condition     = (var.dap_client_id == null) == (var.dap_client_secret == null)
+    error_message = "dap_client_id and dap_client_secret belong together: set both, or neither."
+  }
+
+  validation {
+    condition     = var.dap_client_id == null ? true : trimspace(var.dap_client_id) != ""
+    error_message = "dap_client_id is empty: set it to the id of the DAP key, or leave it out."
+  }
+}
+
+variable "dap_client_secret" {
+  description = "Client secret of the DAP key, best as TF_VAR_dap_client_secret. Not kept in plan or state."
+  type        = string
+  default     = null
+  ephemeral   = true
+  sensitive   = true
+
+  validation {
+    condition     = var.dap_client_secret == null ? true : trimspace(var.dap_client_secret) != ""
+    error_message = "dap_client_secret is empty: set it to the secret of the DAP key, or leave it out."
+  }
+}
+
+variable "dap_key_version" {
+  description = "Raise it to have dap_client_id and dap_client_secret written again. Otherwise what you change in SSM by hand stays."
+  type        = number
+  default     = 1
+}
+
+variable "secret_recovery_days" {
+  description = "How long a deleted secret can be brought back, during which its name is taken. 0: not at all. Null: 30 in prod, otherwise 0."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.secret_recovery_days == null ? true : var.secret_recovery_days == 0 || (var.secret_recovery_days >= 7 && var.secret_recovery_days <= 30)
+    error_message = "secret_recovery_days must be 0, or between 7 and 30."
+  }
+}
+
+variable "sns_topic_arn" {
+  description = "A topic that exists, for notifications and alarms. Null: a new one. Its policy and key must let CloudWatch and the execution role publish."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.sns_topic_arn == null || can(regex("^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$", var.sns_topic_arn))
+    error_message = "sns_topic_arn must be the ARN of a standard topic (arn:aws:sns:REGION:ACCOUNT:NAME)."
+  }
+}
+
+variable "alert_emails" {
+  description = "Who gets notifications and alarms by mail. Each gets a message first, to be confirmed."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for email in var.alert_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", email))])
+    error_message = "alert_emails must be e-mail addresses."
+  }
+}
+
+variable "hours_without_success" {
+  description = "Alarm if no run succeeded for that many hours. The DAG runs every three."
+  type        = number
+  default     = 6
+
+  validation {
+    condition     = var.hours_without_success >= 4 && var.hours_without_success <= 24 && floor(var.hours_without_success) == var.hours_without_success
+    error_message = "hours_without_success must be a whole number between 4 and 24: a run every three hours, and the time that it takes."
+  }
+}
+
+variable "queue_age_seconds" {
+  description = "Alarm if a task waits longer than that for a worker."
+  type        = number
+  default     = 1800
+
+  validation {
+    condition     = var.queue_age_seconds >= 60
+    error_message = "queue_age_seconds must be at least 60."
+  }
+}
+
+variable "database_storage_alarm_gib" {
+  description = "Alarm if Aurora's volume is larger than that."
+  type        = number
+  default     = 500
+
+  validation {
+    condition     = var.database_storage_alarm_gib >= 1
+    error_message = "database_storage_alarm_gib must be at least 1."
+  }
+}

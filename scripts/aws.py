@@ -1,0 +1,96 @@
+"""AWS clients for the scripts, and AWS's refusals as sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+INVALID = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "AuthFailure"}
+DENIED = {"AccessDenied", "AccessDeniedException", "ForbiddenException", "UnauthorizedOperation"}
+
+
+class AwsError(Exception):
+    """What AWS refused, and what to do, in a sentence.
+
+    :param code: AWS's own error code, empty if the request did not get there.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def client(service: str, region: str | None = None) -> Any:
+    """A boto3 client that tries again by itself when AWS throttles or is briefly unavailable.
+
+    :param region: as Terraform told; None: as the caller's AWS configuration says.
+    :raises AwsError: there is no region or profile.
+    """
+    import boto3
+    from botocore.config import Config
+
+    # A local server (tests, ministack) has no host names below its own.
+    config = Config(retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=10, read_timeout=70)
+    try:
+        return boto3.client(service, region_name=region, config=config)
+    except BotoCoreError as error:
+        problem = explain(error, f"Connecting to {service}")
+    raise problem
+
+
+def explain(error: Exception, doing: str) -> AwsError:
+    """A failure of boto3 in our words.
+
+    :param doing: for the beginning of the sentence: `Reading the secret x`.
+    """
+    if isinstance(error, AwsError):
+        return error
+    if isinstance(error, ClientError):
+        return _refused(error, doing)
+    return AwsError(f"{doing} failed: {_unreached(error)}")
+
+
+def code_of(error: Exception) -> str:
+    """AWS's own error code, or an empty text."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def _refused(error: ClientError, doing: str) -> AwsError:
+    code = code_of(error)
+    details = error.response.get("Error", {})
+    # Some services write it small.
+    text = details.get("Message") or error.response.get("message") or ""
+    if code in EXPIRED:
+        advice = "your AWS credentials have expired: log in again (for example `aws sso login`)."
+    elif code in INVALID:
+        advice = "AWS does not know these credentials: check AWS_PROFILE and your keys."
+    elif code in DENIED:
+        advice = f"your AWS identity lacks the right ({text or code}): ask for it, or use another profile."
+    else:
+        advice = f"{text or 'AWS gave no reason'} ({code})."
+    return AwsError(f"{doing} failed: {advice}", code)
+
+
+def _unreached(error: Exception) -> str:
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return "there are no AWS credentials: log in (for example `aws sso login`) or set AWS_PROFILE."
+    if isinstance(error, SSOTokenLoadError | UnauthorizedSSOTokenError | TokenRetrievalError):
+        return "your AWS log-in has expired: run `aws sso login`."
+    if isinstance(error, ProfileNotFound | NoRegionError):
+        return f"{error} (set AWS_PROFILE, or AWS_REGION)."
+    if isinstance(error, EndpointConnectionError):
+        return f"AWS cannot be reached ({error}): check the network, the proxy and the region."
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,172 @@
+"""Make what Terraform uploads for MWAA: `dist/plugins.zip`, `dist/requirements.txt`, `dist/startup.sh`.
+
+    python -m scripts.package [FOLDER]
+
+The same sources give the same bytes, whatever the machine, the folder, the umask or the time: an object in the bucket
+gets a new version, and MWAA a new deployment (20 to 30 minutes), only if something really changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLE = Path("cd2/rds-global-bundle.pem")
+MWAA_DAGS = "/usr/local/airflow/dags/"
+TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+"""The earliest that a zip file can hold."""
+CACHES = {"__pycache__"}
+SHIPPED_SUFFIXES = {".py"}
+SHIPPED_NAMES = {".airflowignore"}
+EXPIRY_MARGIN = timedelta(days=30)
+FEWEST_AUTHORITIES = 10
+"""RDS has several for each of its more than thirty regions; fewer means that the file was cut."""
+
+
+class PackagingError(Exception):
+    """What cannot be packaged and what to do, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What was made.
+
+    :param files: names in plugins.zip.
+    :param digests: SHA-256 by file name.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    digests: dict[str, str]
+
+
+def build(root: Path = ROOT, folder: Path | None = None) -> Package:
+    """Make the three files of a checkout in `folder` (default: its `dist`).
+
+    :raises PackagingError: something is missing, expired, or does not belong into plugins/.
+    """
+    folder = folder or root / "dist"
+    plugins = root / "plugins"
+    files = _plugin_files(plugins)
+    check_bundle(plugins / BUNDLE)
+    requirements = _requirements(root)
+    startup = _read(root / "scripts" / "mwaa" / "startup.sh")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_zip(folder / "plugins.zip", plugins, files)
+    (folder / "requirements.txt").write_bytes(requirements)
+    (folder / "startup.sh").write_bytes(startup)
+    names = ("plugins.zip", "requirements.txt", "startup.sh")
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    return Package(folder, tuple(path.as_posix() for path in files), digests)
+
+
+def check_bundle(path: Path, now: datetime | None = None) -> None:
+    """See that the certificate authorities of RDS are there and still valid.
+
+    :raises PackagingError: they are not; says how to renew them.
+    """
+    renew = "make it anew: the head of scripts/rds_ca_bundle.py says how."
+    try:
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError:
+        raise PackagingError(f"{path} is missing, without which no connection to Aurora is trusted: {renew}") from None
+    except ValueError:
+        raise PackagingError(f"{path} holds something that is no certificate: {renew}") from None
+    if len(certificates) < FEWEST_AUTHORITIES:
+        raise PackagingError(f"{path} holds only {len(certificates)} certificates: it was cut; {renew}")
+    deadline = (now or datetime.now(UTC)) + EXPIRY_MARGIN
+    for certificate in certificates:
+        if certificate.not_valid_after_utc < deadline:
+            raise PackagingError(
+                f"{path}: {certificate.subject.rfc4514_string()} is valid only until "
+                f"{certificate.not_valid_after_utc:%Y-%m-%d}: {renew}"
+            )
+
+
+def _plugin_files(plugins: Path) -> list[Path]:
+    """What goes into plugins.zip, relative to plugins/, in a fixed order.
+
+    A file of another kind is refused rather than left out: whoever put it there expects it on MWAA.
+    """
+    files = []
+    for path in _walk(plugins):
+        relative = path.relative_to(plugins)
+        if path.suffix in SHIPPED_SUFFIXES or path.name in SHIPPED_NAMES or relative == BUNDLE:
+            files.append(relative)
+        elif not path.name.startswith(".") and path.suffix != ".pyc":
+            raise PackagingError(
+                f"{path} is neither Python nor the RDS bundle, and would not reach MWAA: move it out of plugins/, or "
+                "let scripts/package.py ship it."
+            )
+    if Path("cd2/__init__.py") not in files:
+        raise PackagingError(f"{plugins} holds no package cd2: run this in a complete checkout.")
+    return sorted(files, key=lambda path: path.as_posix())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file() and not CACHES.intersection(path.relative_to(folder).parts):
+            yield path
+
+
+def _write_zip(target: Path, plugins: Path, files: list[Path]) -> None:
+    """Zipped from inside plugins/, as MWAA wants it. Stored, not compressed: compressors differ between machines."""
+    unfinished = target.with_suffix(".part")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            entry = zipfile.ZipInfo(file.as_posix(), TIMESTAMP)
+            entry.create_system = 3  # Unix: without it the permissions are not read
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, (plugins / file).read_bytes())
+    unfinished.replace(target)
+
+
+def _requirements(root: Path) -> bytes:
+    """requirements.txt, if the constraints that it names will be where MWAA looks for them."""
+    text = _read(root / "requirements.txt")
+    named = re.findall(r'(?m)^--constraint\s+"?([^"\s]+)"?', text.decode())
+    if not named:
+        raise PackagingError(
+            "requirements.txt names no constraints file: MWAA would add Airflow's own, under which the DAP client "
+            "cannot be installed (docs/development.md)."
+        )
+    for path in named:
+        if not path.startswith(MWAA_DAGS) or not (root / "dags" / path.removeprefix(MWAA_DAGS)).is_file():
+            raise PackagingError(
+                f"requirements.txt names the constraints file {path}, which is not in dags/: MWAA would start without "
+                "our packages. `make constraints` makes it."
+            )
+    return text
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise PackagingError(f"{path} cannot be read ({problem.strerror}): run this in a complete checkout.") from None
+
+
+def main() -> None:
+    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
+        raise SystemExit(__doc__)
+    try:
+        package = build(folder=Path(sys.argv[1]) if len(sys.argv) == 2 else None)
+    except PackagingError as problem:
+        sys.exit(f"package: {problem}")
+    for name, digest in package.digests.items():
+        size = (package.folder / name).stat().st_size
+        print(f"{name:<18}{size:>10,} bytes  sha256 {digest[:16]}")
+    print(f"{len(package.files)} files of plugins/ are in {package.folder / 'plugins.zip'}")
+
+
+if __name__ == "__main__":
+    main()

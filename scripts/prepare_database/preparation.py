@@ -1,0 +1,267 @@
+"""The steps: first what only an administrator may do, then, logged in as the replication user, its schemas.
+
+What the replication needs (docs/architecture.md): a role that may log in, CREATE on the database (it makes the schema
+of a namespace when that is added), and schemas of its own for the namespaces, the official client's bookkeeping and our
+state. Each of the two parts is one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scripts.prepare_database import readers
+from scripts.prepare_database.passwords import scram_verifier
+from scripts.prepare_database.quoting import statement
+from scripts.prepare_database.report import Report
+from scripts.prepare_database.sessions import (
+    WRONG_PASSWORD,
+    Database,
+    Login,
+    PreparationError,
+    Refused,
+    Session,
+)
+
+BOOKKEEPING = ("instructure_dap", "cd2")
+
+# The role's name and verifier come as values: neither stands in a statement that a server may log.
+_SET_PASSWORD = (
+    "DO $cd2$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', "
+    "current_setting('cd2.role'), current_setting('cd2.verifier')); END $cd2$"
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the database shall be like.
+
+    :param user: the replication user.
+    :param namespaces: schemas of tables.
+    :param reader: role that may read all tables, also those to come; None: nobody is granted anything.
+    :param member_of: roles that own views on the tables: the replication user becomes a member.
+    :param set_password: set the password even if it is right.
+    """
+
+    user: Login
+    namespaces: tuple[str, ...]
+    reader: str | None = None
+    member_of: tuple[str, ...] = ()
+    set_password: bool = False
+
+    @property
+    def schemas(self) -> tuple[str, ...]:
+        return (*BOOKKEEPING, *self.namespaces)
+
+
+def prepare(database: Database, wanted: Wanted, report: Report) -> None:
+    """Bring a database to what is wanted.
+
+    :raises PreparationError: something stands in the way; what was changed up to there stays only if its part was
+        complete.
+    """
+    try:
+        password_is_right = _logs_in(database, wanted.user)
+        with database.as_admin() as admin:
+            _AdminPart(admin, wanted, report).run(password_is_right)
+            if report.dry_run:
+                _SchemaPart(admin, wanted, report).run()
+    except Refused as refused:
+        raise _admin_refused(database, refused) from None
+    if report.dry_run:
+        return
+    try:
+        with database.as_user(wanted.user) as session:
+            _SchemaPart(session, wanted, report).run()
+    except Refused as refused:
+        raise _user_refused(database, wanted.user, refused) from None
+
+
+def _logs_in(database: Database, user: Login) -> bool:
+    try:
+        with database.as_user(user):
+            return True
+    except Refused as refused:
+        if refused.sqlstate in WRONG_PASSWORD:
+            return False
+        raise _user_refused(database, user, refused) from None
+
+
+def _admin_refused(database: Database, refused: Refused) -> PreparationError:
+    if refused.sqlstate in WRONG_PASSWORD:
+        return PreparationError(
+            f"{database.name} refused the administrator's log-in ({refused.reason}): check the admin secret or DSN; a "
+            "managed password that was rotated a moment ago takes a minute to be valid."
+        )
+    if refused.sqlstate == "42501":
+        return PreparationError(
+            f"The administrator of {database.name} lacks a right ({refused.reason}): it needs CREATEROLE, and must own "
+            "the database and the roles that are changed (ADMIN OPTION), as the master user of RDS does. Nothing was "
+            "changed."
+        )
+    return PreparationError(f"{database.name} refused a statement ({refused}). Nothing was changed.")
+
+
+def _user_refused(database: Database, user: Login, refused: Refused) -> PreparationError:
+    if refused.sqlstate in WRONG_PASSWORD:
+        return PreparationError(
+            f"{database.name} does not let {user.username} in with the password of its secret, although that was just "
+            f"set ({refused.reason}): look at the parameter rds.accepted_password_auth_method (it must allow scram), "
+            "or at pg_hba.conf of a database of your own."
+        )
+    return PreparationError(f"{database.name} refused {user.username} ({refused}).")
+
+
+class _AdminPart:
+    def __init__(self, admin: Session, wanted: Wanted, report: Report) -> None:
+        self._admin, self._wanted, self._report = admin, wanted, report
+        self._user = wanted.user.username
+
+    def run(self, password_is_right: bool) -> None:
+        ((self._admin_name, self._database),) = self._admin.rows(
+            "SELECT cast(current_user AS text), cast(current_database() AS text)"
+        )
+        self._check_names()
+        exists = self._role()
+        self._password(exists and password_is_right)
+        self._database_right("CONNECT")
+        self._database_right("CREATE")
+        for owner in self._wanted.member_of:
+            self._membership(owner)
+        if self._wanted.reader:
+            readers.let_in(self._admin, self._wanted.reader, self._database, self._report)
+
+    def _check_names(self) -> None:
+        if self._user == self._admin_name:
+            raise PreparationError(
+                f"The replication secret names the administrator {self._user} itself: give the DAG a user of its own, "
+                "with no more rights than it needs."
+            )
+        if self._wanted.user.dbname != self._database:
+            raise PreparationError(
+                f"The replication secret names the database {self._wanted.user.dbname}, but this is "
+                f"{self._database}: the DAG would use another one. Correct the secret, or the database given here."
+            )
+
+    def _role(self) -> bool:
+        """Returns whether the role was there."""
+        found = self._admin.rows(
+            "SELECT rolcanlogin, rolsuper OR rolcreaterole OR rolbypassrls FROM pg_roles WHERE rolname = %(user)s",
+            user=self._user,
+        )
+        if not found:
+            self._report.change(
+                self._admin,
+                f"role {self._user}: made",
+                statement("CREATE ROLE {} LOGIN", self._user),
+            )
+            return False
+        ((can_login, powerful),) = found
+        if powerful:
+            raise PreparationError(
+                f"The role {self._user} of the replication secret is an administrator (superuser, CREATEROLE or "
+                "BYPASSRLS): name a role in the secret that is nothing but the replication user."
+            )
+        if can_login:
+            self._report.already(f"role {self._user} may log in")
+        else:
+            self._report.change(
+                self._admin, f"role {self._user}: may log in", statement("ALTER ROLE {} LOGIN", self._user)
+            )
+        return True
+
+    def _password(self, is_right: bool) -> None:
+        if is_right and not self._wanted.set_password:
+            self._report.already(f"password of {self._user} is that of its secret")
+            return
+        if not self._report.dry_run:
+            self._admin.rows(
+                "SELECT set_config('cd2.role', cast(%(role)s AS text), true), "
+                "set_config('cd2.verifier', cast(%(verifier)s AS text), true)",
+                role=self._user,
+                verifier=scram_verifier(self._user, self._wanted.user.password),
+            )
+            self._admin.rows(_SET_PASSWORD)
+        self._report.note(f"password of {self._user}: set to that of its secret")
+
+    def _database_right(self, right: str) -> None:
+        what = f"{right} on the database {self._database} for {self._user}"
+        if self._may(right):
+            self._report.already(what)
+            return
+        self._report.change(
+            self._admin, what, statement(f"GRANT {right} ON DATABASE {{}} TO {{}}", self._database, self._user)
+        )
+        # PostgreSQL only warns when somebody grants what he may not grant.
+        if not self._report.dry_run and not self._may(right):
+            raise PreparationError(
+                f"{self._admin_name} may not grant {right} on the database {self._database}: run this as the "
+                "database's owner. Nothing was changed."
+            )
+
+    def _may(self, right: str) -> bool:
+        return readers.may(self._admin, right, self._user)
+
+    def _membership(self, owner: str) -> None:
+        what = f"membership of {self._user} in {owner}, whose views it may restore"
+        found = self._admin.rows(
+            "SELECT (SELECT pg_has_role(m.oid, r.oid, 'USAGE') FROM pg_roles m WHERE m.rolname = %(user)s) "
+            "FROM pg_roles r WHERE r.rolname = %(owner)s",
+            user=self._user,
+            owner=owner,
+        )
+        if not found:
+            raise PreparationError(f"There is no role {owner} to become a member of: check --member-of.")
+        if found[0][0]:
+            self._report.already(what)
+        else:
+            self._report.change(self._admin, what, statement("GRANT {} TO {}", owner, self._user))
+
+
+class _SchemaPart:
+    """What the replication user does itself: what it makes, it owns."""
+
+    def __init__(self, session: Session, wanted: Wanted, report: Report) -> None:
+        self._session, self._wanted, self._report = session, wanted, report
+        self._user = wanted.user.username
+
+    def run(self) -> None:
+        for schema in self._wanted.schemas:
+            self._schema(schema)
+        if self._wanted.reader:
+            for namespace in self._wanted.namespaces:
+                readers.may_read(self._session, self._wanted.reader, namespace, self._user, self._report)
+
+    def _schema(self, schema: str) -> None:
+        found = self._session.rows(
+            "SELECT cast(pg_get_userbyid(n.nspowner) AS text), "
+            "coalesce(has_schema_privilege(u.oid, n.oid, 'CREATE') AND has_schema_privilege(u.oid, n.oid, 'USAGE'), "
+            "false), "
+            "(SELECT cast(string_agg(DISTINCT cast(pg_get_userbyid(c.relowner) AS text), ', ') AS text) "
+            "FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p') "
+            "AND NOT coalesce(pg_has_role(u.oid, c.relowner, 'USAGE'), false)) "
+            "FROM pg_namespace n LEFT JOIN pg_roles u ON u.rolname = %(user)s WHERE n.nspname = %(schema)s",
+            user=self._user,
+            schema=schema,
+        )
+        if not found:
+            self._report.change(
+                self._session,
+                f"schema {schema}: made, owned by {self._user}",
+                statement("CREATE SCHEMA {}", schema),
+            )
+            return
+        ((owner, usable, table_owners),) = found
+        if usable and not table_owners:
+            self._report.already(f"schema {schema} is {self._user}'s to use (owner {owner})")
+            return
+        # In a dry run the membership is only going to be made.
+        owners = {owner, *(table_owners.split(", ") if table_owners else ())}
+        if self._report.dry_run and owners <= {self._user, *self._wanted.member_of}:
+            self._report.already(f"schema {schema} will be {self._user}'s to use as a member of {owner}")
+            return
+        others = sorted(owners - {self._user})
+        raise PreparationError(
+            f"The schema {schema} or tables in it belong to {', '.join(others)}, and {self._user} may not change them: "
+            f"give them to {self._user} (ALTER SCHEMA ... OWNER TO, ALTER TABLE ... OWNER TO), or let {self._user} act "
+            f"for their owner ({' '.join(f'--member-of {name}' for name in others)})."
+        )

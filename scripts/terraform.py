@@ -1,0 +1,192 @@
+"""Terraform as the scripts use it: find it, run it, read what it says it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = Path(os.environ.get("CD2_TERRAFORM_FOLDER") or ROOT / "infra" / "terraform")  # tests point it elsewhere
+ENVIRONMENTS = ("dev", "stg", "prod")
+OLDEST = (1, 11)
+"""The first with write-only arguments, which keep secrets out of the state."""
+
+
+class TerraformError(Exception):
+    """What is wrong and what to do, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What `terraform output` tells of a deployment. ARNs of the cluster are empty with a database of your own."""
+
+    region: str
+    environment: str
+    mwaa_environment_name: str
+    webserver_url: str
+    bucket_name: str
+    execution_role_arn: str
+    sns_topic_arn: str
+    kms_key_arn: str
+    database_cluster_arn: str
+    database_admin_secret_arn: str
+    database_name: str
+    replication_secret_arn: str
+    dap_parameter_names: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, text: str) -> Outputs:
+        """Read `terraform output -json`.
+
+        :raises TerraformError: it lacks what a complete deployment has.
+        """
+        try:
+            given = {name: output["value"] for name, output in json.loads(text).items()}
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise TerraformError(
+                "This is not what `terraform output -json` prints: give the file that it was written to."
+            ) from None
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in given and not name.startswith("database_")]:
+            raise TerraformError(
+                f"Terraform's state has no {', '.join(missing)}: nothing is deployed from here yet, or a deployment "
+                "was interrupted. `make deploy ENV=...` makes or completes it."
+            )
+        values: dict[str, Any] = {name: given.get(name) or "" for name in names}
+        parameters = given["dap_parameter_names"]
+        values["dap_parameter_names"] = tuple(parameters.values() if isinstance(parameters, dict) else parameters)
+        return cls(**values)
+
+
+class Terraform:
+    """Terraform for one environment.
+
+    :param environment: dev, stg or prod; each has a state of its own.
+    :param folder: of the root module.
+    :raises TerraformError: the environment is unknown, or there is no Terraform that will do.
+    """
+
+    def __init__(self, environment: str, folder: Path = FOLDER) -> None:
+        if environment not in ENVIRONMENTS:
+            raise TerraformError(
+                f"ENV={environment} is no environment: say which one with ENV={' or ENV='.join(ENVIRONMENTS)}."
+            )
+        self.environment = environment
+        self.folder = folder
+        self.program = os.environ.get("TERRAFORM") or "terraform"
+        self.variables = folder / "environments" / f"{environment}.tfvars"
+        if not self.variables.is_file():
+            raise TerraformError(f"{self.variables} is missing: it holds the settings of {environment}.")
+
+    def check(self) -> str:
+        """The version of Terraform.
+
+        :raises TerraformError: there is none, or it is too old.
+        """
+        if not shutil.which(self.program):
+            raise TerraformError(
+                f"There is no program {self.program}: install Terraform {OLDEST[0]}.{OLDEST[1]} or newer "
+                "(developer.hashicorp.com/terraform/install), or say with TERRAFORM=/path where it is."
+            )
+        answer = self._captured("version", "-json")
+        found = re.search(r'"terraform_version": *"((\d+)\.(\d+)[^"]*)"', answer)
+        if not found:
+            raise TerraformError(f"{self.program} does not say its version: is it Terraform?")
+        if (int(found[2]), int(found[3])) < OLDEST:
+            raise TerraformError(
+                f"Terraform {found[1]} is too old: {OLDEST[0]}.{OLDEST[1]} or newer keeps secrets out of its state."
+            )
+        return found[1]
+
+    def initialise(self) -> None:
+        """Fetch providers and open the environment's state."""
+        for arguments in self._initialisation():
+            self.run(*arguments)
+
+    def _initialisation(self) -> list[list[str]]:
+        init = ["init", "-input=false", "-reconfigure"]
+        if (self.folder / "backend.tf").is_file():
+            if not self.backend.is_file():
+                raise TerraformError(
+                    f"{self.backend} is missing: backend.tf keeps the state elsewhere, and that file says where the "
+                    f"state of {self.environment} is (backend.tf.example shows it)."
+                )
+            return [[*init, f"-backend-config={self.backend}"]]
+        # Beside the code: a workspace for each environment.
+        return [init, ["workspace", "select", "-or-create", self.environment]]
+
+    @property
+    def backend(self) -> Path:
+        """Where the state is, if not beside the code; the environment's own file."""
+        return self.folder / "environments" / f"{self.environment}.s3.tfbackend"
+
+    def plan(self, target: Path, *, destroy: bool = False) -> bool:
+        """Show and keep a plan.
+
+        :param target: file that the plan is written to.
+        :returns: whether it would change anything.
+        """
+        arguments = ["plan", "-input=false", "-detailed-exitcode", f"-var-file={self.variables}", f"-out={target}"]
+        return self.run(*arguments, *(["-destroy"] if destroy else []), accepted=(0, 2)) == 2
+
+    def apply(self, plan: Path) -> None:
+        """Do what a plan says."""
+        self.run("apply", "-input=false", str(plan))
+
+    def outputs(self) -> Outputs:
+        """What is deployed.
+
+        :raises TerraformError: nothing is.
+        """
+        outputs = Outputs.from_json(self._captured("output", "-json"))
+        if outputs.environment != self.environment:
+            raise TerraformError(
+                f"Terraform's state is that of {outputs.environment}, not of {self.environment}: "
+                f"{self.backend.name} or backend.tf leads to the wrong one."
+            )
+        return outputs
+
+    def opened_outputs(self) -> Outputs:
+        """The same, after opening the environment's state: the last command may have been about another one.
+
+        :raises TerraformError: nothing is deployed.
+        """
+        self.check()
+        for arguments in self._initialisation():
+            self._captured(*arguments)
+        return self.outputs()
+
+    def run(self, *arguments: str, accepted: tuple[int, ...] = (0,)) -> int:
+        """Run a command in the foreground; its exit code.
+
+        :raises TerraformError: it failed; Terraform has said why.
+        """
+        plain = [] if sys.stdout.isatty() else ["-no-color"]
+        # Its advice on what to do next would be about its own commands.
+        environment = os.environ | {"TF_IN_AUTOMATION": "1"}
+        command = [self.program, f"-chdir={self.folder}", *self._with(arguments, plain)]
+        done = subprocess.run(command, env=environment, check=False)
+        if done.returncode not in accepted:
+            raise TerraformError(f"`terraform {arguments[0]}` failed: Terraform says above why.")
+        return done.returncode
+
+    @staticmethod
+    def _with(arguments: tuple[str, ...], options: list[str]) -> list[str]:
+        """Options go before what is no option."""
+        words = 2 if arguments[0] == "workspace" else 1
+        return [*arguments[:words], *options, *arguments[words:]]
+
+    def _captured(self, *arguments: str) -> str:
+        command = [self.program, f"-chdir={self.folder}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[0]
+            raise TerraformError(f"`terraform {arguments[0]}` failed: {reason}")
+        return done.stdout

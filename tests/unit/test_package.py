@@ -1,0 +1,146 @@
+"""`make package`: the same sources give the same bytes, and what MWAA could not use is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from scripts.package import BUNDLE, ROOT, PackagingError, build, check_bundle
+
+PARTS = ("plugins", "dags", "scripts", "requirements.txt")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Another checkout, made by somebody with another umask at another time, in which Python has already run."""
+    copy = tmp_path / "elsewhere" / "checkout"
+    copy.mkdir(parents=True)
+    before = os.umask(0o077)
+    try:
+        for name in PARTS:
+            source = ROOT / name
+            if source.is_dir():
+                for path in sorted(source.rglob("*"), reverse=True):
+                    if path.is_file() and "__pycache__" not in path.parts:
+                        target = copy / path.relative_to(ROOT)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        target.write_bytes(path.read_bytes())
+                        os.utime(target, (1_000_000_000, 1_000_000_000))
+            else:
+                shutil.copyfile(source, copy / name)
+    finally:
+        os.umask(before)
+    cache = copy / "plugins" / "cd2" / "__pycache__"
+    cache.mkdir()
+    (cache / "settings.cpython-312.pyc").write_bytes(b"x")
+    (copy / "plugins" / ".DS_Store").write_bytes(b"x")
+    return copy
+
+
+def test_it_is_byte_identical_from_another_folder_umask_time_and_process(checkout: Path, tmp_path: Path) -> None:
+    here = build(folder=tmp_path / "here").digests
+    assert build(folder=tmp_path / "again").digests == here
+    command = f"umask 0; exec {sys.executable} -m scripts.package"
+    environment = os.environ | {"TZ": "Pacific/Auckland", "PYTHONHASHSEED": "7"}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=checkout, env=environment, capture_output=True, text=True, check=True
+    )
+    for name in here:
+        assert (checkout / "dist" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert f"sha256 {here['plugins.zip'][:16]}" in done.stdout
+
+
+def test_the_zip_holds_the_python_files_and_the_bundle_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
+    build(checkout, tmp_path)
+    with zipfile.ZipFile(tmp_path / "plugins.zip") as archive:
+        names = archive.namelist()
+        assert names == sorted(names)
+        assert {"cd2_plugin.py", "cd2/__init__.py", "cd2/replication/load.py", ".airflowignore"} <= set(names)
+        assert [name for name in names if not name.endswith(".py")] == [".airflowignore", BUNDLE.as_posix()]
+        python = {path.relative_to(ROOT / "plugins").as_posix() for path in (ROOT / "plugins").rglob("*.py")}
+        assert python <= set(names)
+        assert archive.testzip() is None
+        assert {info.external_attr >> 16 for info in archive.infolist()} == {0o100644}
+
+
+def test_a_changed_line_changes_plugins_zip_only(checkout: Path, tmp_path: Path) -> None:
+    before = build(checkout, tmp_path / "before").digests
+    file = checkout / "plugins" / "cd2" / "settings.py"
+    file.write_text(file.read_text() + "# one line\n")
+    after = build(checkout, tmp_path / "after").digests
+    assert {name for name in before if before[name] != after[name]} == {"plugins.zip"}
+
+
+def refused(checkout: Path, tmp_path: Path) -> str:
+    with pytest.raises(PackagingError) as caught:
+        build(checkout, tmp_path / "dist")
+    assert not (tmp_path / "dist" / "plugins.zip").exists()
+    return str(caught.value)
+
+
+def test_without_the_rds_bundle_nothing_is_packaged(checkout: Path, tmp_path: Path) -> None:
+    bundle = checkout / "plugins" / BUNDLE
+    text = bundle.read_text()
+    bundle.unlink()
+    assert "is missing, without which no connection to Aurora is trusted: make it anew" in refused(checkout, tmp_path)
+    bundle.write_text("nothing of use")
+    assert "holds something that is no certificate" in refused(checkout, tmp_path)
+    bundle.write_text(text.split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
+    assert "holds only 1 certificates: it was cut" in refused(checkout, tmp_path)
+
+
+def test_an_authority_that_expires_within_a_month_is_refused() -> None:
+    bundle = ROOT / "plugins" / BUNDLE
+    check_bundle(bundle)
+    with pytest.raises(PackagingError, match=r"CN=Amazon RDS .* is valid only until 20\d\d-"):
+        check_bundle(bundle, datetime(2100, 1, 1, tzinfo=UTC))
+
+
+def test_a_file_that_would_not_reach_mwaa_is_named(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "plugins" / "cd2" / "lookup.csv").write_text("a,b\n")
+    assert "lookup.csv is neither Python nor the RDS bundle" in refused(checkout, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("requirements", "told"),
+    [
+        ("instructure-dap-client==2.3.1\n", "names no constraints file"),
+        ('--constraint "/usr/local/airflow/dags/constraints-9.txt"\n', "constraints-9.txt, which is not in dags/"),
+        ('--constraint "/tmp/constraints-3.3.1-canvas.txt"\n', "which is not in dags/"),
+    ],
+)
+def test_requirements_that_mwaa_could_not_install_are_refused(
+    checkout: Path, tmp_path: Path, requirements: str, told: str
+) -> None:
+    (checkout / "requirements.txt").write_text(requirements)
+    assert told in refused(checkout, tmp_path)
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_the_startup_script_names_a_constraints_file_that_is_missing_and_leaves_nothing_behind(
+    shell: str, tmp_path: Path
+) -> None:
+    startup = build(folder=tmp_path).folder / "startup.sh"
+    requirements = tmp_path / "installed.txt"
+    there = tmp_path / "constraints.txt"
+    script = f". {startup}; set | grep ^cd2_; echo ended"
+    for constraints, told in (
+        (there, "is missing, so requirements.txt cannot be installed"),
+        (there, "installed with"),
+    ):
+        requirements.write_text(f'--constraint "{constraints}"\nboto3\n')
+        environment = {"CD2_REQUIREMENTS": str(requirements), "PATH": os.environ["PATH"]}
+        done = subprocess.run([shell, "-c", script], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("Canvas Data 2: ")
+        assert told in done.stdout
+        assert str(there) in done.stdout
+        assert done.stdout.splitlines()[1:] == ["ended"]
+        assert done.stderr == ""
+        there.touch()
