@@ -55,8 +55,10 @@ def blocks(document: Path, *languages: str) -> list[str]:
 
 
 def commands(document: Path) -> list[Command]:
-    """Commands of `sh` blocks, and those named in running text."""
+    """Commands of `sh` blocks, those typed in `console` blocks, and those named in running text."""
     found = [line for block in blocks(document, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    for block in blocks(document, "console"):
+        found += re.findall(r"(?m)^\$ (.+)$", block.replace("\\\n", " "))
     found += INLINE_COMMAND.findall(FENCE.sub("", document.read_text()))
     return [command for line in found for command in _split(name(document), line)]
 

@@ -28,7 +28,7 @@ DOCUMENTS = documents()
 COMMANDS = [command for document in DOCUMENTS for command in commands(document)]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 PLACEHOLDER = re.compile(r"[A-Z_]{2,}|\.\.\.|<.*>")
-FOUND_ON_ANY_MACHINE = {"cd", "export", "git", "unzip", "psql", "sha256sum", "cmp"}
+FOUND_ON_ANY_MACHINE = {"cd", "export", "git", "unzip", "psql", "sha256sum", "cmp", "read"}
 
 
 def test_the_documentation_is_found() -> None:
@@ -53,7 +53,7 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(document: Path) -> No
 def test_fenced_blocks_say_what_they_are(document: Path) -> None:
     """Commands stand in `sh` blocks, so that they are checked."""
     fences = re.findall(r"(?m)^```(\w*)$", document.read_text())
-    assert set(fences[::2]) <= {"sh", "text", "mermaid", "sql", "json", "hcl", "python", "ini"}
+    assert set(fences[::2]) <= {"sh", "console", "text", "mermaid", "sql", "json", "hcl", "python", "ini"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
