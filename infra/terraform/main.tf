@@ -45,8 +45,6 @@ locals {
   vpc_id              = var.create_network ? one(module.network[*].vpc_id) : var.vpc_id
   private_subnet_ids  = var.create_network ? one(module.network[*].private_subnet_ids) : var.private_subnet_ids
   database_subnet_ids = var.create_network ? one(module.network[*].database_subnet_ids) : length(var.database_subnet_ids) > 0 ? var.database_subnet_ids : var.private_subnet_ids
-
-  deletion_protection = var.database_deletion_protection == null ? local.production : var.database_deletion_protection
 }
 
 module "network" {
@@ -78,7 +76,7 @@ module "storage" {
   kms_key_arn       = local.kms_key_arn
   package_directory = var.package_directory
   dags_directory    = var.dags_directory
-  force_destroy     = var.bucket_force_destroy == null ? !local.production : var.bucket_force_destroy
+  force_destroy     = coalesce(var.bucket_force_destroy, !local.production)
 }
 
 module "secrets" {
@@ -91,7 +89,7 @@ module "secrets" {
   dap_key_version         = var.dap_key_version
   create_database_secret  = var.create_database
   password_version        = var.replication_password_version
-  recovery_window_in_days = var.secret_recovery_days != null ? var.secret_recovery_days : local.production ? 30 : 0
+  recovery_window_in_days = coalesce(var.secret_recovery_days, local.production ? 30 : 0)
 
   database = var.create_database ? {
     host     = module.database[0].endpoint
@@ -117,7 +115,8 @@ module "database" {
   seconds_until_auto_pause = var.database_seconds_until_auto_pause
   instances                = var.database_instances
   backup_retention_days    = var.database_backup_retention_days
-  deletion_protection      = local.deletion_protection
+  deletion_protection      = coalesce(var.database_deletion_protection, local.production)
+  final_snapshot           = coalesce(var.database_final_snapshot, local.production)
   log_retention_days       = var.log_retention_days
 }
 

@@ -125,7 +125,13 @@ variable "database_backup_retention_days" {
 }
 
 variable "database_deletion_protection" {
-  description = "AWS refuses to delete the cluster, and leaves a last snapshot when it is deleted all the same. Null: in prod."
+  description = "AWS refuses to delete the cluster. Null: in prod."
+  type        = bool
+  default     = null
+}
+
+variable "database_final_snapshot" {
+  description = "A last snapshot is left when the cluster is deleted. Null: in prod."
   type        = bool
   default     = null
 }

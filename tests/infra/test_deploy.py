@@ -30,10 +30,7 @@ from scripts.mwaa import DAG_ID
 from scripts.terraform import Outputs, TerraformError
 from tests.infra import data_api, mwaa_api
 
-pytestmark = [
-    pytest.mark.infra,
-    pytest.mark.skipif(not shutil.which("terraform"), reason="needs Terraform on the PATH"),
-]
+pytestmark = pytest.mark.infra
 
 CLUSTER = f"arn:aws:rds:{aws.REGION}:{aws.ACCOUNT}:cluster:canvas-data-2-dev"
 ROOT_MODULE = """

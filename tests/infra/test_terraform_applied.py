@@ -67,21 +67,25 @@ def test_the_scripts_find_the_outputs_they_read(deployment: Deployment):
     assert not any(output.get("sensitive") for output in deployment.state()["outputs"].values())
 
 
-def test_the_constraints_and_the_package_are_there_before_mwaa_starts(deployment: Deployment):
+def test_everything_that_mwaa_needs_to_start_is_there_before_it_starts(deployment: Deployment):
     """MWAA installs requirements.txt while it starts; a constraints file that is not there then is only logged."""
-    lines = deployment.said.splitlines()
-    (starts,) = [number for number, line in enumerate(lines) if line.startswith(f"{ENVIRONMENT}: Creating")]
-    for earlier in (
-        'module.storage.aws_s3_object.dag["constraints-3.3.1-canvas.txt"]',
-        'module.storage.aws_s3_object.dag["canvas_data_2.py"]',
-        'module.storage.aws_s3_object.package["requirements"]',
-        'module.storage.aws_s3_object.package["plugins"]',
+    (environment,) = [each for each in deployment.state()["resources"] if each["type"] == "aws_mwaa_environment"]
+    assert set(environment["instances"][0]["dependencies"]) >= {
+        "module.storage.aws_s3_object.dag",  # the constraints file is one of them
+        "module.storage.aws_s3_object.package",
+        "module.storage.aws_s3_bucket_versioning.this",
         "module.storage.aws_s3_bucket_public_access_block.this",
         "module.environment.aws_iam_role_policy.this",
-        "module.network[0].aws_route.nat[1]",
-    ):
-        (made,) = [number for number, line in enumerate(lines) if line.startswith(f"{earlier}: Creation complete")]
-        assert made < starts, earlier
+        "module.environment.aws_cloudwatch_log_group.this",
+        "module.environment.aws_vpc_security_group_ingress_rule.self",
+        "module.environment.aws_vpc_security_group_egress_rule.all",
+        "module.network.aws_route.nat",
+        "module.network.aws_route_table_association.private",
+    }
+    uploaded = [
+        line for line in deployment.said.splitlines() if "Creation complete" in line and ".aws_s3_object." in line
+    ]
+    assert any('dag["constraints-3.3.1-canvas.txt"]' in line for line in uploaded)
 
 
 def test_no_secret_is_in_plan_state_or_output(deployment: Deployment):
@@ -102,6 +106,17 @@ def test_no_secret_is_in_plan_state_or_output(deployment: Deployment):
     assert (parameter["type"], parameter["value_wo_version"], parameter["value_wo"]) == ("SecureString", 1, None)
     version = deployment.attributes("module.secrets", "aws_secretsmanager_secret_version.replication")
     assert (version["secret_string_wo_version"], version["secret_string_wo"]) == (1, None)
+
+
+def test_the_key_that_was_given_and_a_new_password_are_what_is_written(deployment: Deployment):
+    """Write-only values leave no trace but in the code: what their expressions refer to."""
+    module = deployment.first_plan["configuration"]["root_module"]["module_calls"]["secrets"]["module"]
+    written = {each["address"]: each["expressions"] for each in module["resources"]}
+    for name in ("dap_client_id", "dap_client_secret"):
+        assert f"var.{name}" in written[f"aws_ssm_parameter.{name}"]["value_wo"]["references"]
+    secret = written["aws_secretsmanager_secret_version.replication"]["secret_string_wo"]["references"]
+    assert "var.database" in secret
+    assert "ephemeral.aws_secretsmanager_random_password.replication[0].random_password" in secret
 
 
 def test_the_environment_is_made_with_the_versions_of_the_uploaded_files(deployment: Deployment):

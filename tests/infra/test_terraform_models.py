@@ -169,10 +169,22 @@ def test_it_pauses_where_it_may():
 @pytest.mark.parametrize(("environment", "protected"), [("dev", False), ("stg", False), ("prod", True)])
 def test_only_prod_is_protected_against_being_deleted(environment: str, protected: bool):
     made = resources(planned(environment))
-    cluster = made[AURORA]
-    assert cluster["deletion_protection"] is protected
-    assert cluster["skip_final_snapshot"] is not protected
-    assert bool(cluster["final_snapshot_identifier"]) is protected
+    assert made[AURORA]["deletion_protection"] is protected
+    assert final_snapshot(made[AURORA]) == (f"canvas-data-2-{environment}-final" if protected else None)
     assert made["module.storage.aws_s3_bucket.this"]["force_destroy"] is not protected
     days = made["module.secrets.aws_secretsmanager_secret.replication[0]"]["recovery_window_in_days"]
     assert days == (30 if protected else 0)
+
+
+def test_a_database_of_prod_that_may_go_still_leaves_a_snapshot():
+    cluster = resources(planned("prod", database_deletion_protection="false"))[AURORA]
+    assert cluster["deletion_protection"] is False
+    assert final_snapshot(cluster) == "canvas-data-2-prod-final"
+    assert final_snapshot(resources(planned("prod", database_final_snapshot="false"))[AURORA]) is None
+
+
+def final_snapshot(cluster: dict[str, Any]) -> str | None:
+    """Name of the snapshot that is left, if one is."""
+    name: str | None = cluster["final_snapshot_identifier"]
+    assert (name is None) is cluster["skip_final_snapshot"]
+    return name

@@ -217,6 +217,12 @@ def test_the_alarms_watch_metrics_that_aws_publishes_and_tell_the_topic():
     assert day["period"] <= 3600
 
 
+def test_the_alarms_watch_the_dag_that_there_is():
+    dag = re.search(r'DAG\(\s*"(\w+)"', (ROOT / "dags" / "canvas_data_2.py").read_text())
+    assert dag
+    assert dag[1] == ALARMS["run-failed"][2]["DAG"]
+
+
 def test_only_mwaa_reaches_the_database_and_only_at_its_port():
     rules = {a: v for a, v in resources(planned("dev")).items() if "aws_vpc_security_group_ingress_rule" in a}
     assert set(rules) == {

@@ -190,11 +190,6 @@ run "production_with_everything" {
   }
 
   assert {
-    condition     = local.deletion_protection
-    error_message = "The database of prod is protected without being asked."
-  }
-
-  assert {
     condition     = output.log_group_prefix == "airflow-cd2-prod-"
     error_message = "The logs are named after the environment."
   }

@@ -88,8 +88,8 @@ resource "aws_rds_cluster" "this" {
   preferred_maintenance_window    = "sun:08:30-sun:09:30"
   copy_tags_to_snapshot           = true
   deletion_protection             = var.deletion_protection
-  skip_final_snapshot             = !var.deletion_protection
-  final_snapshot_identifier       = var.deletion_protection ? "${var.name}-final" : null
+  skip_final_snapshot             = !var.final_snapshot
+  final_snapshot_identifier       = var.final_snapshot ? "${var.name}-final" : null
   enabled_cloudwatch_logs_exports = ["postgresql"]
   apply_immediately               = true
 

@@ -101,7 +101,12 @@ variable "backup_retention_days" {
 }
 
 variable "deletion_protection" {
-  description = "Whether AWS refuses to delete the cluster, and a snapshot is left when it is deleted all the same."
+  description = "Whether AWS refuses to delete the cluster."
+  type        = bool
+}
+
+variable "final_snapshot" {
+  description = "Whether a last snapshot is left when the cluster is deleted."
   type        = bool
 }
 
