@@ -25,6 +25,12 @@ class Notification:
     attributes: dict[str, str]
 
 
+def environment(endpoint: str) -> dict[str, str]:
+    """What makes every AWS client of a process talk to the moto server, and to nobody else."""
+    ours = {name: value for name, value in _SETTINGS.items() if name.startswith(("AWS_", "AIRFLOW_CONN_AWS_"))}
+    return ours | {"AWS_ENDPOINT_URL": endpoint}
+
+
 class Aws:
     """A client of the moto server at ``endpoint``."""
 
