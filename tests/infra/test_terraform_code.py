@@ -49,6 +49,14 @@ def test_what_may_be_combined_is_planned_and_bad_input_is_refused(workspace: Wor
     assert re.search(r"Success! (\d\d) passed, 0 failed", said)
 
 
+def test_every_rule_for_input_has_a_test_that_it_refuses_something():
+    tested = set(re.findall(r"\bvar\.(\w+)", (FOLDER / "tests" / "bad_input.tftest.hcl").read_text()))
+    text = "\n".join(path.read_text() for path in FOLDER.glob("variables*.tf"))
+    ruled = {name for name, body in re.findall(r'(?ms)^variable "(\w+)" \{\n(.*?)^\}', text) if "validation {" in body}
+    assert len(ruled) > 30
+    assert ruled - tested == set()
+
+
 SENTENCES = {
     "private_subnet_ids must be exactly two different private subnets": {
         "create_network": "false", "vpc_id": "vpc-1", "private_subnet_ids": ["subnet-1", "subnet-2", "subnet-3"],
@@ -84,13 +92,13 @@ def test_everything_is_described():
             assert entry.type, f"{module.name}: {entry.name} has no type"
 
 
-def test_no_lock_file_of_the_offline_provider_and_no_backend_is_in_version_control():
-    """The lock would name the stand-in's digest; a backend must be each one's own, and the offline tool knows none."""
+def test_neither_state_nor_lock_file_is_in_version_control():
+    """The lock would name the digest of the offline provider, and refuse the real one."""
     tracked = subprocess.run(["git", "ls-files", "--", str(FOLDER)], cwd=FOLDER, capture_output=True, text=True)
     assert tracked.returncode == 0
     names = {Path(line).name for line in tracked.stdout.splitlines()}
     assert "backend.tf.example" in names
-    assert not names & {".terraform.lock.hcl", "backend.tf", "terraform.tfstate"}
+    assert not names & {".terraform.lock.hcl", "terraform.tfstate"}
 
 
 def test_the_example_of_a_backend_is_one(workspace: Workspace, tmp_path: Path):

@@ -131,11 +131,11 @@ def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform():
 @pytest.mark.parametrize("environment", ["dev", "stg", "prod"])
 def test_the_dag_accepts_its_settings_and_finds_what_is_made(environment: str):
     chosen = {"namespaces": "canvas, catalog", "max_active_tables": "20", "notification_format": "chatbot"}
-    options = mwaa(environment, settings=json.dumps(chosen))["airflow_configuration_options"]
+    made = resources(planned(environment, settings=json.dumps(chosen)))
+    options = made["module.environment.aws_mwaa_environment.this"]["airflow_configuration_options"]
     settings = Settings.from_text(lambda name: options.get(f"cd2.{name}"))
     assert settings.namespaces == ("canvas", "catalog")
     assert settings.max_active_tables == 20
-    made = resources(planned(environment))
     for name in ("dap_client_id", "dap_client_secret"):
         parameter = made[f"module.secrets.aws_ssm_parameter.{name}"]
         assert settings.ssm_parameter(name) == parameter["name"]

@@ -1,0 +1,168 @@
+# The modules look at their input themselves, for whoever uses one without the rest.
+
+variables {
+  name        = "cd2"
+  partition   = "aws"
+  region      = "us-east-1"
+  account_id  = "123456789012"
+  kms_key_arn = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+  topic_arn   = "arn:aws:sns:us-east-1:123456789012:cd2"
+  vpc_id      = "vpc-1"
+}
+
+run "network" {
+  command = plan
+
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    cidr = "10.0.0.0/28"
+  }
+
+  expect_failures = [var.cidr]
+}
+
+run "encryption" {
+  command = plan
+
+  module {
+    source = "./modules/encryption"
+  }
+
+  variables {
+    account_id              = "my-account"
+    deletion_window_in_days = 1
+  }
+
+  expect_failures = [var.account_id, var.deletion_window_in_days]
+}
+
+run "storage" {
+  command = plan
+
+  module {
+    source = "./modules/storage"
+  }
+
+  variables {
+    bucket_name       = "My_Bucket"
+    package_directory = "tests/package"
+    dags_directory    = "tests/package"
+  }
+
+  expect_failures = [var.bucket_name]
+}
+
+run "secrets" {
+  command = plan
+
+  module {
+    source = "./modules/secrets"
+  }
+
+  variables {
+    environment             = "production"
+    create_database_secret  = false
+    recovery_window_in_days = 3
+  }
+
+  expect_failures = [var.environment, var.recovery_window_in_days]
+}
+
+run "database" {
+  command = plan
+
+  module {
+    source = "./modules/database"
+  }
+
+  variables {
+    subnet_ids               = ["subnet-1"]
+    client_security_group_id = "sg-1"
+    engine_version           = "latest"
+    database_name            = "template1"
+    min_capacity             = 0.25
+    max_capacity             = 4
+    seconds_until_auto_pause = 60
+    instances                = 0
+    backup_retention_days    = 36
+    deletion_protection      = true
+    final_snapshot           = true
+  }
+
+  expect_failures = [
+    var.subnet_ids,
+    var.engine_version,
+    var.database_name,
+    var.min_capacity,
+    var.seconds_until_auto_pause,
+    var.instances,
+    var.backup_retention_days,
+  ]
+}
+
+run "notifications" {
+  command = plan
+
+  module {
+    source = "./modules/notifications"
+  }
+
+  variables {
+    publisher_role_arn = "arn:aws:iam::123456789012:role/cd2"
+    emails             = ["nobody"]
+  }
+
+  expect_failures = [var.emails]
+}
+
+run "environment" {
+  command = plan
+
+  module {
+    source = "./modules/environment"
+  }
+
+  variables {
+    name                            = "1st"
+    subnet_ids                      = ["subnet-1", "subnet-2", "subnet-3"]
+    bucket_name                     = "cd2"
+    dags_path                       = "dags"
+    package                         = { plugins = { path = "plugins.zip", version = "1" } }
+    dap_parameter_path              = "/dev/canvas_data_2"
+    database_secret_arn             = "arn:aws:secretsmanager:us-east-1:123456789012:secret:mine-AbCdEf"
+    airflow_version                 = "Airflow 3"
+    environment_class               = "mw1.small"
+    min_workers                     = 1
+    max_workers                     = 1
+    webserver_access_mode           = "PUBLIC_ONLY"
+    weekly_maintenance_window_start = "sunday"
+  }
+
+  expect_failures = [
+    var.name,
+    var.subnet_ids,
+    var.package,
+    var.airflow_version,
+    var.weekly_maintenance_window_start,
+  ]
+}
+
+run "monitoring" {
+  command = plan
+
+  module {
+    source = "./modules/monitoring"
+  }
+
+  variables {
+    watch_database        = false
+    hours_without_success = 48
+    queue_age_seconds     = 0
+    storage_gib           = 0
+  }
+
+  expect_failures = [var.hours_without_success, var.queue_age_seconds, var.storage_gib]
+}
