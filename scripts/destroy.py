@@ -73,10 +73,9 @@ class Destruction:
             return False
         if cluster.get("DeletionProtection"):
             name = cluster["DBClusterIdentifier"]
-            # Not by the setting: without protection Terraform leaves no final snapshot.
             raise Stopped(
                 f"the database {name} is protected against deletion. If it may go: `aws rds modify-db-cluster "
-                f"--db-cluster-identifier {name} --no-deletion-protection`, and run this again; a snapshot is made."
+                f"--db-cluster-identifier {name} --no-deletion-protection`, and run this again."
             )
         return True
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,27 +14,11 @@ import boto3
 import requests
 
 from local.ports import free_port
-from scripts.compile_constraints import uv_environment
+from tests.infra.tools import installed
 
 VERSION = "1.5.33"
-ENVIRONMENT = Path(sys.prefix) / "ministack"
 ACCOUNT = "000000000000"
 REGION = "eu-central-1"
-
-
-def installed() -> Path:
-    """Its Python; installed from PyPI the first time."""
-    python = ENVIRONMENT / "bin" / "python"
-    stamp = ENVIRONMENT / "version"
-    if not stamp.exists() or stamp.read_text() != VERSION:
-        uv = [sys.executable, "-m", "uv"]
-        for command in (
-            [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT)],
-            [*uv, "pip", "install", "--quiet", "--python", str(python), f"ministack=={VERSION}"],
-        ):
-            subprocess.run(command, env=uv_environment(), check=True)
-        stamp.write_text(VERSION)
-    return python
 
 
 class MiniStack:
@@ -66,7 +49,11 @@ def running(folder: Path) -> Iterator[MiniStack]:
     environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "MINISTACK_REGION": REGION}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [installed(), "-m", "ministack"], env=environment, cwd=folder, stdout=log, stderr=log
+            [installed("ministack", VERSION) / "python", "-m", "ministack"],
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
         )
     try:
         yield _answering(f"http://127.0.0.1:{port}", process, folder / "log")
