@@ -116,6 +116,7 @@ def test_it_does_not_install_under_airflows_own_constraints(image: Image, becaus
     assert "conflicting dependencies" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_without_our_packages_the_dag_parses_and_says_what_is_missing(image: Image):
     """What MWAA runs after a failed install: its image as it is."""
     script = (
