@@ -36,6 +36,7 @@ def ask(target: DatabaseTarget, base_url: str, number: int, times: "multiprocess
         pacer = Pacer(target, credentials.client_id, {"data": 5, "list": 5})
         async with open_session(credentials, pacer) as session:
             namespace, table = ("catalog", "catalogs") if number % 5 == 4 else ("canvas", TABLES[number % 4])
+            await pacer.turn("data")
             await session.start(namespace, table, None)
             times.put(time.time())
 
