@@ -12,10 +12,12 @@ import sys
 import time
 from typing import Any
 
-from cd2.replication.api import DapCredentials
-from cd2.replication.connection import DatabaseTarget
+from cd2.replication.dap.session import DapCredentials
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
-from cd2.results import TableResult
+from cd2.replication.results import TableResult
+from tests.steps import init, sync
 
 JOB_CREATIONS_PER_MINUTE = 6000
 """Nobody is to wait for a turn here."""
@@ -28,8 +30,8 @@ async def work(action: str, namespace: str, table: str, options: dict[str, Any])
     target = DatabaseTarget(**{name: options[name] for name in fields})
     replicator = Replicator(credentials, target, JOB_CREATIONS_PER_MINUTE)
     await replicator.prepare([namespace])
-    load = replicator.init if action == "init" else replicator.sync
-    return await load(namespace, table)
+    run = init if action == "init" else sync
+    return await run(replicator, TableName(namespace, table))
 
 
 def main() -> int:

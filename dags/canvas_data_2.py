@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 
 from airflow.sdk import (
     DAG,
@@ -15,10 +16,11 @@ from airflow.sdk import (
     task_group,
 )
 
-from cd2.last_resort import LATE_AFTER, tell_of_failed_run, tell_of_late_run
-from cd2.operators import CHANGES, InitTable, ListTables, Notify, PrepareDatabase, SyncTable
-from cd2.retries import Backoff
-from cd2.settings import NAMESPACES, Settings
+from cd2.replication.names import NAMESPACES
+from cd2.settings import Settings
+from cd2.tasks.callbacks import LATE_AFTER, report_failed_run, report_late_run
+from cd2.tasks.operators import CHANGES, InitTable, ListTables, Notify, PrepareDatabase, SyncTable
+from cd2.tasks.retries import Backoff
 
 DOCS = """
 ### Canvas Data 2 -> PostgreSQL
@@ -91,11 +93,11 @@ with DAG(
     max_active_runs=1,
     # The first load of a large institution may take long; a run that hangs must not hold up the next ones for ever.
     dagrun_timeout=timedelta(hours=24),
-    on_failure_callback=tell_of_failed_run,
+    on_failure_callback=partial(report_failed_run, notify_task_id="notify"),
     # With DAGRUN_QUEUED_AT clearing a task answers 500 in Airflow 3.3.1. A run that a person triggers has no logical
     # date, and no deadline.
     deadline=DeadlineAlert(
-        reference=DeadlineReference.DAGRUN_LOGICAL_DATE, interval=LATE_AFTER, callback=AsyncCallback(tell_of_late_run)
+        reference=DeadlineReference.DAGRUN_LOGICAL_DATE, interval=LATE_AFTER, callback=AsyncCallback(report_late_run)
     ),
     max_active_tasks=Settings.load_usable().max_active_tables,
     params=PARAMS,

@@ -14,7 +14,7 @@ import sys
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
-from cd2.links import DapJobLink, TableLogLink
+from cd2.tasks.links import DapJobLink, TableLogLink
 
 WORKERS = {"scheduler", "celery"}
 """Airflow commands whose process forks tasks: the scheduler with LocalExecutor, the Celery worker."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cd2.replication.names import NAMESPACES
+
 SECTION = "cd2"
 ENVIRONMENTS = ("dev", "stg", "prod")
-NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
-"""The namespaces the DAP client can replicate; it refuses any other name."""
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 NOTIFICATION_FORMATS = ("text", "chatbot")
 RDS_CA_BUNDLE = Path(__file__).with_name("rds-global-bundle.pem")

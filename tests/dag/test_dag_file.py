@@ -12,8 +12,9 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, AssetAll
 
-from cd2 import last_resort
-from cd2.operators import asset_of
+from cd2.replication.names import TableName
+from cd2.tasks import callbacks
+from cd2.tasks.operators import asset_of
 
 REPOSITORY = Path(__file__).parents[2]
 DAGS = REPOSITORY / "dags"
@@ -103,12 +104,12 @@ def test_the_example_of_a_dag_that_follows_a_table_is_scheduled_on_the_asset_tha
     bag = DagBag(REPOSITORY / "docs" / "examples")
     assert bag.import_errors == {}
     example = bag.dags["after_submissions"]
-    reported = asset_of("canvas.submissions")
+    reported = asset_of(TableName("canvas", "submissions"))
     assert example.timetable.asset_condition == AssetAll(reported)
 
 
 def test_a_run_that_takes_too_long_is_told_of_by_a_function_that_can_be_imported(dag: DAG) -> None:
     (alert,) = dag.deadline if isinstance(dag.deadline, list) else [dag.deadline]
     assert alert.interval == timedelta(hours=6)
-    assert alert.callback.path == "cd2.last_resort.tell_of_late_run"
-    assert iscoroutinefunction(last_resort.tell_of_late_run)
+    assert alert.callback.path == "cd2.tasks.callbacks.report_late_run"
+    assert iscoroutinefunction(callbacks.report_late_run)

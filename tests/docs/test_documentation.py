@@ -20,7 +20,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from botocore.exceptions import UnknownServiceError
 
-from cd2.replication.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.replicator import DapCredentials, Replicator
 from tests.docs.markdown import REPOSITORY, Command, anchors, blocks, commands, documents, links, name
 

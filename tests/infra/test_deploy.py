@@ -19,7 +19,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from cd2.hooks import PLACEHOLDER
+from cd2.tasks.credentials import PLACEHOLDER
 from local import aws
 from local.settings import REPOSITORY
 from local.stack import Stack

@@ -27,6 +27,7 @@ from tests.replication.conftest import (
     simulator_process,
     target_of,
 )
+from tests.steps import init, sync
 
 pytestmark = pytest.mark.infra
 
@@ -124,9 +125,9 @@ def test_the_replication_works_with_this_user_and_no_other_right(world: World, t
     with simulator_process(tmp_path, "--rows", "40", *NO_LIMITS) as simulator:
         replicator = make_replicator(simulator, target)
         for table in ("users", "roles"):
-            assert run(replicator.init("canvas", table)).state == "initialized"
+            assert run(init(replicator, f"canvas.{table}")).state == "initialized"
         simulator.advance(0.5, ["canvas.users"])
-        assert run(replicator.sync("canvas", "users")).state == "complete"
+        assert run(sync(replicator, "canvas.users")).state == "complete"
         assert_equal(simulator, dsn, "canvas.users", "canvas.roles")
 
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cd2.replication.api import DapCredentials
-from cd2.replication.connection import DatabaseTarget, connect
+from cd2.replication.dap.session import DapCredentials
+from cd2.replication.database.connection import DatabaseTarget, connect
 from cd2.replication.replicator import Replicator
 from local.compare import compare
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET

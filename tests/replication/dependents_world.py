@@ -15,8 +15,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cd2.replication.dependents import CREATE_BROKEN_DEPENDENTS, restore, retry_broken, save_and_drop
-from cd2.results import Dependents
+from cd2.replication.bookkeeping.tables import BROKEN_DEPENDENTS
+from cd2.replication.dependents.restore import restore, retry_broken, save_and_drop
+from cd2.replication.names import TableName
+from cd2.replication.results import Dependents
 from local.postgres import EmbeddedPostgres
 
 T = TypeVar("T")
@@ -186,7 +188,7 @@ class World:
         """Change a table as a sync does: save and drop, DDL, restore."""
 
         async def work(connection: asyncpg.Connection) -> Dependents:
-            saved = await save_and_drop(connection, "canvas", table)
+            saved = await save_and_drop(connection, TableName("canvas", table))
             for statement in statements:
                 await connection.execute(statement)
             return await restore(connection, saved)
@@ -194,7 +196,7 @@ class World:
         return self.as_etl(work)
 
     def retry(self, table: str = "users") -> Dependents:
-        return self.as_etl(lambda connection: retry_broken(connection, "canvas", table))
+        return self.as_etl(lambda connection: retry_broken(connection, TableName("canvas", table)))
 
     def journal(self) -> list[tuple[Any, ...]]:
         return self.admin("SELECT schema_name || '.' || view_name, missing FROM cd2.broken_dependents ORDER BY id")
@@ -233,7 +235,7 @@ def make_world(dsn: str, superuser: Callable[..., None]) -> World:
     world.admin(TABLES)
     world.admin("GRANT {alice} TO {etl}")
     world.admin("DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO %s', current_database(), '{etl}'); END $$")
-    world.admin(CREATE_BROKEN_DEPENDENTS, role="etl")
+    world.admin(BROKEN_DEPENDENTS, role="etl")
     return world
 
 

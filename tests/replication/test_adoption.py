@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from cd2.replication.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget
 from local.simulator.control import SimulatorControl
 from tests.replication.client_process import client
 from tests.replication.conftest import assert_equal, make_replicator, run
 from tests.replication.killing import KillingProxy
+from tests.steps import init, sync
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("canvas.users", "canvas.courses", "canvas_logs.web_logs")
@@ -83,7 +84,7 @@ def test_a_database_of_the_official_client_goes_on_with_increments(
 
     replicator = make_replicator(simulator, target)
     run(replicator.prepare(["canvas", "canvas_logs"]))
-    results = [run(replicator.sync(*table.split("."))) for table in TABLES]
+    results = [run(sync(replicator, table)) for table in TABLES]
 
     assert [(result.action, result.state) for result in results] == [
         ("sync", "complete_with_schema_update"),
@@ -134,7 +135,7 @@ def test_an_init_of_the_official_client_that_was_killed_is_made_good(
     assert cursors == [("courses",)]
 
     replicator = make_replicator(simulator, target)
-    assert run(replicator.sync("canvas", "users")).state == "needs_init"
-    assert run(replicator.init("canvas", "users")).action == "reinit"
-    assert run(replicator.sync("canvas", "users")).state == "complete"
+    assert run(sync(replicator, "canvas.users")).state == "needs_init"
+    assert run(init(replicator, "canvas.users")).action == "reinit"
+    assert run(sync(replicator, "canvas.users")).state == "complete"
     assert_equal(simulator, database, "canvas.users", "canvas.courses")

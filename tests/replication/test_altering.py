@@ -5,14 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
-from cd2.errors import TableFailure
-from cd2.replication.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import TableFailure
+from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
-from cd2.replication.table_model import table_model
-from cd2.results import TableResult
+from cd2.replication.results import TableResult
+from cd2.replication.schema.model import table_model
 from local.compare import compare
 from local.simulator.control import SimulatorControl
 from tests.replication.conftest import assert_equal, execute, make_replicator, run
+from tests.steps import init, sync
 
 LONG = "a_column_with_so_long_a_name_that_its_type_has_to_be_cut"
 
@@ -39,8 +41,8 @@ def table(simulator: SimulatorControl, request: pytest.FixtureRequest) -> Callab
 
 def follow(replicator: Replicator, name: str) -> TableResult:
     """What a run of the DAG does with a table: sync, and init if that is needed."""
-    result = run(replicator.sync("canvas", name))
-    return run(replicator.init("canvas", name)) if result.state == "needs_init" else result
+    result = run(sync(replicator, f"canvas.{name}"))
+    return run(init(replicator, f"canvas.{name}")) if result.state == "needs_init" else result
 
 
 def column_type(target: DatabaseTarget, table: str, column: str) -> str:
@@ -63,10 +65,10 @@ def test_lists_of_every_kind_become_arrays(
     table: Callable[[str], str],
 ) -> None:
     name = table("texts:text[]? sized:s40[]? numbers:i64[]? states:enum(a|b)[]? dates:date[]? prices:num(6,2)[]?")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     assert_equal(simulator, database, f"canvas.{name}")
     simulator.advance(tables=[f"canvas.{name}"], inserts=5, updates=5, deletes=2)
-    assert run(replicator.sync("canvas", name)).state == "complete"
+    assert run(sync(replicator, f"canvas.{name}")).state == "complete"
     assert_equal(simulator, database, f"canvas.{name}")
     assert column_type(target, name, "sized") == "character varying(40)[]"
 
@@ -79,7 +81,7 @@ def test_a_required_column_is_added_to_a_table_with_rows(
     table: Callable[[str], str],
 ) -> None:
     name = table("a:text?")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     simulator.alter("canvas", name, "add_column", "b", type="i32", nullable=False)
     assert follow(replicator, name).state == "complete_with_schema_update"
     assert column_type(target, name, "b") == "integer NOT NULL"
@@ -94,7 +96,7 @@ def test_rows_without_a_value_that_is_now_required_lead_to_a_reinit(
     table: Callable[[str], str],
 ) -> None:
     name = table("a:text?")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     # A row that DAP does not have and therefore never delivers again.
     execute(target, f"INSERT INTO canvas.{name} (id) VALUES (-1)")
     simulator.alter("canvas", name, "not_null", "a")
@@ -112,7 +114,7 @@ def test_a_dropped_value_leaves_its_type_and_views_stay(
     table: Callable[[str], str],
 ) -> None:
     name = table("state:enum(a|b|c)")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     execute(target, f"CREATE VIEW public.states AS SELECT state FROM canvas.{name}")
     simulator.alter("canvas", name, "drop_enum_value", "state", value="b")
     result = follow(replicator, name)
@@ -132,7 +134,7 @@ def test_a_dropped_value_that_something_else_needs_stays(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     name = table("state:enum(a|b|c)")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     execute(target, f"CREATE TABLE public.mine (state canvas.{name}__state)")
     simulator.alter("canvas", name, "drop_enum_value", "state", value="b")
     with caplog.at_level(logging.WARNING):
@@ -156,7 +158,7 @@ def test_another_type_is_followed_even_if_the_old_values_do_not_fit(
     table: Callable[[str], str],
 ) -> None:
     name = table(f"a:{before}? b:text?")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     simulator.alter("canvas", name, "retype", "a", type=after)
     assert follow(replicator, name).state in ("complete_with_schema_update", "initialized")
     assert_equal(simulator, database, f"canvas.{name}")
@@ -171,7 +173,7 @@ def test_a_table_with_another_key_gets_the_right_one(
 ) -> None:
     """The official client makes a key of several columns of the first one only."""
     name = table("*one:i64 *two:i64 a:text?")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     execute(target, f"DELETE FROM canvas.{name} a USING canvas.{name} b WHERE a.one = b.one AND a.two > b.two")
     execute(target, f"ALTER TABLE canvas.{name} DROP CONSTRAINT pk_{name}")
     execute(target, f"ALTER TABLE canvas.{name} ADD CONSTRAINT pk_{name} PRIMARY KEY (one)")
@@ -190,7 +192,7 @@ def test_columns_constraints_and_indexes_of_users_stay(
 ) -> None:
     """The official client drops the columns and the UNIQUE constraints."""
     name = table("a:s50? b:text?")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     execute(
         target, f"ALTER TABLE canvas.{name} ADD note text, ADD words tsvector, ADD CONSTRAINT mine UNIQUE (id, note)"
     )
@@ -212,16 +214,16 @@ def test_a_view_in_the_place_of_the_table_is_refused(
     name = table("a:text?")
     execute(target, f"CREATE VIEW canvas.{name} AS SELECT 1 AS id")
     with pytest.raises(TableFailure, match="a view has the name of the replicated table"):
-        run(replicator.init("canvas", name))
+        run(init(replicator, f"canvas.{name}"))
 
 
 def test_type_names_are_cut_as_postgresql_does_and_told_apart(
     replicator: Replicator, simulator: SimulatorControl, database: str, table: Callable[[str], str]
 ) -> None:
     name = table(f"{LONG}:enum(a|b)?")
-    run(replicator.init("canvas", name))
+    run(init(replicator, f"canvas.{name}"))
     simulator.advance(tables=[f"canvas.{name}"], inserts=3)
-    assert run(replicator.sync("canvas", name)).state == "complete"
+    assert run(sync(replicator, f"canvas.{name}")).state == "complete"
     assert_equal(simulator, database, f"canvas.{name}")
 
     enum = {"type": "string", "enum": ["x"]}
@@ -230,14 +232,15 @@ def test_type_names_are_cut_as_postgresql_does_and_told_apart(
         "value": {"type": "object", "properties": {f"{LONG}_{n}": enum for n in (1, 2)}, "required": []},
     }
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "properties": properties}
-    first, second = table_model("canvas", "t", {**schema, "required": [], "additionalProperties": False}, 1).enums
+    described = {**schema, "required": [], "additionalProperties": False}
+    first, second = table_model(TableName("canvas", "t"), described, 1).enums
     assert first.name.local_id != second.name.local_id
     assert max(len(first.name.local_id), len(second.name.local_id)) <= 63
 
 
 def test_a_schema_that_cannot_be_represented_is_told() -> None:
     with pytest.raises(TableFailure, match=r"canvas.t: its schema \(version 7\) cannot be represented"):
-        table_model("canvas", "t", {"type": "object", "properties": {"key": {"properties": {}}}}, 7)
+        table_model(TableName("canvas", "t"), {"type": "object", "properties": {"key": {"properties": {}}}}, 7)
 
 
 def test_the_hard_tables_are_replicated(replicator: Replicator, simulator: SimulatorControl, database: str) -> None:
@@ -246,7 +249,7 @@ def test_the_hard_tables_are_replicated(replicator: Replicator, simulator: Simul
     for turn in range(3):
         for name in names:
             namespace, hard = name.split(".")
-            work = replicator.sync if turn else replicator.init
-            assert run(work(namespace, hard)).state in ("initialized", "complete")
+            step = sync if turn else init
+            assert run(step(replicator, TableName(namespace, hard))).state in ("initialized", "complete")
         assert_equal(simulator, database, *names)
         simulator.advance(0.5, names)

@@ -9,21 +9,24 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from cd2.errors import StopAll, TableFailure, TransientError
-from cd2.replication import asking
-from cd2.replication.connection import DatabaseTarget
+from cd2.replication.dap import jobs as asking
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import StopAll, TableFailure, TransientError
+from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
 from tests.replication.conftest import assert_equal, execute, make_replicator, run
+from tests.steps import init, sync
 
 NAMESPACE, TABLE = "canvas", "users"
 NAME = f"{NAMESPACE}.{TABLE}"
+TABLE_NAME = TableName.parse(NAME)
 
 
 @pytest.fixture
 def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Iterator[Replicator]:
     made = make_replicator(simulator, target)
-    run(made.init(NAMESPACE, TABLE))
+    run(init(made, NAME))
     simulator.advance(0.2, [NAME])
     simulator.reset_stats()
     yield made
@@ -40,17 +43,17 @@ def jobs(simulator: SimulatorControl) -> int:
 def test_a_table_is_brought_up_to_date_in_steps(
     replicator: Replicator, simulator: SimulatorControl, database: str
 ) -> None:
-    since = run(replicator.cursor(NAMESPACE, TABLE))
-    job_id = run(replicator.ask(NAMESPACE, TABLE, since))
-    result = run(replicator.load(NAMESPACE, TABLE, job_id, "sync"))
+    since = run(replicator.cursor(TABLE_NAME))
+    job_id = run(replicator.ask(TABLE_NAME, since))
+    result = run(replicator.load(TABLE_NAME, job_id, "sync"))
     assert (result.action, result.state, result.job_id) == ("sync", "complete", job_id)
     assert_equal(simulator, database, NAME)
 
 
 def test_whoever_asks_again_gets_the_job_that_is_there(replicator: Replicator, simulator: SimulatorControl) -> None:
-    since = run(replicator.cursor(NAMESPACE, TABLE))
-    first = run(replicator.ask(NAMESPACE, TABLE, since))
-    assert run(replicator.ask(NAMESPACE, TABLE, since)) == first
+    since = run(replicator.cursor(TABLE_NAME))
+    first = run(replicator.ask(TABLE_NAME, since))
+    assert run(replicator.ask(TABLE_NAME, since)) == first
     assert jobs(simulator) == 1
 
 
@@ -58,17 +61,17 @@ def test_a_process_that_is_lost_while_the_job_runs_costs_no_second_one(
     replicator: Replicator, simulator: SimulatorControl
 ) -> None:
     simulator.job_seconds(3)
-    since = run(replicator.cursor(NAMESPACE, TABLE))
+    since = run(replicator.cursor(TABLE_NAME))
 
     async def lost() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.5):
-                await replicator.ask(NAMESPACE, TABLE, since)
+                await replicator.ask(TABLE_NAME, since)
 
     run(lost())
-    job_id = run(replicator.ask(NAMESPACE, TABLE, since))
+    job_id = run(replicator.ask(TABLE_NAME, since))
     assert jobs(simulator) == 1
-    assert run(replicator.load(NAMESPACE, TABLE, job_id, "sync")).state == "complete"
+    assert run(replicator.load(TABLE_NAME, job_id, "sync")).state == "complete"
 
 
 def test_a_process_that_is_lost_while_it_waits_keeps_its_turn(
@@ -76,55 +79,55 @@ def test_a_process_that_is_lost_while_it_waits_keeps_its_turn(
 ) -> None:
     slow = make_replicator(simulator, target)
     slow._pacer._interval["data"] = 4.0
-    since = run(replicator.cursor(NAMESPACE, TABLE))
+    since = run(replicator.cursor(TABLE_NAME))
 
     async def lost() -> None:
         await slow._pacer.turn("data")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
-                await slow.ask(NAMESPACE, TABLE, since)
+                await slow.ask(TABLE_NAME, since)
 
     run(lost())
     before = execute(target, "SELECT next_turn FROM cd2.pacer WHERE endpoint = 'data'")
-    run(slow.ask(NAMESPACE, TABLE, since))
+    run(slow.ask(TABLE_NAME, since))
     assert execute(target, "SELECT next_turn FROM cd2.pacer WHERE endpoint = 'data'") == before
 
 
 def test_a_job_that_was_loaded_is_not_loaded_again(replicator: Replicator, simulator: SimulatorControl) -> None:
-    first = run(replicator.init(NAMESPACE, TABLE))
-    second = run(replicator.init(NAMESPACE, TABLE))
+    first = run(init(replicator, NAME))
+    second = run(init(replicator, NAME))
     assert first.job_id != second.job_id
 
 
 def test_changes_since_another_time_are_another_job(replicator: Replicator) -> None:
-    since = run(replicator.cursor(NAMESPACE, TABLE))
-    first = run(replicator.ask(NAMESPACE, TABLE, since))
-    assert run(replicator.ask(NAMESPACE, TABLE, None)) != first
+    since = run(replicator.cursor(TABLE_NAME))
+    first = run(replicator.ask(TABLE_NAME, since))
+    assert run(replicator.ask(TABLE_NAME, None)) != first
 
 
 def test_an_old_job_is_asked_for_anew(
     replicator: Replicator, target: DatabaseTarget, simulator: SimulatorControl
 ) -> None:
-    since = run(replicator.cursor(NAMESPACE, TABLE))
-    run(replicator.ask(NAMESPACE, TABLE, since))
+    since = run(replicator.cursor(TABLE_NAME))
+    run(replicator.ask(TABLE_NAME, since))
     execute(target, "UPDATE cd2.jobs SET turn = turn - interval '7 hours'")
-    run(replicator.ask(NAMESPACE, TABLE, since))
+    run(replicator.ask(TABLE_NAME, since))
     assert jobs(simulator) == 2
 
 
 def test_a_job_that_is_gone_is_asked_for_anew(replicator: Replicator, target: DatabaseTarget) -> None:
-    since = run(replicator.cursor(NAMESPACE, TABLE))
-    run(replicator.ask(NAMESPACE, TABLE, since))
+    since = run(replicator.cursor(TABLE_NAME))
+    run(replicator.ask(TABLE_NAME, since))
     execute(target, "UPDATE cd2.jobs SET job_id = 'no-such-job'")
-    assert run(replicator.ask(NAMESPACE, TABLE, since)) != "no-such-job"
+    assert run(replicator.ask(TABLE_NAME, since)) != "no-such-job"
 
 
 def test_with_more_patience_a_storm_of_429_is_got_over(
     replicator: Replicator, simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulator.fault(NAMESPACE, TABLE, "too_many_requests", times=12, retry_after=0)
-    since = run(replicator.cursor(NAMESPACE, TABLE))
-    assert run(replicator.ask(NAMESPACE, TABLE, since, tries=20))
+    since = run(replicator.cursor(TABLE_NAME))
+    assert run(replicator.ask(TABLE_NAME, since, tries=20))
 
 
 def test_a_look_at_a_job_may_fail_now_and_then(
@@ -133,11 +136,11 @@ def test_a_look_at_a_job_may_fail_now_and_then(
     monkeypatch.setattr(asking, "POLL_S", (0.1,))
     simulator.job_seconds(2)
     simulator.fault(NAMESPACE, TABLE, "server_error", times=3, endpoint="job", status=502)
-    assert run(replicator.sync(NAMESPACE, TABLE)).state == "complete"
+    assert run(sync(replicator, NAME)).state == "complete"
     simulator.advance(0.1, [NAME])
     simulator.fault(NAMESPACE, TABLE, "server_error", times=50, endpoint="job", status=502)
     with pytest.raises(TransientError, match="502"):
-        run(replicator.sync(NAMESPACE, TABLE))
+        run(sync(replicator, NAME))
 
 
 # -- freshness --------------------------------------------------------------------------------------
@@ -155,14 +158,14 @@ def test_freshness_tells_when_a_table_was_checked_and_what_it_holds(
     replicator: Replicator, simulator: SimulatorControl, database: str
 ) -> None:
     first = freshness(database)
-    result = run(replicator.sync(NAMESPACE, TABLE))
+    result = run(sync(replicator, NAME))
     checked_at, data_as_of, failing_since, error = freshness(database)
     assert checked_at is not None
     assert first[0] is not None
     assert checked_at > first[0]
     assert data_as_of == datetime.fromisoformat(result.data_as_of or "").astimezone(UTC)
     assert (failing_since, error) == (None, None)
-    run(replicator.sync(NAMESPACE, TABLE))
+    run(sync(replicator, NAME))
     again = freshness(database)
     assert again[0] is not None
     assert again[0] > checked_at
@@ -175,18 +178,18 @@ def test_freshness_tells_since_when_a_table_fails(
     before = freshness(database)
     simulator.fault(NAMESPACE, TABLE, "account_disabled", times=2)
     with pytest.raises(StopAll) as caught:
-        run(replicator.sync(NAMESPACE, TABLE))
+        run(sync(replicator, NAME))
     assert caught.value.result is not None
     assert caught.value.result.data_as_of is not None
     first = freshness(database)
     with pytest.raises(StopAll):
-        run(replicator.sync(NAMESPACE, TABLE))
+        run(sync(replicator, NAME))
     second = freshness(database)
     assert first[2] is not None
     assert first[2] == second[2]
     assert first[:2] == second[:2] == before[:2]
     assert "has disabled DAP" in (second[3] or "")
-    run(replicator.sync(NAMESPACE, TABLE))
+    run(sync(replicator, NAME))
     assert freshness(database)[2:] == (None, None)
 
 
@@ -194,14 +197,14 @@ def test_a_table_is_initialised_again_by_itself_once_a_day_only(
     replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget, database: str
 ) -> None:
     simulator.fault(NAMESPACE, TABLE, "snapshot_required", times=2)
-    assert run(replicator.sync(NAMESPACE, TABLE)).state == "needs_init"
-    job_id = run(replicator.ask(NAMESPACE, TABLE, None))
-    run(replicator.load(NAMESPACE, TABLE, job_id, "init", asked=False))
+    assert run(sync(replicator, NAME)).state == "needs_init"
+    job_id = run(replicator.ask(TABLE_NAME, None))
+    run(replicator.load(TABLE_NAME, job_id, "init", requested=False))
     with pytest.raises(TableFailure, match="trigger the DAG with this table and full_refresh"):
-        run(replicator.sync(NAMESPACE, TABLE))
+        run(sync(replicator, NAME))
     # A person may.
-    assert run(replicator.init(NAMESPACE, TABLE)).state == "initialized"
+    assert run(init(replicator, NAME)).state == "initialized"
     execute(target, "UPDATE cd2.freshness SET reinitialized_at = reinitialized_at - interval '25 hours'")
     simulator.fault(NAMESPACE, TABLE, "snapshot_required")
-    assert run(replicator.sync(NAMESPACE, TABLE)).state == "needs_init"
+    assert run(sync(replicator, NAME)).state == "needs_init"
     assert_equal(simulator, database, NAME)

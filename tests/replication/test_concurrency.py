@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from cd2.replication.api import DapCredentials
-from cd2.replication.connection import DatabaseTarget
+from cd2.replication.dap.session import DapCredentials
+from cd2.replication.database.connection import DatabaseTarget
 from local.postgres import EmbeddedPostgres
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
 from tests.replication.conftest import assert_equal, make_replicator, run
 from tests.replication.killing import KillingProxy, held, wait_until_gone, wait_until_waiting
 from tests.replication.worker import Workers, up_to_date
+from tests.steps import init, sync
 
 TEN = [
     "canvas.accounts",
@@ -103,7 +104,7 @@ def test_increments_that_overlap_do_not_bring_deleted_rows_back(
     """The older one, in which the rows still live, arrives when the newer one has deleted them."""
     table = "canvas.courses"
     replicator = make_replicator(simulator, target)
-    run(replicator.init("canvas", "courses"))
+    run(init(replicator, "canvas.courses"))
     rows = simulator.tables()[table]["rows"]
     simulator.advance(tables=[table], updates=rows)
     simulator.reset_stats()
@@ -131,7 +132,7 @@ def test_increments_of_the_same_time_are_applied_one_after_the_other(
     """The second waits for the lock before it looks at the cursor, although both were asked for with the same."""
     table = "canvas.quizzes"
     replicator = make_replicator(simulator, target)
-    run(replicator.init("canvas", "quizzes"))
+    run(init(replicator, "canvas.quizzes"))
     simulator.advance(tables=[table], updates=20)
     with held(database, "LOCK TABLE instructure_dap.table_sync IN SHARE MODE"):
         first = workers.start("sync", table, target)
@@ -142,7 +143,7 @@ def test_increments_of_the_same_time_are_applied_one_after_the_other(
         wait_until_waiting(database, "SELECT pg_advisory_lock%")
     assert first.result().state == second.result().state == "complete"
     assert_equal(simulator, database, table)
-    assert run(replicator.sync("canvas", "quizzes")).rows_upserted == 0
+    assert run(sync(replicator, "canvas.quizzes")).rows_upserted == 0
 
 
 @pytest.mark.parametrize("stage", ["in its transaction", "in a statement", "between the two"])
@@ -152,7 +153,7 @@ def test_a_killed_worker_does_not_hold_up_the_next(
     """The lock of a table ends with the session of its holder, and that with its process."""
     table = "canvas.enrollments"
     replicator = make_replicator(simulator, target)
-    run(replicator.init("canvas", "enrollments"))
+    run(init(replicator, "canvas.enrollments"))
     simulator.advance(tables=[table], inserts=5, updates=9, deletes=5)
     match stage:
         case "in its transaction":

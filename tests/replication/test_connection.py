@@ -1,14 +1,15 @@
 """TLS is honoured for real, and a failed connection says what is wrong without secrets."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from cd2.errors import Cd2Error, StopAll, TransientError
-from cd2.replication.client_database import client_context
-from cd2.replication.connection import DatabaseTarget, connect
+from cd2.replication.database.client import client_context
+from cd2.replication.database.connection import DatabaseTarget, connect
+from cd2.replication.errors import Cd2Error, StopAll, TransientError
 from local.postgres import EmbeddedPostgres
 from tests.replication.tls import make_authority, make_server_certificate, tls_proxy
 
@@ -45,7 +46,9 @@ def failure(target: DatabaseTarget) -> Cd2Error:
     with pytest.raises(Cd2Error) as caught:
         query(target)
     assert target.password not in str(caught.value)
-    assert caught.value.__context__ is None
+    assert "direct cause" not in (shown := "".join(traceback.format_exception(caught.value)))
+    assert "During handling" not in shown
+    assert target.password not in shown
     return caught.value
 
 
@@ -108,7 +111,7 @@ def test_the_official_clients_loader_uses_the_same_verified_connection(
 def test_a_wrong_password_is_told_without_it(target_with: TargetWith) -> None:
     error = failure(target_with(password="wrong-pw-7"))
     assert isinstance(error, StopAll)
-    assert "PostgreSQL refused the log-in" in error.message
+    assert "PostgreSQL refused the login" in error.message
 
 
 def test_a_missing_database_is_told(target_with: TargetWith) -> None:

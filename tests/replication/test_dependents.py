@@ -9,8 +9,9 @@ import asyncpg
 import psycopg
 import pytest
 
-from cd2.replication.dependents import restore, save_and_drop
-from cd2.results import Dependents
+from cd2.replication.dependents.restore import restore, save_and_drop
+from cd2.replication.names import TableName
+from cd2.replication.results import Dependents
 from local.postgres import installation
 from tests.replication.dependents_world import NARROW, WIDEN, World, difference
 
@@ -113,7 +114,7 @@ def test_a_superuser_needs_no_rights_of_the_owners(corpus: World) -> None:
     async def work() -> Dependents:
         connection = await asyncpg.connect(corpus.dsn)
         async with connection.transaction():
-            saved = await save_and_drop(connection, "canvas", "users")
+            saved = await save_and_drop(connection, TableName("canvas", "users"))
             await connection.execute(WIDEN)
             await connection.execute(NARROW)
             result = await restore(connection, saved)
@@ -135,7 +136,7 @@ def test_a_rollback_at_any_point_leaves_everything(corpus: World) -> None:
         connection = await corpus.connect()
         transaction = connection.transaction()
         await transaction.start()
-        saved = await save_and_drop(connection, "canvas", "users")
+        saved = await save_and_drop(connection, TableName("canvas", "users"))
         assert await connection.fetchval("SELECT to_regclass('analytics.people')") is None
         if point:
             await connection.execute(WIDEN)
@@ -164,7 +165,7 @@ def test_a_connection_that_is_killed_at_any_moment_leaves_everything(corpus: Wor
         killed = False
         try:
             async with connection.transaction():
-                saved = await save_and_drop(connection, "canvas", "users")
+                saved = await save_and_drop(connection, TableName("canvas", "users"))
                 await connection.execute(WIDEN)
                 await connection.execute(NARROW)
                 await restore(connection, saved)
@@ -188,7 +189,7 @@ def test_two_workers_with_views_in_common_do_not_meet_in_a_deadlock(corpus: Worl
         connection = await corpus.connect()
         try:
             async with connection.transaction():
-                saved = await save_and_drop(connection, "canvas", table)
+                saved = await save_and_drop(connection, TableName("canvas", table))
                 await connection.execute(there)
                 await asyncio.sleep(0.2)
                 await connection.execute(back)
@@ -218,7 +219,7 @@ def test_a_view_that_is_replaced_while_we_wait_for_its_lock_comes_back_as_replac
         await analyst.execute("CREATE VIEW analytics.newer AS SELECT school FROM analytics.people")
         connection = await corpus.connect()
         async with connection.transaction():
-            saving = asyncio.create_task(save_and_drop(connection, "canvas", "users"))
+            saving = asyncio.create_task(save_and_drop(connection, TableName("canvas", "users")))
             await asyncio.sleep(0.5)
             assert not saving.done()
             await change.commit()

@@ -7,8 +7,9 @@ import asyncio
 import asyncpg
 import pytest
 
-from cd2.replication.dependents import DEPENDENTS_LOCK, restore, retry_broken, save_and_drop
-from cd2.results import Dependents
+from cd2.replication.dependents.restore import DEPENDENTS_LOCK, restore, retry_broken, save_and_drop
+from cd2.replication.names import TableName
+from cd2.replication.results import Dependents
 from tests.replication.dependents_world import NARROW, WIDEN, World, difference
 
 pytest_plugins = ("tests.replication.dependents_world",)
@@ -190,12 +191,12 @@ def test_a_refresh_that_is_too_slow_does_not_hold_back_the_data(world: World) ->
     )
 
     async def work(connection: asyncpg.Connection) -> Dependents:
-        saved = await save_and_drop(connection, "canvas", "users")
+        saved = await save_and_drop(connection, TableName("canvas", "users"))
         await connection.execute(WIDEN)
         await connection.execute("UPDATE canvas.users SET name = 'slow' WHERE id = 1")
         await connection.execute("SET LOCAL statement_timeout = '300ms'")
         result = await restore(connection, saved)
-        assert await retry_broken(connection, "canvas", "users") == Dependents((), ("analytics.slow",))
+        assert await retry_broken(connection, TableName("canvas", "users")) == Dependents((), ("analytics.slow",))
         await connection.execute("SET LOCAL statement_timeout = 0")
         return result
 
@@ -214,14 +215,14 @@ def test_a_retry_waits_for_nobody_for_long(world: World) -> None:
         await other.execute("LOCK TABLE canvas.users")
         connection = await world.connect()
         async with connection.transaction(), asyncio.timeout(10):
-            locked = await retry_broken(connection, "canvas", "users")
+            locked = await retry_broken(connection, TableName("canvas", "users"))
             assert await connection.fetchval("SELECT 1") == 1
         await transaction.rollback()
         transaction = other.transaction()
         await transaction.start()
         await other.execute("SELECT pg_advisory_xact_lock($1)", DEPENDENTS_LOCK)
         async with connection.transaction(), asyncio.timeout(1):
-            busy = await retry_broken(connection, "canvas", "users")
+            busy = await retry_broken(connection, TableName("canvas", "users"))
         await transaction.rollback()
         await other.close()
         await connection.close()
@@ -242,7 +243,7 @@ def test_a_failing_database_is_not_taken_for_a_broken_view(world: World) -> None
 
     async def change(connection: asyncpg.Connection) -> None:
         async with connection.transaction():
-            saved = await save_and_drop(connection, "canvas", "users")
+            saved = await save_and_drop(connection, TableName("canvas", "users"))
             await connection.execute(WIDEN)
             await connection.execute("SET LOCAL statement_timeout = '300ms'")
             await restore(connection, saved)

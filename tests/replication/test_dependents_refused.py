@@ -6,8 +6,9 @@ import asyncpg
 import psycopg
 import pytest
 
-from cd2.errors import TableFailure
-from cd2.replication.dependents import remaining_hindrances, save_and_drop
+from cd2.replication.dependents.restore import save_and_drop
+from cd2.replication.errors import TableFailure
+from cd2.replication.names import TableName
 from tests.replication.dependents_world import WIDEN, World, difference
 
 pytest_plugins = ("tests.replication.dependents_world",)
@@ -19,7 +20,7 @@ def refused(world: World) -> str:
 
     async def work(connection: asyncpg.Connection) -> str:
         with pytest.raises(TableFailure) as caught:
-            await save_and_drop(connection, "canvas", "users")
+            await save_and_drop(connection, TableName("canvas", "users"))
         assert await connection.fetchval("SELECT to_regclass('analytics.people')") == "analytics.people"
         assert caught.value.message.startswith("canvas.users: its schema changed")
         return caught.value.message
@@ -126,18 +127,3 @@ def test_a_temporary_view_of_another_session_is_named(corpus: World) -> None:
         other.execute("CREATE TEMP VIEW scratch AS SELECT name FROM canvas.users")
         assert "temporary view scratch" in refused(corpus)
     assert corpus.alter(WIDEN).broken == ()
-
-
-def test_what_else_than_views_uses_a_column_can_be_asked_for(corpus: World) -> None:
-    """For DDL that is refused although its views were dropped."""
-    corpus.admin(
-        "CREATE FUNCTION analytics.f() RETURNS bigint BEGIN ATOMIC SELECT count(email) FROM canvas.users; END;"
-        "CREATE TABLE canvas.notes (user_id bigint REFERENCES canvas.users);"
-        "CREATE TABLE canvas.kept (u canvas.users)",
-        role="etl",
-    )
-    found = corpus.as_etl(lambda connection: remaining_hindrances(connection, "canvas", "users"))
-    assert "function analytics.f() uses column email of table canvas.users" in found
-    assert "column u of table canvas.kept uses type canvas.users" in found
-    assert any("on table canvas.notes uses column id of table canvas.users" in phrase for phrase in found)
-    assert not any("view" in phrase for phrase in found)

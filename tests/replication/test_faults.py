@@ -16,19 +16,30 @@ import aiohttp
 import psycopg
 import pytest
 
-from cd2.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError
-from cd2.replication import api, asking
-from cd2.replication.api import FailedJobError
-from cd2.replication.connection import DatabaseTarget
+from cd2.replication.dap import jobs as asking
+from cd2.replication.dap import session as api
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import (
+    Cd2Error,
+    FailedJobError,
+    ReinitRequired,
+    StopAll,
+    TableFailure,
+    TransientError,
+    WaitError,
+)
+from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
-from cd2.results import TableResult
+from cd2.replication.results import TableResult
 from local.simulator.__main__ import DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
 from local.simulator.faults import HTTP_KINDS, KINDS
 from tests.replication.conftest import assert_equal, make_replicator, run
+from tests.steps import init, sync
 
 NAMESPACE, TABLE = "canvas", "pseudonyms"
 NAME = f"{NAMESPACE}.{TABLE}"
+TABLE_NAME = TableName.parse(NAME)
 ACTIONS = ("init", "reinit", "sync")
 INITS = ("init", "reinit")
 
@@ -70,10 +81,10 @@ CASES = [
         for body in ("json", "html")
     ),
     Case("server_error", TransientError, "could not be downloaded", times=20, endpoint="download"),
-    Case("server_error", told="a fresh URL is asked for", endpoint="download"),
+    Case("server_error", told="goes on with a fresh URL", endpoint="download"),
     Case("hang", TransientError, "time limit", times=20),
     Case("hang", TransientError, "time limit", times=20, endpoint="job"),
-    Case("hang", told="a fresh URL is asked for", endpoint="download"),
+    Case("hang", told="goes on with a fresh URL", endpoint="download"),
     # A token may expire between any two calls; only one that is refused when it is new is wrong.
     Case("unauthorized", StopAll, "refused the credentials"),
     Case("unauthorized", endpoint="job"),
@@ -85,13 +96,13 @@ CASES = [
     Case("account_under_maintenance", WaitError, "maintaining"),
     Case("request_type_forbidden", TableFailure, "refuses this kind of request", actions=INITS),
     Case("snapshot_required", ReinitRequired, "needs a new snapshot", actions=("sync",)),
-    Case("out_of_range", ReinitRequired, "new snapshot is needed", actions=("sync",)),
-    Case("failed_job", FailedJobError, "it is asked for again"),
+    Case("out_of_range", ReinitRequired, "no longer has these changes", actions=("sync",)),
+    Case("failed_job", FailedJobError, "another one will be requested"),
     Case("hung_job", TransientError, "is not done after"),
     Case("truncated_object", TransientError, "it is cut short", options={"cut": "mid_line"}),
     Case("truncated_object", TransientError, "it is cut short", options={"cut": "after_line"}),
     Case("corrupt_object", TransientError, "damaged"),
-    Case("expired_url", told="a fresh URL is asked for"),
+    Case("expired_url", told="goes on with a fresh URL"),
     Case("expired_url", TransientError, "could not be downloaded", times=5),
     Case("slow_download", options={"seconds": 1}),
     Case("malformed_value", TableFailure, "column id, line 1 of an object", options={"column": "id"}),
@@ -135,7 +146,7 @@ def test_a_fault_has_its_stated_outcome_and_leaves_nothing_behind(
     if case.kind == "hung_job":
         monkeypatch.setattr(asking, "JOB_DEADLINE_S", 0.7)
     if action != "init":
-        run(replicator.init(NAMESPACE, TABLE))
+        run(init(replicator, NAME))
         simulator.advance(tables=[NAME], inserts=4, updates=8, deletes=3)
     if case.endpoint == "job":
         simulator.job_seconds(0.3)
@@ -187,11 +198,11 @@ def test_a_429_moves_the_clock_of_everybody(
     database: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run(replicator.init(NAMESPACE, TABLE))
-    cursor = run(replicator.cursor(NAMESPACE, TABLE))
+    run(init(replicator, NAME))
+    cursor = run(replicator.cursor(TABLE_NAME))
     simulator.fault(NAMESPACE, TABLE, "too_many_requests", retry_after=retry_after)
     with pytest.raises(WaitError):
-        run(replicator.ask(NAMESPACE, TABLE, cursor, tries=1))
+        run(replicator.ask(TABLE_NAME, cursor, tries=1))
     wanted = api.DEFAULT_RETRY_AFTER_S if retry_after is None else retry_after
     with psycopg.connect(database) as connection:
         waits = connection.execute(
@@ -217,9 +228,9 @@ def test_wrong_credentials_stop_everything_before_anything_is_asked_for(
 
 def attempt(replicator: Replicator, action: str) -> TableResult | Cd2Error:
     """What becomes of an action on the table."""
-    work = replicator.sync if action == "sync" else replicator.init
+    step = sync if action == "sync" else init
     try:
-        return run(work(NAMESPACE, TABLE))
+        return run(step(replicator, NAME))
     except Cd2Error as failure:
         return failure
 

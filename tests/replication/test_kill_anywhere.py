@@ -11,6 +11,7 @@ import pytest
 from local.postgres import EmbeddedPostgres
 from tests.replication.conftest import run
 from tests.replication.victims import World, world_of
+from tests.steps import sync
 
 ALL_CHANGES = ("add", "widen", "drop", "retype", "require", "narrow", "delete")
 ROUNDS = ("sync", "init", "reinit")
@@ -133,5 +134,5 @@ def test_many_kills_in_a_row_of_one_load_leave_nothing_behind(world: World) -> N
         assert worker.killed
         assert world.judge(before) == "old"
     world.converge()
-    result = run(world.replicator.sync("canvas", "victims"))
+    result = run(sync(world.replicator, "canvas.victims"))
     assert (result.state, result.rows_upserted, result.rows_deleted) == ("complete", 0, 0)

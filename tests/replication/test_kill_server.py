@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cd2.errors import Cd2Error, TransientError
+from cd2.replication.errors import Cd2Error, TransientError
 from local.postgres import EmbeddedPostgres
 from tests.replication.conftest import run
 from tests.replication.killing import Replica, held, wait_until_waiting
@@ -66,7 +66,7 @@ def test_a_load_whose_session_is_ended_is_worth_another_try(
         error = failure_of_an_ended_backend(world, statement)
     assert type(error) is TransientError
     assert "canvas.victims: sync failed" in error.message
-    assert "it is tried again" in error.message
+    assert "it will be retried" in error.message
     assert error.result is not None
     assert (error.result.state, error.result.rows_upserted) == ("failed", 0)
     assert world.judge(before) == "old"
@@ -79,7 +79,7 @@ def test_a_load_whose_session_is_ended_while_it_copies_is_worth_another_try(worl
     world.control.fault("canvas", "victims", "slow_download", seconds=2)
     error = failure_of_an_ended_backend(world, "COPY%", event="Client")
     assert type(error) is TransientError
-    assert "it is tried again" in error.message
+    assert "it will be retried" in error.message
     assert world.judge(before) == "old"
     world.converge()
 

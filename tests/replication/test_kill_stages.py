@@ -9,8 +9,8 @@ from hashlib import sha256
 
 import pytest
 
-from cd2.replication.dependents import DEPENDENTS_LOCK
-from cd2.replication.locks import TABLE_LOCK
+from cd2.replication.database.locks import TABLE_LOCK
+from cd2.replication.dependents.restore import DEPENDENTS_LOCK
 from local.postgres import EmbeddedPostgres
 from tests.replication.conftest import assert_equal
 from tests.replication.killing import held, wait_until_gone, wait_until_waiting

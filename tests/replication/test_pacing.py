@@ -7,8 +7,9 @@ import time
 import asyncpg
 import pytest
 
-from cd2.replication.connection import DatabaseTarget, connect
-from cd2.replication.pacing import CREATE_PACER, SPACING_MARGIN, Pacer
+from cd2.replication.bookkeeping.tables import PACER
+from cd2.replication.dap.pacing import SPACING_MARGIN, Pacer
+from cd2.replication.database.connection import DatabaseTarget, connect
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -18,7 +19,7 @@ def schema(target: DatabaseTarget) -> None:
     async def create() -> None:
         connection = await connect(target)
         await connection.execute("CREATE SCHEMA cd2")
-        await connection.execute(CREATE_PACER)
+        await connection.execute(PACER)
         await connection.close()
 
     asyncio.run(create())

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cd2.replication.api import DapCredentials, open_session
-from cd2.replication.connection import DatabaseTarget
-from cd2.replication.pacing import Pacer
+from cd2.replication.dap.pacing import Pacer
+from cd2.replication.dap.session import DapCredentials, DapSession
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
@@ -34,10 +35,10 @@ def ask(target: DatabaseTarget, base_url: str, number: int, times: "multiprocess
     async def run() -> None:
         credentials = DapCredentials(base_url, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
         pacer = Pacer(target, credentials.client_id, {"data": 5, "list": 5})
-        async with open_session(credentials, pacer) as session:
+        async with DapSession(credentials, pacer) as session:
             namespace, table = ("catalog", "catalogs") if number % 5 == 4 else ("canvas", TABLES[number % 4])
             await pacer.turn("data")
-            await session.start(namespace, table, None)
+            await session.start(TableName(namespace, table), None)
             times.put(time.time())
 
     asyncio.run(run())

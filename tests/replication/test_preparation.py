@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from cd2.errors import TableFailure
-from cd2.replication.api import DapCredentials
-from cd2.replication.connection import DatabaseTarget, connect
+from cd2.replication.dap.session import DapCredentials
+from cd2.replication.database.connection import DatabaseTarget, connect
+from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from local.postgres import EmbeddedPostgres
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from cd2.errors import Cd2Error, StopAll, TableFailure, TransientError, WaitError
-from cd2.replication.api import DapCredentials, FailedJobError
-from cd2.replication.connection import DatabaseTarget, connect
-from cd2.replication.locks import TABLE_LOCK
+from cd2.replication.dap.session import DapCredentials
+from cd2.replication.database.connection import DatabaseTarget, connect
+from cd2.replication.database.locks import TABLE_LOCK
+from cd2.replication.errors import Cd2Error, FailedJobError, StopAll, TableFailure, TransientError, WaitError
 from cd2.replication.replicator import Replicator
-from cd2.results import TableResult
+from cd2.replication.results import TableResult
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
 from tests.replication.conftest import assert_equal, execute, make_replicator, run
+from tests.steps import init, sync
 
 
 @pytest.fixture
@@ -37,14 +38,14 @@ def failure(work: Coroutine[Any, Any, TableResult]) -> Cd2Error:
 def test_the_tables_are_listed_in_order(replicator: Replicator) -> None:
     names = run(replicator.list_tables("canvas"))
     assert names == sorted(names)
-    assert {"users", "submissions", "enrollment_states"} <= set(names)
+    assert {"users", "submissions", "enrollment_states"} <= {name.table for name in names}
 
 
 def test_a_new_table_needs_an_init_and_is_equal_after_it(
     replicator: Replicator, simulator: SimulatorControl, database: str
 ) -> None:
-    assert run(replicator.sync("canvas", "users")).state == "needs_init"
-    result = run(replicator.init("canvas", "users"))
+    assert run(sync(replicator, "canvas.users")).state == "needs_init"
+    result = run(init(replicator, "canvas.users"))
     assert (result.action, result.state, result.error) == ("init", "initialized", None)
     assert result.rows_upserted == simulator.tables()["canvas.users"]["rows"]
     assert result.bytes_downloaded > 0
@@ -56,9 +57,9 @@ def test_a_new_table_needs_an_init_and_is_equal_after_it(
 def test_a_sync_applies_what_changed_and_says_how_much(
     replicator: Replicator, simulator: SimulatorControl, database: str
 ) -> None:
-    initialised = run(replicator.init("canvas", "accounts"))
+    initialised = run(init(replicator, "canvas.accounts"))
     changes = simulator.advance(tables=["canvas.accounts"], inserts=7, updates=3, deletes=2)["canvas.accounts"]
-    result = run(replicator.sync("canvas", "accounts"))
+    result = run(sync(replicator, "canvas.accounts"))
     assert (result.action, result.state) == ("sync", "complete")
     assert result.rows_deleted >= changes["deletes"] == 2
     assert 7 <= result.rows_upserted <= 10
@@ -67,18 +68,18 @@ def test_a_sync_applies_what_changed_and_says_how_much(
 
 
 def test_an_unchanged_table_is_complete_without_rows(replicator: Replicator) -> None:
-    run(replicator.init("canvas", "roles"))
-    result = run(replicator.sync("canvas", "roles"))
+    run(init(replicator, "canvas.roles"))
+    result = run(sync(replicator, "canvas.roles"))
     assert (result.state, result.rows_upserted, result.rows_deleted) == ("complete", 0, 0)
 
 
 def test_a_changed_schema_is_followed_and_reported(
     replicator: Replicator, simulator: SimulatorControl, database: str
 ) -> None:
-    run(replicator.init("canvas", "courses"))
+    run(init(replicator, "canvas.courses"))
     version = simulator.alter("canvas", "courses", "add_column", "homeroom", type="bool")
     simulator.advance(0.2, ["canvas.courses"])
-    result = run(replicator.sync("canvas", "courses"))
+    result = run(sync(replicator, "canvas.courses"))
     assert (result.state, result.schema_version) == ("complete_with_schema_update", version)
     assert_equal(simulator, database, "canvas.courses")
 
@@ -89,21 +90,21 @@ def test_a_process_full_of_other_types_makes_the_same_table(
     """pysqlsync knows an int64 by identity, which lasts as long as Python's small cache of typing expressions."""
     for clear in typing._cleanups:  # type: ignore[attr-defined]
         clear()
-    run(replicator.init("canvas", "enrollments"))
+    run(init(replicator, "canvas.enrollments"))
     checks = "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'canvas.enrollments'::regclass"
     assert execute(target, checks) == "0"
     simulator.advance(0.2, ["canvas.enrollments"])
-    assert run(replicator.sync("canvas", "enrollments")).state == "complete"
+    assert run(sync(replicator, "canvas.enrollments")).state == "complete"
     assert_equal(simulator, database, "canvas.enrollments")
 
 
 def test_keys_delivered_twice_are_loaded_once(
     replicator: Replicator, simulator: SimulatorControl, database: str
 ) -> None:
-    run(replicator.init("canvas_logs", "web_logs"))
+    run(init(replicator, "canvas_logs.web_logs"))
     assert_equal(simulator, database, "canvas_logs.web_logs")
     simulator.advance(0.3, ["canvas_logs.web_logs"])
-    run(replicator.sync("canvas_logs", "web_logs"))
+    run(sync(replicator, "canvas_logs.web_logs"))
     assert_equal(simulator, database, "canvas_logs.web_logs")
 
 
@@ -111,14 +112,14 @@ def test_keys_delivered_twice_are_loaded_once(
 def test_increments_that_are_no_longer_to_be_had_lead_to_a_reinit(
     kind: str, replicator: Replicator, simulator: SimulatorControl, database: str
 ) -> None:
-    run(replicator.init("canvas", "quizzes"))
+    run(init(replicator, "canvas.quizzes"))
     simulator.advance(0.2, ["canvas.quizzes"])
     simulator.fault("canvas", "quizzes", kind)
-    synced = run(replicator.sync("canvas", "quizzes"))
+    synced = run(sync(replicator, "canvas.quizzes"))
     assert synced.state == "needs_init"
     assert synced.error is not None
     assert synced.error.uuid
-    result = run(replicator.init("canvas", "quizzes"))
+    result = run(init(replicator, "canvas.quizzes"))
     assert (result.action, result.state) == ("reinit", "initialized")
     assert_equal(simulator, database, "canvas.quizzes")
 
@@ -126,10 +127,10 @@ def test_increments_that_are_no_longer_to_be_had_lead_to_a_reinit(
 def test_a_full_refresh_replaces_the_rows(
     replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
 ) -> None:
-    run(replicator.init("canvas", "groups"))
+    run(init(replicator, "canvas.groups"))
     execute(target, "DELETE FROM canvas.groups")
-    assert run(replicator.sync("canvas", "groups", full_refresh=True)).state == "needs_init"
-    assert run(replicator.init("canvas", "groups")).action == "reinit"
+    assert run(sync(replicator, "canvas.groups", full_refresh=True)).state == "needs_init"
+    assert run(init(replicator, "canvas.groups")).action == "reinit"
     assert_equal(simulator, database, "canvas.groups")
 
 
@@ -137,10 +138,10 @@ def test_rows_left_by_an_interrupted_init_do_not_hold_up_the_next(
     replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
 ) -> None:
     """The official client then dies on duplicate keys, for ever."""
-    run(replicator.init("canvas", "scores"))
+    run(init(replicator, "canvas.scores"))
     execute(target, "DELETE FROM instructure_dap.table_sync WHERE source_table = 'scores'")
-    assert run(replicator.sync("canvas", "scores")).state == "needs_init"
-    assert run(replicator.init("canvas", "scores")).action == "reinit"
+    assert run(sync(replicator, "canvas.scores")).state == "needs_init"
+    assert run(init(replicator, "canvas.scores")).action == "reinit"
     assert_equal(simulator, database, "canvas.scores")
 
 
@@ -170,14 +171,14 @@ def test_each_failure_of_the_service_is_told_as_what_it_is(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     simulator.fault("canvas", "enrollment_terms", kind, **options)
-    error = failure(replicator.init("canvas", "enrollment_terms"))
+    error = failure(init(replicator, "canvas.enrollment_terms"))
     assert type(error) is error_class
     assert told in error.message
     for secret in (DEFAULT_CLIENT_SECRET, "Signature", "signature"):
         assert secret not in error.message
         assert secret not in caplog.text
     simulator.clear_faults()
-    assert run(replicator.init("canvas", "enrollment_terms")).state == "initialized"
+    assert run(init(replicator, "canvas.enrollment_terms")).state == "initialized"
     assert_equal(simulator, database, "canvas.enrollment_terms")
 
 
@@ -205,7 +206,7 @@ def test_two_inits_at_once_of_one_table_take_turns(
     async def both() -> None:
         holder = await connect(target)
         await holder.execute("SELECT pg_advisory_lock($1, hashtext($2))", TABLE_LOCK, "canvas.rubrics")
-        second = asyncio.create_task(replicator.init("canvas", "rubrics"))
+        second = asyncio.create_task(init(replicator, "canvas.rubrics"))
         await asyncio.sleep(1)
         assert not second.done()
         await holder.close()

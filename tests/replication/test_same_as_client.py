@@ -13,6 +13,7 @@ from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
 from tests.replication.client_process import client
 from tests.replication.conftest import assert_equal, make_replicator, run, target_of
+from tests.steps import init, sync
 
 TYPES = (
     "i64", "i32", "i16", "f64", "f32", "bool", "text", "s40", "s255", "ts", "date", "uuid", "json", "ip", "num(6,2)",
@@ -142,7 +143,7 @@ def assert_same_history(simulator: SimulatorControl, databases: tuple[str, str],
     history = History(simulator, seed)
     client(simulator.base_url, theirs, "initdb", "canvas", *history.tables)
     for table in history.tables:
-        run(replicator.init("canvas", table))
+        run(init(replicator, f"canvas.{table}"))
     done = "init"
     for step in range(steps + 1):
         expected, found = contents(theirs, history.tables), contents(ours, history.tables)
@@ -152,7 +153,7 @@ def assert_same_history(simulator: SimulatorControl, databases: tuple[str, str],
             done = history.go_on()
             client(simulator.base_url, theirs, "syncdb", "canvas", *history.tables)
             for table in history.tables:
-                run(replicator.sync("canvas", table))
+                run(sync(replicator, f"canvas.{table}"))
     assert_equal(simulator, ours, *(f"canvas.{table}" for table in history.tables))
 
 
@@ -178,7 +179,7 @@ def test_a_table_passes_from_the_client_to_us_and_back(simulator: SimulatorContr
     tables = ["accounts", "rubrics"]
     names = [f"canvas.{table}" for table in tables]
     client(simulator.base_url, dsn, "initdb", "canvas", "accounts")
-    run(replicator.init("canvas", "rubrics"))
+    run(init(replicator, "canvas.rubrics"))
     for turn in range(4):
         simulator.advance(0.4, names)
         for table in tables:
@@ -187,7 +188,7 @@ def test_a_table_passes_from_the_client_to_us_and_back(simulator: SimulatorContr
             client(simulator.base_url, dsn, "syncdb", "canvas", *tables)
         else:
             for table in tables:
-                assert run(replicator.sync("canvas", table)).state == "complete_with_schema_update"
+                assert run(sync(replicator, f"canvas.{table}")).state == "complete_with_schema_update"
         assert_equal(simulator, dsn, *names)
 
 
@@ -199,7 +200,7 @@ def test_every_table_of_the_catalogue_is_the_same(simulator: SimulatorControl, d
     tables = [table for table in tables if not table.startswith(("h", "hard_")) or table == "hidden"]
     client(simulator.base_url, theirs, "initdb", "canvas", *tables)
     for table in tables:
-        run(replicator.init("canvas", table))
+        run(init(replicator, f"canvas.{table}"))
     expected, found = contents(theirs, tables), contents(ours, tables)
     for name, value in expected.items():
         assert found[name] == value, name

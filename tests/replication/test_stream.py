@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cd2.errors import TableFailure, TransientError
-from cd2.replication.stream import BLOCK, ObjectStream, Tally
+from cd2.replication.errors import TableFailure, TransientError
+from cd2.replication.load.objects import BLOCK, ObjectStream, Tally
+from cd2.replication.names import TableName
 
 HEADER = b"meta.ts\tkey.id\tvalue.name\tvalue.doc\n"
 
@@ -29,7 +30,7 @@ def read(
     tally = Tally()
 
     async def run() -> bytes:
-        stream = ObjectStream(pieces(compressed, size), "canvas.things", tally)
+        stream = ObjectStream(pieces(compressed, size), TableName("canvas", "things"), tally)
         await stream.open()
         return b"".join([block async for block in stream.rows(wanted, json_columns)])
 
@@ -127,7 +128,7 @@ def test_memory_does_not_grow_with_the_object() -> None:
         compressed = gzip.compress(HEADER + b"2026-01-01T00:00:00Z\t1\tname of a thing\t{}\n" * rows, 1)
 
         async def run() -> int:
-            stream = ObjectStream(pieces(compressed, 1 << 18), "canvas.things", Tally())
+            stream = ObjectStream(pieces(compressed, 1 << 18), TableName("canvas", "things"), Tally())
             await stream.open()
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import psycopg
 
-from cd2.replication.api import DapCredentials
-from cd2.replication.connection import DatabaseTarget
-from cd2.results import TableResult
+from cd2.replication.dap.session import DapCredentials
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.results import TableResult
 from local.postgres import EmbeddedPostgres
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
 from tests.replication.conftest import NO_LIMITS, assert_equal, make_replicator, run, simulator_process, target_of
 from tests.replication.killing import KillingProxy, Replica, assert_same, assert_tidy, wait_until_gone
 from tests.replication.worker import Worker, Workers, up_to_date
+from tests.steps import init
 
 COLUMNS = "*id:i64 name:s50? note:text? score:i32? kind:enum(a|b|c)? tags:text[]? legacy:s20?"
 ROWS = 40
@@ -62,7 +63,7 @@ class World:
         self.replicator = make_replicator(control, self.target)
         self._numbers = itertools.count(1)
         control.add_table("canvas", "victims", COLUMNS, ROWS)
-        run(self.replicator.init("canvas", "victims"))
+        run(init(self.replicator, "canvas.victims"))
         self.execute(VIEWS)
         self.views = Replica.read(database, self.table).views
 

@@ -19,36 +19,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cd2.errors import Cd2Error
-from cd2.replication.api import DapCredentials
-from cd2.replication.connection import DatabaseTarget
+from cd2.replication.dap.session import DapCredentials
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import Cd2Error
+from cd2.replication.names import NAMESPACES
 from cd2.replication.replicator import Replicator
-from cd2.results import TableResult
+from cd2.replication.results import TableResult
+from tests.steps import init, sync
 
 DATABASE_SECRET, DAP_SECRET = "CD2_TEST_DATABASE_PASSWORD", "CD2_TEST_DAP_SECRET"
-NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
 ROOT = Path(__file__).parents[2]
 
 
 async def up_to_date(replicator: Replicator, name: str) -> TableResult:
     """What the DAG does with a table: sync it, and init it in the same run if that is needed."""
-    namespace, table = name.split(".")
-    result = await replicator.sync(namespace, table)
-    return await replicator.init(namespace, table) if result.state == "needs_init" else result
+    result = await sync(replicator, name)
+    return await init(replicator, name) if result.state == "needs_init" else result
 
 
 async def _do(action: str, name: str, replicator: Replicator) -> TableResult:
-    namespace, table = name.split(".")
     match action:
         case "sync":
-            return await replicator.sync(namespace, table)
+            return await sync(replicator, name)
         case "init":
-            return await replicator.init(namespace, table)
+            return await init(replicator, name)
         case "update":
             return await up_to_date(replicator, name)
         case "prepare and init":
             await replicator.prepare(NAMESPACES)
-            return await replicator.init(namespace, table)
+            return await init(replicator, name)
     raise AssertionError(action)
 
 

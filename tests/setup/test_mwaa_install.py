@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from cd2.installed import REQUIRED
+from cd2.tasks.requirements_check import REQUIRED
 from scripts.compile_constraints import (
     CONSTRAINTS,
     IMAGE,
@@ -197,9 +197,9 @@ def test_the_dag_runs_there_on_the_packaged_plugins(installed: Image):
         f"bag = DagBag({str(home / 'dags')!r})\n"
         "assert not bag.import_errors, bag.import_errors\n"
         "assert 'canvas_data_2' in bag.dags, bag.dags\n"
-        "import sys, cd2.installed, cd2.replication.replicator\n"
+        "import sys, cd2.tasks.requirements_check, cd2.replication.replicator\n"
         "from cd2.settings import RDS_CA_BUNDLE\n"
-        "cd2.installed.check()\n"
+        "cd2.tasks.requirements_check.check()\n"
         "assert RDS_CA_BUNDLE.is_file()\n"
         f"ours = [m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'cd2']\n"
         f"assert all(f.startswith({str(home / 'plugins')!r}) for f in ours), ours\n"

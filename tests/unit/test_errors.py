@@ -10,7 +10,8 @@ from dap.api import DAPClientError, DownloadError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from cd2.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError, classify
+from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError
+from cd2.replication.failures import classify
 
 SIGNED_URL = "https://bucket.example/object.gz?X-Amz-Signature=abc123"
 
@@ -85,7 +86,7 @@ def test_the_cause_of_a_wrapped_database_error_decides() -> None:
     wrapper.__cause__ = postgres_error(asyncpg.FeatureNotSupportedError, "cannot alter type of a column used by a view")
     error = classify(wrapper, "canvas.users: sync")
     assert type(error) is TableFailure
-    assert "another object that uses it" in error.message
+    assert "another object that uses the table blocks it" in error.message
     assert error.type == "0A000"
 
 

@@ -4,16 +4,17 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from cd2.notification import compose
-from cd2.results import Dependents, ErrorInfo, Freshness, RunSummary, TableResult
+from cd2.notification.message import compose
+from cd2.notification.summary import RunSummary
+from cd2.replication.errors import ErrorInfo
+from cd2.replication.names import TableName
+from cd2.replication.results import Dependents, Freshness, TableResult
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-GOOD = TableResult(
-    "canvas", "roles", "sync", "complete", rows_upserted=1234, rows_deleted=5, data_as_of=NOW.isoformat()
-)
+ROLES = TableName("canvas", "roles")
+GOOD = TableResult(ROLES, "sync", "complete", rows_upserted=1234, rows_deleted=5, data_as_of=NOW.isoformat())
 BAD = TableResult(
-    "canvas",
-    "users",
+    TableName("canvas", "users"),
     "sync",
     "failed",
     error=ErrorInfo("ProcessingError", "canvas.users: sync failed: try later.", "ProcessingError", "0b7e"),
@@ -53,8 +54,7 @@ def test_a_failed_listing_is_told_though_there_are_no_tables() -> None:
 
 def test_broken_views_and_old_data_are_named() -> None:
     result = TableResult(
-        "canvas",
-        "users",
+        TableName("canvas", "users"),
         "sync",
         "complete",
         data_as_of=(NOW - timedelta(hours=9)).isoformat(),
@@ -74,7 +74,7 @@ def test_a_dry_run_names_what_it_would_replicate() -> None:
 
 def test_a_thousand_failures_fit_into_one_sns_message() -> None:
     failures = [
-        TableResult("canvas", f"table_{i}", "sync", "failed", error=ErrorInfo("E", f"{i} " + "x" * 900))
+        TableResult(TableName("canvas", f"table_{i}"), "sync", "failed", error=ErrorInfo("E", f"{i} " + "x" * 900))
         for i in range(1000)
     ]
     for message_format in ("text", "chatbot"):
@@ -102,7 +102,8 @@ def test_the_chatbot_format_is_the_json_that_chat_applications_show() -> None:
 
 def test_what_several_tables_met_is_told_once() -> None:
     error = ErrorInfo("OperationError", "canvas.users: asking DAP failed: it is disabled.", "AccountDisabled", "0b7e")
-    failures = [TableResult("canvas", name, "sync", "failed", error=error) for name in ("users", "roles", "courses")]
+    tables = [TableName("canvas", name) for name in ("users", "roles", "courses")]
+    failures = [TableResult(table, "sync", "failed", error=error) for table in tables]
     body = compose(summary_of(GOOD, *failures)).body
     assert body.count("it is disabled.") == 1
     assert "3 tables met this: canvas.users, canvas.roles, canvas.courses" in body
@@ -122,20 +123,21 @@ def test_a_re_run_and_a_recovery_say_so() -> None:
 def test_a_failed_table_is_told_with_how_fresh_it_still_is() -> None:
     since = NOW - timedelta(hours=3)
     failed = replace(BAD, data_as_of=(NOW - timedelta(hours=5)).isoformat())
-    body = compose(summary_of(failed, freshness={"canvas.users": Freshness(NOW - timedelta(hours=4), since)})).body
+    fresh = {TableName("canvas", "users"): Freshness(NOW - timedelta(hours=4), since)}
+    body = compose(summary_of(failed, freshness=fresh)).body
     assert (
         "Data as of 2026-03-01 07:00 UTC, last up to date at 2026-03-01 08:00 UTC, failing since 2026-03-01 09:00 "
         in body
     )
-    body = compose(summary_of(BAD, freshness={"canvas.users": Freshness(None, since)})).body
+    body = compose(summary_of(BAD, freshness={TableName("canvas", "users"): Freshness(None, since)})).body
     assert "Never loaded yet, failing since 2026-03-01 09:00 UTC" in body
 
 
 def test_of_tables_that_met_the_same_the_one_that_is_worst_off_is_told() -> None:
     other = replace(BAD, table="roles")
     fresh = {
-        "canvas.users": Freshness(NOW - timedelta(hours=4), NOW - timedelta(hours=1)),
-        "canvas.roles": Freshness(NOW - timedelta(hours=2), NOW),
+        TableName("canvas", "users"): Freshness(NOW - timedelta(hours=4), NOW - timedelta(hours=1)),
+        TableName("canvas", "roles"): Freshness(NOW - timedelta(hours=2), NOW),
     }
     body = compose(summary_of(BAD, other, freshness=fresh)).body
     assert "Last up to date at 2026-03-01 08:00 UTC, failing since 2026-03-01 11:00 UTC" in body

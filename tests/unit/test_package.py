@@ -62,7 +62,7 @@ def test_the_zip_holds_the_python_files_and_the_bundle_and_nothing_else(checkout
     with zipfile.ZipFile(tmp_path / "plugins.zip") as archive:
         names = archive.namelist()
         assert names == sorted(names)
-        assert {"cd2_plugin.py", "cd2/__init__.py", "cd2/replication/load.py", ".airflowignore"} <= set(names)
+        assert {"cd2_plugin.py", "cd2/__init__.py", "cd2/replication/load/load.py", ".airflowignore"} <= set(names)
         assert [name for name in names if not name.endswith(".py")] == [".airflowignore", BUNDLE.as_posix()]
         python = {path.relative_to(ROOT / "plugins").as_posix() for path in (ROOT / "plugins").rglob("*.py")}
         assert python <= set(names)

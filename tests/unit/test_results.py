@@ -2,9 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
-from cd2.results import Dependents, ErrorInfo, RunSummary, TableResult
+from cd2.notification.summary import RunSummary
+from cd2.replication.errors import ErrorInfo
+from cd2.replication.names import TableName
+from cd2.replication.results import Dependents, TableResult
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+USERS, ROLES = TableName("canvas", "users"), TableName("canvas", "roles")
 
 
 def summary_of(*results: TableResult, **more: object) -> RunSummary:
@@ -13,8 +17,7 @@ def summary_of(*results: TableResult, **more: object) -> RunSummary:
 
 def test_a_table_result_has_the_fields_of_the_contract_and_survives_json() -> None:
     result = TableResult(
-        "canvas",
-        "users",
+        TableName("canvas", "users"),
         "sync",
         "failed",
         rows_upserted=3,
@@ -38,12 +41,12 @@ def test_a_table_result_has_the_fields_of_the_contract_and_survives_json() -> No
 
 
 def test_a_run_succeeds_only_if_every_table_did() -> None:
-    good = TableResult("canvas", "users", "sync", "complete")
-    changed = TableResult("canvas", "roles", "sync", "complete_with_schema_update")
-    new = TableResult("canvas", "quizzes", "init", "initialized")
+    good = TableResult(TableName("canvas", "users"), "sync", "complete")
+    changed = TableResult(TableName("canvas", "roles"), "sync", "complete_with_schema_update")
+    new = TableResult(TableName("canvas", "quizzes"), "init", "initialized")
     assert summary_of(good, changed, new).status == "success"
     for state in ("failed", "needs_init"):
-        bad = TableResult("canvas", "terms", "sync", state)  # type: ignore[arg-type]
+        bad = TableResult(TableName("canvas", "terms"), "sync", state)  # type: ignore[arg-type]
         assert summary_of(good, bad).status == "failure"
         assert summary_of(good, bad).failed == (bad,)
 
@@ -53,13 +56,17 @@ def test_a_run_fails_when_something_outside_of_the_tables_did() -> None:
 
 
 def test_broken_views_and_a_run_without_tables_are_a_warning() -> None:
-    broken = TableResult("canvas", "users", "sync", "complete", dependents=Dependents((), ("public.v",)))
+    broken = TableResult(TableName("canvas", "users"), "sync", "complete", dependents=Dependents((), ("public.v",)))
     assert summary_of(broken).status == "warning"
     assert summary_of().status == "warning"
     assert summary_of(listed_only=("canvas.users",)).status == "success"
 
 
 def test_data_older_than_eight_hours_is_listed() -> None:
-    old = TableResult("canvas", "users", "sync", "complete", data_as_of=(NOW - timedelta(hours=9)).isoformat())
-    fresh = TableResult("canvas", "roles", "sync", "complete", data_as_of=(NOW - timedelta(hours=7)).isoformat())
+    old = TableResult(
+        TableName("canvas", "users"), "sync", "complete", data_as_of=(NOW - timedelta(hours=9)).isoformat()
+    )
+    fresh = TableResult(
+        TableName("canvas", "roles"), "sync", "complete", data_as_of=(NOW - timedelta(hours=7)).isoformat()
+    )
     assert summary_of(old, fresh).stale == (old,)

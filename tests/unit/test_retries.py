@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cd2.errors import TransientError, WaitError
-from cd2.retries import JITTER, LONGEST_DELAY_S, PATIENCE_S, Backoff, delay_s
+from cd2.replication.errors import TransientError, WaitError
+from cd2.tasks.retries import JITTER, LONGEST_DELAY_S, PATIENCE_S, Backoff, delay_s
 
 PASSING = TransientError("DAP answered 503.")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from cd2 import triggers
-from cd2.errors import Cd2Error, StopAll, TransientError
-from cd2.triggers import JobTrigger, job_of
+from cd2.replication.errors import Cd2Error, StopAll, TransientError
+from cd2.replication.names import TableName
+from cd2.tasks import triggers
+from cd2.tasks.triggers import JobTrigger, job_of
 
 REFUSED = StopAll("DAP refused the credentials.", type="AuthenticationError", uuid="u-1")
 Answer = Callable[[], Awaitable[str]]
@@ -24,9 +25,9 @@ class Dap:
         self.answers = answers
         self.asked: list[str] = []
 
-    async def ask(self, namespace: str, table: str, since: Any, *, tries: int) -> str:
-        self.asked.append(table)
-        return await self.answers[table]()
+    async def ask(self, table: TableName, since: Any, *, tries: int) -> str:
+        self.asked.append(table.table)
+        return await self.answers[table.table]()
 
 
 def waiting() -> Answer:
@@ -54,7 +55,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     def run(dap: Dap, tables: dict[str, str], settle_s: float = 0.0) -> dict[str, Any]:
         async def all_of_them() -> dict[str, Any]:
             async def one(table: str, run_key: str) -> Any:
-                async for event in JobTrigger("canvas", table, None, run_key).run():
+                async for event in JobTrigger(f"canvas.{table}", None, run_key).run():
                     return event.payload
                 raise AssertionError("no event")
 
@@ -65,7 +66,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         async def shared() -> Dap:
             return dap
 
-        monkeypatch.setattr(triggers._Shared, "replicator", shared)
+        monkeypatch.setattr(triggers.REPLICATOR, "get", shared)
         monkeypatch.setattr(triggers, "_settle_s", lambda: settle_s)
         return asyncio.run(all_of_them())
 
@@ -115,6 +116,6 @@ def test_a_table_that_comes_after_the_stop_does_not_ask_until_the_run_is_cleared
 
 
 def test_what_the_metadata_database_keeps_of_a_trigger_is_names_and_a_time() -> None:
-    path, arguments = JobTrigger("canvas", "users", "2026-11-24T00:00:00+00:00", "canvas_data_2 manual 0").serialize()
-    assert path == "cd2.triggers.JobTrigger"
-    assert set(arguments) == {"namespace", "table", "since", "run"}
+    path, arguments = JobTrigger("canvas.users", "2026-11-24T00:00:00+00:00", "canvas_data_2 manual 0").serialize()
+    assert path == "cd2.tasks.triggers.JobTrigger"
+    assert set(arguments) == {"table", "since", "run"}

@@ -1,0 +1,75 @@
+"""What a notification is about: a whole run, with every listed table exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from cd2.replication.names import TableName
+from cd2.replication.results import GOOD_STATES, Freshness, TableResult
+
+Status = Literal["success", "warning", "failure"]
+STALE_AFTER = timedelta(hours=8)
+"""Canvas Data 2 is refreshed every 4 h (new_quizzes 8 h): the notification mentions older data."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A whole run: every listed table exactly once, and what went wrong outside of the tables.
+
+    :param problems: a sentence for each failure that belongs to no table (settings, listing, ...), by task id.
+    :param log_links: URL of the log that explains a failure, by table name or task id.
+    :param listed_only: tables that a dry run lists; it replicates nothing.
+    :param rerun: an earlier message has reported this run already; since then tasks were cleared.
+    :param recovered: all is well again, after the last message reported a failure.
+    :param freshness: as far as it is known.
+    """
+
+    environment: str
+    run_id: str
+    started: datetime
+    finished: datetime
+    results: tuple[TableResult, ...]
+    problems: Mapping[str, str] = field(default_factory=dict)
+    log_links: Mapping[str, str] = field(default_factory=dict)
+    listed_only: tuple[str, ...] | None = None
+    rerun: bool = False
+    recovered: bool = False
+    freshness: Mapping[TableName, Freshness] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of tables per state."""
+        return Counter(result.state for result in self.results)
+
+    @property
+    def failed(self) -> tuple[TableResult, ...]:
+        """Tables that did not end in a good state."""
+        return tuple(result for result in self.results if result.state not in GOOD_STATES)
+
+    @property
+    def stale(self) -> tuple[TableResult, ...]:
+        """Tables in a good state whose data is older than `STALE_AFTER`."""
+        return tuple(result for result in self.results if result.state in GOOD_STATES and self._is_stale(result))
+
+    @property
+    def broken_dependents(self) -> tuple[str, ...]:
+        """Qualified names of all views that could not be restored."""
+        return tuple(name for result in self.results for name in result.dependents.broken)
+
+    @property
+    def status(self) -> Status:
+        """failure: a table or the run failed; warning: all is loaded, but somebody should look; otherwise success.
+
+        Stale tables are listed but cause no warning: a quiet table's data stays behind the clock for long.
+        """
+        if self.failed or self.problems:
+            return "failure"
+        nothing_done = not self.results and self.listed_only is None
+        return "warning" if self.broken_dependents or nothing_done else "success"
+
+    def _is_stale(self, result: TableResult) -> bool:
+        return result.data_as_of is not None and self.finished - datetime.fromisoformat(result.data_as_of) > STALE_AFTER

@@ -1,0 +1,136 @@
+"""One attempt at one table: its result, and the decisions that depend on the cursor."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from cd2.replication.bookkeeping.cursors import Cursor
+from cd2.replication.errors import Cd2Error, ReinitRequired, TransientError
+from cd2.replication.load.objects import Tally
+from cd2.replication.results import Action, Applied, State, TableResult
+from cd2.replication.schema.model import TableModel, table_model
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+
+    from dap.dap_types import VersionedSchema
+
+    from cd2.replication.dap.session import Job
+    from cd2.replication.names import TableName
+    from cd2.replication.schema.plan import SchemaPlan
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at one table.
+
+    :param started: seconds of the monotonic clock.
+    :param tally: counts what comes over the network while the attempt goes on.
+    """
+
+    table: TableName
+    action: Action
+    job_id: str | None = None
+    started: float = field(default_factory=time.monotonic)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def what(self) -> str:
+        """For the beginning of a sentence: `canvas.users: sync`."""
+        return f"{self.table}: {self.action}"
+
+    def result(
+        self,
+        outcome: State,
+        before: Cursor | None = None,
+        after: Cursor | None = None,
+        applied: Applied | None = None,
+        error: Cd2Error | None = None,
+    ) -> TableResult:
+        """How the attempt ended.
+
+        :param before: the cursor that it found.
+        :param after: the cursor that it left, if that is another one.
+        :param applied: what it changed; None: nothing.
+        """
+        applied = applied or Applied()
+        last = after or before
+        return TableResult(
+            self.table,
+            self.action,
+            outcome,
+            rows_upserted=applied.rows_upserted,
+            rows_deleted=applied.rows_deleted,
+            bytes_downloaded=self.tally.bytes,
+            since=before.since.isoformat() if before else None,
+            data_as_of=last.since.isoformat() if last else None,
+            schema_version=last.schema_version if last else None,
+            duration_s=round(time.monotonic() - self.started, 3),
+            job_id=self.job_id,
+            dependents=applied.dependents,
+            error=error.info if error else None,
+        )
+
+
+def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:
+    """What to do with a job: a snapshot of a table that exists is a re-init.
+
+    :raises ReinitRequired: the job holds changes, but they cannot be applied to this table.
+    """
+    if job.since is None:
+        return "reinit" if plan.exists else "init"
+    if plan.key_differs or not plan.exists:
+        raise ReinitRequired(f"{table}: the table is missing, or its key has changed: it needs a new snapshot.")
+    return "sync"
+
+
+def is_past(table: TableName, job: Job, cursor: Cursor | None) -> bool:
+    """Whether another process has already loaded what this job brings.
+
+    :raises ReinitRequired: the cursor is gone.
+    :raises TransientError: the cursor was set back, and the job begins too late for it.
+    """
+    if job.since is None or job.as_of is None:
+        return False
+    if cursor is None:
+        raise ReinitRequired(f"{table}: its row in instructure_dap.table_sync is gone: it needs a new snapshot.")
+    if job.since > cursor.since:
+        raise TransientError(
+            f"{table}: its cursor was set back to {cursor.since.isoformat()} while changes since "
+            f"{job.since.isoformat()} were being fetched: it will be retried from there."
+        )
+    if job.since < cursor.since and job.as_of <= cursor.since:
+        log.info("%s: another process has already loaded the changes up to %s.", table, cursor.since.isoformat())
+        return True
+    return False
+
+
+def models(
+    table: TableName, job: Job, described: VersionedSchema, before: Cursor | None, columns: Set[str]
+) -> tuple[TableModel, TableModel]:
+    """What the table should be, and the part of it that the job's data has.
+
+    They differ only if DAP's schema has changed since the job was created: then the columns that are missing in the
+    data come with the next sync, unless the table has them already.
+
+    :param described: DAP's newest schema of the table.
+    :param columns: the columns of the data; none if there is no object.
+    """
+    model = table_model(table, described.schema, described.version)
+    if job.schema_version > described.version:
+        raise TransientError(
+            f"{table}: the data has version {job.schema_version} of the schema, but DAP still describes version "
+            f"{described.version}: it will be retried."
+        )
+    if job.schema_version == described.version or not columns:
+        return model, model
+    delivered = model.limited_to(columns)
+    if before is not None and before.schema_version >= described.version:
+        return model, delivered
+    delivered = replace(delivered, version=job.schema_version)
+    return delivered, delivered

@@ -1,0 +1,72 @@
+"""How fresh each table is, for people and reports: `SELECT * FROM cd2.freshness`.
+
+A quiet table's data may be old and right all the same: what tells is when it was last found equal to DAP.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from cd2.replication.errors import Cd2Error, ReinitRequired, TableFailure
+from cd2.replication.names import TableName
+from cd2.replication.results import Freshness
+
+REINIT_EVERY = timedelta(hours=24)
+"""How often a table may be re-initialised without a person's request: DAP may refuse repeated snapshots."""
+
+_UP_TO_DATE = """
+INSERT INTO cd2.freshness AS f (namespace, table_name, checked_at, data_as_of, reinitialized_at)
+VALUES ($1, $2, clock_timestamp(), $3, CASE WHEN $4 THEN clock_timestamp() END)
+ON CONFLICT (namespace, table_name) DO UPDATE SET checked_at = excluded.checked_at, data_as_of = excluded.data_as_of,
+    reinitialized_at = coalesce(excluded.reinitialized_at, f.reinitialized_at), failing_since = NULL, error = NULL"""
+
+_FAILED = """
+INSERT INTO cd2.freshness AS f (namespace, table_name, failing_since, error) VALUES ($1, $2, clock_timestamp(), $3)
+ON CONFLICT (namespace, table_name) DO UPDATE
+    SET failing_since = coalesce(f.failing_since, excluded.failing_since), error = excluded.error"""
+
+
+async def up_to_date(
+    connection: asyncpg.Connection, table: TableName, as_of: datetime, *, reinitialized: bool = False
+) -> None:
+    """Note that a table was brought up to date, in the caller's transaction.
+
+    :param reinitialized: with a snapshot that nobody but the program requested.
+    """
+    await connection.execute(_UP_TO_DATE, table.namespace, table.table, as_of, reinitialized)
+
+
+async def failed(connection: asyncpg.Connection, table: TableName, error: Cd2Error) -> None:
+    """Note that an attempt at a table failed."""
+    await connection.execute(_FAILED, table.namespace, table.table, error.message)
+
+
+async def read(connection: asyncpg.Connection) -> dict[TableName, Freshness]:
+    """How fresh each table is."""
+    rows = await connection.fetch("SELECT namespace, table_name, checked_at, failing_since FROM cd2.freshness")
+    return {TableName(row[0], row[1]): Freshness(row[2], row[3]) for row in rows}
+
+
+async def check_reinit(connection: asyncpg.Connection, table: TableName, required: ReinitRequired) -> None:
+    """Whether the table may get a new snapshot that nobody requested.
+
+    :raises TableFailure: it got one within the last `REINIT_EVERY`.
+    """
+    last = await connection.fetchval(
+        "SELECT reinitialized_at FROM cd2.freshness WHERE namespace = $1 AND table_name = $2 "
+        "AND reinitialized_at > clock_timestamp() - $3::interval",
+        table.namespace,
+        table.table,
+        REINIT_EVERY,
+    )
+    if last is not None:
+        raise TableFailure(
+            f"{required.message} It already got one automatically at {last:%Y-%m-%d %H:%M} UTC, and gets one only "
+            f"every {REINIT_EVERY // timedelta(hours=1)} h, because DAP may refuse repeated snapshots: to do it now, "
+            "trigger the DAG with this table and full_refresh.",
+            cause=required.cause,
+            type=required.type,
+            uuid=required.uuid,
+        )

@@ -1,0 +1,72 @@
+"""Prepares a database: what all tables share, before the first of them is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import asyncpg
+from dap.replicator import meta_schema
+from dap.version_upgrade.db_version_upgrader import VersionUpgrader
+
+from cd2.replication.bookkeeping.tables import CREATE_TABLES
+from cd2.replication.database.client import client_context
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.database.dialect import DIALECT
+from cd2.replication.errors import TableFailure
+from cd2.replication.names import quote_identifier
+
+PREPARATION_LOCK = 0x6364320001
+"""Advisory lock: one preparation at a time, however many deployments share the database."""
+
+
+async def prepare(target: DatabaseTarget, connection: asyncpg.Connection, namespaces: Iterable[str]) -> None:
+    """Create what all tables share: the schemas, the client's bookkeeping in its newest version, our own tables.
+
+    Idempotent, cheap, and safe to run at the same time from several places. Without it the first inits race each
+    other for the schemas, and a late `version_upgrade` truncates the bookkeeping of the others.
+
+    :raises TableFailure: the role may not create a schema that is missing.
+    """
+    await connection.execute("SELECT pg_advisory_lock($1)", PREPARATION_LOCK)
+    try:
+        for schema in ("instructure_dap", "cd2", *namespaces):
+            await _ensure_schema(connection, schema)
+        for create in CREATE_TABLES:
+            await connection.execute(create)
+        await _upgrade_bookkeeping(target, connection)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", PREPARATION_LOCK)
+
+
+async def _ensure_schema(connection: asyncpg.Connection, schema: str) -> None:
+    if await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
+        return
+    try:
+        await connection.execute(f"CREATE SCHEMA {quote_identifier(schema)}")
+    except asyncpg.InsufficientPrivilegeError:
+        role, dbname = await connection.fetchrow("SELECT current_user, current_database()")
+        raise TableFailure(
+            f"The role {role} may not create the schema {schema}: run "
+            f"GRANT CREATE ON DATABASE {quote_identifier(dbname)} TO {quote_identifier(role)}.",
+            cause="InsufficientPrivilegeError",
+            type="42501",
+        ) from None
+
+
+async def _upgrade_bookkeeping(target: DatabaseTarget, connection: asyncpg.Connection) -> None:
+    async with client_context(target) as (context, explorer):
+        if await _filled_by_client_1(connection):
+            # The client's upgrade script would TRUNCATE the cursors of such a database: say that it is up to date.
+            await explorer.synchronize(modules=[meta_schema])
+            await connection.execute("INSERT INTO instructure_dap.database_version (version) VALUES (1)")
+        await VersionUpgrader(explorer, context, DIALECT).upgrade()
+
+
+async def _filled_by_client_1(connection: asyncpg.Connection) -> bool:
+    if await connection.fetchval("SELECT to_regclass('instructure_dap.table_sync') IS NULL"):
+        return False
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM instructure_dap.table_sync)"):
+        return False
+    if await connection.fetchval("SELECT to_regclass('instructure_dap.database_version') IS NULL"):
+        return True
+    return not await connection.fetchval("SELECT EXISTS (SELECT FROM instructure_dap.database_version)")

@@ -1,0 +1,79 @@
+"""The tables of our own schema `cd2` (docs/reference.md says what each column means)."""
+
+from __future__ import annotations
+
+PACER = """
+CREATE TABLE IF NOT EXISTS cd2.pacer (
+    key text NOT NULL,
+    endpoint text NOT NULL,
+    next_turn timestamptz NOT NULL,
+    PRIMARY KEY (key, endpoint)
+)"""
+"""When the next turn of a DAP key at an endpoint is."""
+
+JOBS = """
+CREATE TABLE IF NOT EXISTS cd2.jobs (
+    key text NOT NULL,
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    since timestamp,
+    turn timestamptz NOT NULL,
+    job_id text,
+    PRIMARY KEY (key, namespace, table_name)
+)"""
+"""The turn or job that a table waits for."""
+
+FRESHNESS = """
+CREATE TABLE IF NOT EXISTS cd2.freshness (
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    checked_at timestamptz,
+    data_as_of timestamptz,
+    reinitialized_at timestamptz,
+    failing_since timestamptz,
+    error text,
+    PRIMARY KEY (namespace, table_name)
+);
+COMMENT ON TABLE cd2.freshness IS 'How fresh each replicated table is';
+COMMENT ON COLUMN cd2.freshness.checked_at IS 'When the table was last brought up to date with DAP';
+COMMENT ON COLUMN cd2.freshness.data_as_of IS 'The state of Canvas Data 2 that the table holds';
+COMMENT ON COLUMN cd2.freshness.reinitialized_at IS 'When it last got a new snapshot because DAP had no increments';
+COMMENT ON COLUMN cd2.freshness.failing_since IS 'Since when every attempt failed; NULL: the last one did not';
+COMMENT ON COLUMN cd2.freshness.error IS 'What the last failed attempt met';
+"""
+"""How fresh each table is."""
+
+# Only if it is missing: even IF NOT EXISTS would wait for the locks of a load that writes here.
+BROKEN_DEPENDENTS = """
+DO $$
+BEGIN
+    IF to_regclass('cd2.broken_dependents') IS NOT NULL THEN
+        RETURN;
+    END IF;
+    CREATE TABLE cd2.broken_dependents (
+        id bigint GENERATED ALWAYS AS IDENTITY,
+        schema_name text NOT NULL,
+        view_name text NOT NULL,
+        tables text[] NOT NULL,
+        missing boolean NOT NULL,
+        relation oid,
+        definition jsonb NOT NULL,
+        error text NOT NULL,
+        failed_at timestamptz NOT NULL DEFAULT now(),
+        tried_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (schema_name, view_name)
+    );
+    CREATE INDEX broken_dependents_tables ON cd2.broken_dependents USING gin (tables);
+    COMMENT ON TABLE cd2.broken_dependents IS
+        'Views that a schema change broke. Each is tried again when one of its tables is synced; '
+        'delete a row to forget it.';
+    COMMENT ON COLUMN cd2.broken_dependents.tables IS 'Qualified and quoted names of the tables its rows come from.';
+    COMMENT ON COLUMN cd2.broken_dependents.missing IS
+        'True: the view does not exist. False: it does (relation), but the steps in definition could not be done.';
+    COMMENT ON COLUMN cd2.broken_dependents.definition IS
+        'Its CREATE statement, owner, the steps after it (indexes, comments, ...) and its access control list.';
+END
+$$"""
+"""The views that a schema change broke."""
+
+CREATE_TABLES = (PACER, JOBS, FRESHNESS, BROKEN_DEPENDENTS)

@@ -1,0 +1,197 @@
+"""Getting a table's job: take a turn, ask, wait. No worker slot and no database connection is held meanwhile.
+
+What was asked for is noted in `cd2.jobs`. Whoever comes next for the same table - a retry, a cleared task, a restarted
+triggerer - keeps the turn that was taken, or goes on with the job that DAP is already working on: a new one would cost
+one of the few creations a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from dap.dap_error import NotFoundError
+
+from cd2.replication.dap.session import TOO_MANY_REQUESTS, Job
+from cd2.replication.database.connection import DatabaseTarget, connected
+from cd2.replication.errors import Cd2Error, FailedJobError, StopAll, TransientError, WaitError
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from cd2.replication.dap.pacing import Pacer
+    from cd2.replication.dap.session import DapSession
+    from cd2.replication.names import TableName
+
+log = logging.getLogger(__name__)
+
+CREATION_TRIES = 3
+"""How often a job is requested while DAP answers 429, unless the caller has more patience."""
+POLL_S = (1.0, 1.5, 2.0, 3.0, 5.0)
+POLLS_PER_LOG_LINE = 12
+"""Polls of a job between two lines in the log: about a minute."""
+POLL_TRIES = 4
+"""How many polls in a row may fail with an error of the service."""
+JOB_DEADLINE_S = 6 * 60 * 60
+"""The longest wait for one job; the official client polls a hung one for ever."""
+JOB_LIFE_S = 6 * 60 * 60
+"""After this time a new job is requested: the old one's data would be old, and DAP keeps jobs for a day only."""
+CHANGES_LIFE_S = 60 * 60
+"""The same for changes, which are cheap to ask for again; DAP may refuse repeated snapshots."""
+TURN_LIFE_S = 60
+"""A turn that was due this long ago has expired: others have gone on."""
+
+_RECALL = """
+SELECT job_id, extract(epoch FROM turn - clock_timestamp())::float8 AS wait FROM cd2.jobs
+WHERE key = $1 AND namespace = $2 AND table_name = $3 AND since IS NOT DISTINCT FROM $4
+    AND turn > clock_timestamp() - CASE WHEN job_id IS NULL THEN $5::float8 ELSE $6::float8 END * interval '1 second'"""
+
+_QUEUE = """
+INSERT INTO cd2.jobs (key, namespace, table_name, since, turn)
+VALUES ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 second')
+ON CONFLICT (key, namespace, table_name) DO UPDATE SET since = excluded.since, turn = excluded.turn, job_id = NULL"""
+
+_NOTE = "UPDATE cd2.jobs SET job_id = $4 WHERE key = $1 AND namespace = $2 AND table_name = $3"
+
+_FORGET = "DELETE FROM cd2.jobs WHERE namespace = $1 AND table_name = $2"
+
+
+USELESS = ("HungJob", "DamagedObject")
+"""Types of failures that the same job would cause again, although another may not."""
+
+
+def keeps_its_job(failure: Cd2Error) -> bool:
+    """Whether the next attempt may go on with the job, or had better request another one."""
+    passing = isinstance(failure, TransientError) and not isinstance(failure, FailedJobError)
+    return (passing and failure.type not in USELESS) or isinstance(failure, StopAll)
+
+
+async def forget(connection: asyncpg.Connection, table: TableName) -> None:
+    """Remove the note of a table's job: its rows are loaded, or it is useless.
+
+    In the caller's transaction, so that nobody loads the rows again, or loses them.
+    """
+    await connection.execute(_FORGET, table.namespace, table.table)
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A request to DAP for one table's rows or changes.
+
+    :param since: the changes since then (UTC); None: all rows.
+    :param tries: how often to ask while DAP answers 429.
+    """
+
+    session: DapSession
+    pacer: Pacer
+    target: DatabaseTarget
+    table: TableName
+    since: datetime | None
+    tries: int = CREATION_TRIES
+
+    async def finished_job(self) -> Job:
+        """A job with all that was requested, done.
+
+        :raises WaitError: DAP went on answering 429; another program may use the same key.
+        :raises TransientError: the job failed (FailedJobError), or is not done after `JOB_DEADLINE_S` seconds.
+        :raises ReinitRequired, TableFailure, StopAll: as DAP answers.
+        """
+        job_id, wait = await self._recall()
+        job = await self._pick_up(job_id) if job_id else None
+        return await self._finished(job or await self._start(wait))
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    async def _pick_up(self, job_id: str) -> Job | None:
+        try:
+            job = await self.session.job(job_id)
+        except (NotFoundError, FailedJobError) as gone:
+            log.info("%s: job %s can no longer be used (%s).", self.table, job_id, type(gone).__name__)
+            return None
+        log.info("%s: goes on with job %s, which was requested before.", self.table, job_id)
+        return job
+
+    async def _start(self, wait: float | None) -> Job:
+        """Create a job at DAP.
+
+        :param wait: seconds until the turn that an earlier attempt took; None: there is none.
+        """
+        remaining = self.tries
+        while True:
+            if wait is None:
+                wait = await self.pacer.reserve("data")
+                await self._note(_QUEUE, self._naive_since, wait)
+            await self.pacer.wait("data", max(0.0, wait))
+            wait = None
+            remaining -= 1
+            try:
+                job = await self.session.start(self.table, self.since)
+            except WaitError as refused:
+                if not remaining or refused.type != TOO_MANY_REQUESTS:
+                    raise
+                log.info("%s: %s", self.table, refused.message)
+            else:
+                await self._note(_NOTE, job.id)
+                return job
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    async def _finished(self, job: Job) -> Job:
+        deadline = asyncio.timeout(JOB_DEADLINE_S)
+        try:
+            async with deadline:
+                failures = 0
+                for poll in itertools.count():
+                    if job.done:
+                        break
+                    if poll % POLLS_PER_LOG_LINE == POLLS_PER_LOG_LINE - 1:
+                        log.info("%s: DAP is still working on job %s.", self.table, job.id)
+                    await asyncio.sleep(POLL_S[min(poll, len(POLL_S) - 1)])
+                    try:
+                        job = await self.session.job(job.id)
+                        failures = 0
+                    except FailedJobError:
+                        raise
+                    except WaitError as busy:
+                        await asyncio.sleep(busy.seconds)
+                    except TransientError:
+                        failures += 1
+                        if failures >= POLL_TRIES:
+                            raise
+        except TimeoutError:
+            if not deadline.expired():  # but an answer took too long
+                raise
+            raise TransientError(
+                f"{self.table}: the DAP job {job.id} is not done after {JOB_DEADLINE_S // 3600} h: another one will be "
+                "requested.",
+                type="HungJob",
+            ) from None
+        return job
+
+    # -- what is noted ---------------------------------------------------------------------------
+
+    async def _recall(self) -> tuple[str | None, float | None]:
+        """The job that is under way for this request, or the seconds until the turn that was taken for it."""
+        life_s = JOB_LIFE_S if self.since is None else CHANGES_LIFE_S
+        async with connected(self.target) as connection:
+            row = await connection.fetchrow(_RECALL, *self._row, self._naive_since, TURN_LIFE_S, life_s)
+        if row is None:
+            return None, None
+        return row["job_id"], None if row["job_id"] else row["wait"]
+
+    async def _note(self, statement: str, *values: Any) -> None:
+        async with connected(self.target) as connection:
+            await connection.execute(statement, *self._row, *values)
+
+    @property
+    def _row(self) -> tuple[str, str, str]:
+        return self.pacer.key, self.table.namespace, self.table.table
+
+    @property
+    def _naive_since(self) -> datetime | None:
+        """As `instructure_dap.table_sync` keeps it."""
+        return self.since.astimezone(UTC).replace(tzinfo=None) if self.since else None

@@ -1,0 +1,91 @@
+"""Taking turns at the DAP service, shared by every worker through the database.
+
+The service allows a key a few calls a minute (5 job creations, 5 listings), counted across all processes, tasks and
+runs. The next free turn is kept as one row per key and endpoint in `cd2.pacer`; one atomic statement takes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from cd2.replication.database.connection import DatabaseTarget, connected
+
+log = logging.getLogger(__name__)
+
+Endpoint = Literal["data", "list"]
+LIST_CALLS_PER_MINUTE = 5
+SPACING_MARGIN = 1.03
+"""Turns are this much further apart than the limit asks for: the network delays one call more than the next."""
+LONG_WAIT_S = 5.0
+
+_TAKE_TURN = """
+INSERT INTO cd2.pacer AS pacer (key, endpoint, next_turn)
+VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
+ON CONFLICT (key, endpoint) DO UPDATE
+    SET next_turn = greatest(pacer.next_turn, clock_timestamp()) + $3 * interval '1 second'
+RETURNING extract(epoch FROM next_turn - $3 * interval '1 second' - clock_timestamp())::float8"""
+
+_PUSH_BACK = """
+UPDATE cd2.pacer SET next_turn = greatest(next_turn, clock_timestamp() + $3 * interval '1 second')
+WHERE key = $1 AND endpoint = $2"""
+
+
+class Pacer:
+    """Hands out turns for one DAP key.
+
+    :param target: database that keeps the shared clock.
+    :param client_id: the DAP key; only a hash of it is stored.
+    :param per_minute: allowed calls a minute, by endpoint.
+    :param sleep: how to wait, in seconds.
+
+    `key` stands for the DAP key in the database.
+    """
+
+    def __init__(
+        self,
+        target: DatabaseTarget,
+        client_id: str,
+        per_minute: dict[Endpoint, int],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._target = target
+        self.key = hashlib.sha256(client_id.encode()).hexdigest()[:16]
+        self._interval = {endpoint: 60.0 / limit * SPACING_MARGIN for endpoint, limit in per_minute.items()}
+        self._sleep = sleep
+
+    async def turn(self, endpoint: Endpoint) -> float:
+        """Wait for our turn; no database connection is held meanwhile.
+
+        :returns: seconds waited.
+        :raises StopAll, TransientError: the database cannot be reached, see `connect`.
+        """
+        seconds = await self.reserve(endpoint)
+        await self.wait(endpoint, seconds)
+        return seconds
+
+    async def reserve(self, endpoint: Endpoint) -> float:
+        """Take the next turn.
+
+        :returns: seconds until then.
+        :raises StopAll, TransientError: as `turn`.
+        """
+        return max(0.0, await self._run(_TAKE_TURN, endpoint, self._interval[endpoint]) or 0.0)
+
+    async def wait(self, endpoint: Endpoint, seconds: float) -> None:
+        """Wait until a turn that was taken, and say so if that is long."""
+        if seconds >= LONG_WAIT_S:
+            log.info("Waiting %.0f s for our turn: DAP limits the calls a minute (%s).", seconds, endpoint)
+        await self._sleep(seconds)
+
+    async def push_back(self, endpoint: Endpoint, seconds: float) -> None:
+        """The service answered 429: nobody takes a turn for so many seconds."""
+        await self._run(_PUSH_BACK, endpoint, seconds)
+
+    async def _run(self, statement: str, endpoint: Endpoint, seconds: float) -> float | None:
+        async with connected(self._target) as connection:
+            value: float | None = await connection.fetchval(statement, self.key, endpoint, seconds)
+            return value

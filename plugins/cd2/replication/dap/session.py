@@ -1,0 +1,280 @@
+"""The DAP service as we use it: the official client's session, paced, without tracking, with our errors.
+
+A job is created, polled and loaded in separate steps, so that another process can pick it up by its id
+(`cd2.replication.dap.jobs`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+from dap.api import DAPSession
+from dap.dap_error import AuthenticationError
+from dap.dap_types import (
+    CompleteIncrementalJob,
+    CompleteSnapshotJob,
+    Credentials,
+    FailedJob,
+    Format,
+    IncrementalQuery,
+    Mode,
+    Object,
+    SnapshotQuery,
+    VersionedSchema,
+)
+from dap.dap_types import Job as ClientJob
+from strong_typing.serialization import json_dump_string, object_to_json
+
+from cd2.replication.errors import FailedJobError, TransientError, WaitError
+
+if TYPE_CHECKING:
+    from cd2.replication.dap.pacing import Pacer
+    from cd2.replication.names import TableName
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30 * 60, connect=30, sock_read=5 * 60)
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_read=2 * 60)
+"""No limit for a whole object: a big one may take long; silence of two minutes is a lost connection."""
+DOWNLOAD_BLOCK = 1 << 18
+DOWNLOAD_TRIES = 5
+"""How often in a row a download may begin without getting any further."""
+DOWNLOAD_PAUSE_S = 0.25
+"""Before a download begins again; twice as long each time that it gets no further."""
+DEFAULT_RETRY_AFTER_S = 60.0
+TOO_MANY_REQUESTS = "TooManyRequests"
+
+
+@dataclass(frozen=True)
+class DapCredentials:
+    """Where the DAP service is and the key for it."""
+
+    base_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A query that DAP works on, or has worked on.
+
+    :param done: its objects can be loaded.
+    :param since: beginning of an incremental (UTC); None for a snapshot, and while it is not done.
+    :param as_of: the state of the table that its rows lead to (UTC); None while it is not done.
+    :param schema_version: version of the schema that its rows have.
+    :param objects: ids of its objects, in order.
+    """
+
+    id: str
+    done: bool
+    since: datetime | None = None
+    as_of: datetime | None = None
+    schema_version: int = 0
+    objects: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.as_of is None:
+            return f"job {self.id} is not done"
+        rows = "all rows" if self.since is None else f"changes since {self.since.isoformat()}"
+        return f"job {self.id} is done: {rows}, {len(self.objects)} object(s), as of {self.as_of.isoformat()}."
+
+
+class DapSession(DAPSession):
+    """The official client's session: paced, able to log in again, with our errors. To be entered.
+
+    It logs in at its first call.
+
+    :raises ValueError: an empty client id or secret.
+    """
+
+    def __init__(self, credentials: DapCredentials, pacer: Pacer) -> None:
+        # The client logs pre-signed URLs at DEBUG.
+        logging.getLogger("dap").setLevel(logging.INFO)
+        super().__init__(
+            aiohttp.ClientSession(timeout=REQUEST_TIMEOUT),
+            credentials.base_url,
+            Credentials.create(client_id=credentials.client_id, client_secret=credentials.client_secret),
+            None,  # no tracking: the client would post to a third party's analytics host
+        )
+        self._pacer = pacer
+        # Of its own: signed URLs must not get our Authorization header, and gzip is ours to check.
+        self._downloads = aiohttp.ClientSession(timeout=DOWNLOAD_TIMEOUT, auto_decompress=False)
+
+    async def __aenter__(self) -> DapSession:
+        """Nothing is sent before the first call."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._downloads.close()
+        await super().close()
+
+    # -- what is there ---------------------------------------------------------------------------
+
+    async def get_tables(self, namespace: str) -> list[str]:
+        """Names of the tables that DAP offers in a namespace."""
+        await self._pacer.turn("list")
+        tables: list[str] = await super().get_tables(namespace)
+        return tables
+
+    async def schema(self, table: TableName) -> VersionedSchema:
+        """The newest schema of a table."""
+        return await self.get_table_schema(table.namespace, table.table)
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    async def start(self, table: TableName, since: datetime | None) -> Job:
+        """Ask for a table's changes since a point in time (UTC), or for all its rows (None). It must be our turn.
+
+        :raises WaitError: DAP answered 429; the clock of everybody who shares the key has been moved.
+        """
+        query: SnapshotQuery | IncrementalQuery
+        if since is None:
+            query = SnapshotQuery(format=Format.TSV, mode=Mode.condensed)
+        else:
+            query = IncrementalQuery(format=Format.TSV, mode=Mode.condensed, since=since, until=None)
+        return _job(await self._post_query(f"/dap/query/{table.namespace}/table/{table.table}/data", query))
+
+    async def job(self, job_id: str) -> Job:
+        """The state of a job.
+
+        :raises FailedJobError: it failed.
+        """
+        return _job(await self.get_job(job_id))
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    async def download(self, object_id: str) -> AsyncIterator[bytes]:
+        """The bytes of an object as they are stored (gzip).
+
+        Every try gets a fresh URL; after a lost connection or an expired URL the stream resumes where it was.
+
+        :raises TransientError: no try got any further.
+        """
+        received = 0
+        failures = 0
+        while failures < DOWNLOAD_TRIES:
+            before = received
+            try:
+                resource = (await self.get_resources([Object(object_id)]))[object_id]
+                headers = {"Range": f"bytes={received}-"} if received else {}
+                async with self._downloads.get(str(resource.url), headers=headers) as response:
+                    if response.status in (200, 206):
+                        skip = received if response.status == 200 else 0
+                        async for block in response.content.iter_chunked(DOWNLOAD_BLOCK):
+                            if skip >= len(block):
+                                skip -= len(block)
+                                continue
+                            block, skip = block[skip:], 0
+                            received += len(block)
+                            yield block
+                        return
+                    problem = f"HTTP {response.status}"
+            except (aiohttp.ClientError, TimeoutError) as error:
+                # Its text may hold the signed URL.
+                problem = type(error).__name__
+            failures = 0 if received > before else failures + 1
+            log.info(
+                "The download of an object stopped after %s bytes (%s); it goes on with a fresh URL.", received, problem
+            )
+            if failures < DOWNLOAD_TRIES:
+                await asyncio.sleep(2.0**failures * DOWNLOAD_PAUSE_S)
+        raise TransientError(
+            f"An object of the job could not be downloaded ({problem} after {received} bytes): it will be retried.",
+            type=problem,
+        )
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _post_query(self, path: str, query: SnapshotQuery | IncrementalQuery) -> Any:
+        # Not through the client's `_post`: it would repeat a 429 three times without taking a turn.
+        async def post() -> Any:
+            await self.authenticate()
+            async with self._session.post(
+                f"{self._base_url}{path}",
+                data=json_dump_string(object_to_json(query)),
+                headers={"Content-Type": "application/json"} | self._headers,
+            ) as response:
+                return await self._process(response, ClientJob)
+
+        return await self._authorised(post)
+
+    async def _get(self, path: str, response_type: type[T]) -> T:
+        async def get() -> T:
+            answer: T = await super(DapSession, self)._get(path, response_type)
+            return answer
+
+        return await self._authorised(get)
+
+    async def _post(self, path: str, request_data: Any, response_type: type[T]) -> T:
+        async def post() -> T:
+            answer: T = await super(DapSession, self)._post(path, request_data, response_type)
+            return answer
+
+        return await self._authorised(post)
+
+    async def _authorised(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call, and once more with a new token if the one we had is no longer accepted."""
+        had_token = self._access_token is not None
+        try:
+            return await call()
+        except AuthenticationError:
+            if not had_token:
+                raise
+        self._access_token = None
+        return await call()
+
+    async def _process(self, response: aiohttp.ClientResponse, *args: Any, **kwargs: Any) -> Any:
+        # The client loses the status of such an answer and raises a ProcessingError with an empty text.
+        if response.status == 429:
+            wait = _retry_after(response)
+            if response.method == "POST" and response.url.path.endswith("/data"):
+                await self._pacer.push_back("data", wait)
+            raise WaitError(
+                f"DAP answered 429 (too many requests a minute) for {response.url.path}: another program may use the "
+                f"same key. It will be retried after {wait:.0f} s.",
+                type=TOO_MANY_REQUESTS,
+                seconds=wait,
+            )
+        if response.status >= 500:
+            raise TransientError(
+                f"DAP answered {response.status} for {response.url.path}: the service failed. It will be retried.",
+                type=f"HTTP {response.status}",
+            )
+        return await super()._process(response, *args, **kwargs)
+
+
+def _job(job: Any) -> Job:
+    if isinstance(job, FailedJob):
+        raise FailedJobError(
+            f"The DAP job {job.id} failed ({job.error.message or 'without a message'}): another one will be requested.",
+            type=job.error.type,
+            uuid=job.error.uuid,
+        )
+    if isinstance(job, CompleteIncrementalJob):
+        return Job(job.id, True, job.since, job.until, job.schema_version, tuple(part.id for part in job.objects))
+    if isinstance(job, CompleteSnapshotJob):
+        return Job(job.id, True, None, job.at, job.schema_version, tuple(part.id for part in job.objects))
+    if job.status.isTerminal():
+        raise FailedJobError(f"The DAP job {job.id} ended as {job.status.value}: another one will be requested.")
+    return Job(job.id, False)
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else DEFAULT_RETRY_AFTER_S

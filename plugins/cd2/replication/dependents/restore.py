@@ -1,0 +1,221 @@
+"""Views on a replicated table: saved, dropped and recreated around a change that PostgreSQL refuses because of them.
+
+All of it happens in the caller's transaction, so nobody ever sees a view missing. Each public function works in a
+savepoint of its own: whatever it raises, nothing has changed and the transaction can go on. It needs PostgreSQL's
+default isolation level, READ COMMITTED: what others committed while we waited for a lock must be seen.
+
+*Locks.* Two workers may change two tables that share a view. `DEPENDENTS_LOCK`, an advisory lock that is held to the
+end of the transaction, lets only one of them into this module. Views are locked from the top down to the table, in the
+order in which readers lock them, so that we wait for readers and they for us, but never both. What remains (a worker
+that holds its table locked while it waits for ours) PostgreSQL ends as a deadlock; that is a retry, not a broken view.
+
+*Roles.* A view is dropped and made by its owner (SET LOCAL ROLE), a grant is given by whoever gave it: then owner and
+grantor are right by themselves, and no right is used that its owner does not have.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import asyncpg
+
+from cd2.replication.dependents import journal
+from cd2.replication.dependents.catalog import oid_of, read_views
+from cd2.replication.dependents.find import Dependent, find, refuse_hindrances, table_oid
+from cd2.replication.dependents.journal import Broken
+from cd2.replication.dependents.session import Failed, ViewSession, raise_if_passing, told, view_session
+from cd2.replication.dependents.view import View
+from cd2.replication.errors import TableFailure, TransientError
+from cd2.replication.names import TableName
+from cd2.replication.results import Dependents
+
+log = logging.getLogger(__name__)
+
+DEPENDENTS_LOCK = 0x6364320003
+"""Advisory lock of a transaction: one at a time drops or recreates views."""
+RESTORE_LOCK_TIMEOUT = "10min"
+"""What restoring waits for is another worker's commit: we hold our own table, so giving up would only start it over."""
+RETRY_LOCK_TIMEOUT = "2s"
+"""A view that was broken before can wait for the next sync."""
+ATTEMPTS = 5
+
+
+class _ChangedMeanwhile(Exception):
+    """The views are no longer those that were found."""
+
+
+@dataclass(frozen=True)
+class SavedDependents:
+    """The views that were dropped, each after those that it selects from."""
+
+    table: TableName
+    views: tuple[View, ...]
+
+
+async def save_and_drop(connection: asyncpg.Connection, table: TableName) -> SavedDependents:
+    """Drop every view and materialized view on a table, remembering all that is needed to make them again.
+
+    :param connection: inside a transaction.
+    :returns: what `restore` needs; empty if nothing depends on the table.
+    :raises TableFailure: a view could not be recreated as it is (membership or right missing), or something that is
+        no view stands in the way; nothing was dropped.
+    :raises asyncpg.PostgresError: `lock_timeout` or a deadlock while waiting for readers; nothing was dropped.
+    """
+    async with view_session(connection) as session:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", DEPENDENTS_LOCK)
+        oid = await table_oid(connection, table)
+        found = await _locked(session, table, oid) if oid is not None else []
+        if oid is None or not found:
+            return SavedDependents(table, ())
+        views = await read_views(connection, [dependent.oid for dependent in found], oid)
+        undone = await journal.read_details(connection, [dependent.oid for dependent in found])
+        views = [
+            view.with_steps(undone[dependent.oid].view.steps) if dependent.oid in undone else view
+            for dependent, view in zip(found, views, strict=True)
+        ]
+        try:
+            await _drop(session, found, views)
+        except (asyncpg.DependentObjectsStillExistError, asyncpg.InsufficientPrivilegeError) as error:
+            raise TableFailure(
+                f"{table}: its schema changed, so the views on it must be dropped and recreated, but PostgreSQL "
+                f"refuses to drop one: {told(error)} {error.detail or ''} Remove the cause, then clear the task. "
+                "Nothing was changed.",
+                cause=type(error).__name__,
+                type=error.sqlstate,
+            ) from None
+    return SavedDependents(table, tuple(views))
+
+
+async def restore(connection: asyncpg.Connection, saved: SavedDependents) -> Dependents:
+    """Make again what `save_and_drop` dropped, in the same transaction.
+
+    What can no longer be made (its column is gone, or a view that it selects from is broken) is kept in
+    `cd2.broken_dependents`; so is what could not be done to a view that could be made (an index, a refresh, ...).
+
+    :returns: views that are as they were, and those that are not.
+    :raises asyncpg.PostgresError: a failure that is not the view's: connection, deadlock, disk, lock timeout.
+    """
+    restored: list[str] = []
+    broken: list[str] = []
+    async with view_session(connection, lock_timeout=RESTORE_LOCK_TIMEOUT) as session:
+        made: list[tuple[View, list[Failed]]] = []
+        for view in saved.views:
+            try:
+                await session.create(view)
+            except asyncpg.PostgresError as error:
+                raise_if_passing(error)
+                await journal.write(connection, view, None, told(error))
+                broken.append(view.qualified_name)
+            else:
+                made.append((view, [*await session.steps(view), *await session.privileges(view)]))
+        # Rules come last: they may name views above their own.
+        for view, failures in made:
+            failures += await session.steps(view, rules=True)
+            await session.account(view, failures)
+            (broken if failures else restored).append(view.qualified_name)
+    return Dependents(tuple(restored), tuple(broken))
+
+
+async def retry_broken(connection: asyncpg.Connection, table: TableName) -> Dependents:
+    """Try again what earlier syncs could not restore; one SELECT if there is nothing.
+
+    A view whose name or schema was taken over by people meanwhile is forgotten, not overwritten.
+
+    :param connection: inside a transaction, which goes on whatever happens to the views.
+    :returns: views that are now as they were, and those that are still broken.
+    """
+    rows = await journal.read(connection, table)
+    if not rows:
+        return Dependents()
+    if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", DEPENDENTS_LOCK):
+        # Another worker is at it, perhaps with the same views, and may wait for our table: not worth a deadlock.
+        return Dependents(broken=tuple(row.view.qualified_name for row in rows))
+    restored: list[str] = []
+    async with view_session(connection, lock_timeout=RETRY_LOCK_TIMEOUT) as session:
+        progress = True
+        while progress:
+            # A view may wait for one that was broken later: go round for as long as that helps.
+            progress = False
+            for row in await journal.read(connection, table):
+                if row.fresh and not row.missing:
+                    continue  # tried in this very transaction, and a refresh may take long
+                outcome = await _retry(session, row)
+                progress |= outcome != "broken"
+                if outcome == "restored":
+                    restored.append(row.view.qualified_name)
+        rows = await journal.read(connection, table)
+    return Dependents(tuple(restored), tuple(row.view.qualified_name for row in rows))
+
+
+# -- inside --------------------------------------------------------------------------------------
+
+
+async def _retry(session: ViewSession, row: Broken) -> Literal["restored", "made", "broken", "forgotten"]:
+    view = row.view
+    relation = await oid_of(session.connection, view.sql_name)
+    if relation != row.relation or not await _schema_exists(session.connection, view.schema):
+        log.warning(
+            "%s was broken by a schema change; people have made or dropped it themselves, so it is theirs again.",
+            view.qualified_name,
+        )
+        await journal.forget(session.connection, view)
+        return "forgotten"
+    try:
+        async with session.connection.transaction():
+            failures = await _make(session, view) if row.missing else await _mend(session, view)
+            await session.account(view, failures)
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+        log.info("%s is still broken and waits for the next sync: %s", view.qualified_name, error)
+        return "broken"
+    except asyncpg.PostgresError as error:
+        raise_if_passing(error)
+        await journal.write(session.connection, view, None, told(error))
+        return "broken"
+    if failures:
+        return "made" if row.missing else "broken"
+    return "restored"
+
+
+async def _make(session: ViewSession, view: View) -> list[Failed]:
+    await session.create(view)
+    failures = [*await session.steps(view), *await session.privileges(view)]
+    return failures + await session.steps(view, rules=True)
+
+
+async def _mend(session: ViewSession, view: View) -> list[Failed]:
+    failures = await session.steps(view, again=True)
+    return failures + await session.steps(view, rules=True, again=True)
+
+
+async def _schema_exists(connection: asyncpg.Connection, schema: str) -> bool:
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema))
+
+
+async def _locked(session: ViewSession, table: TableName, oid: int) -> list[Dependent]:
+    """What depends on a table, locked, so that nobody changes it while we read how it is."""
+    for _ in range(ATTEMPTS):
+        found = await find(session.connection, table, oid)
+        await refuse_hindrances(session.connection, table, found)
+        try:
+            async with session.connection.transaction():
+                for dependent in reversed(found):
+                    await session.run(dependent.lock, dependent.owner)
+                if await find(session.connection, table, oid) != found:
+                    raise _ChangedMeanwhile
+        except (_ChangedMeanwhile, asyncpg.UndefinedTableError):
+            continue
+        return found
+    raise TransientError(f"{table}: people keep changing the views on it at this moment: it will be retried.")
+
+
+async def _drop(session: ViewSession, found: list[Dependent], views: list[View]) -> None:
+    # Rules first: they may name views above their own.
+    for dependent in found:
+        for rule in dependent.rules:
+            await session.run(f"DROP RULE {rule} ON {dependent.sql_name}", dependent.owner)
+    for view in reversed(views):
+        for statement in view.detach:
+            await session.run(statement, view.owner)
+        await session.run(f"DROP {view.kind} {view.sql_name}", view.owner)

@@ -1,0 +1,126 @@
+"""Every failure in our own words, as one of five kinds.
+
+A kind says what happens next (docs/operations.md tells people the same):
+
+====================  ==========================================================================================
+class                 what the DAG does
+====================  ==========================================================================================
+TransientError        the task fails, and Airflow retries it after a while
+WaitError             the same, after at least the time that the service asked for
+ReinitRequired        the table is initialised again in the same run
+TableFailure          the table fails at once: a retry would fail in the same way; a person must act
+StopAll               as TableFailure, and it affects every other table too (credentials, account, database)
+====================  ==========================================================================================
+
+`cd2.replication.failures` turns the exceptions of libraries into these. This module imports none of them, so that
+Airflow's processes can load it at little cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cd2.replication.results import TableResult
+
+
+@dataclass(frozen=True)
+class ErrorInfo:
+    """What went wrong with a table, as XCom and the notification carry it.
+
+    :param name: the error's class (`class` in JSON).
+    :param type: DAP's machine-readable error type, or the SQLSTATE.
+    :param uuid: DAP's identifier of the failure, which Instructure's support asks for.
+    """
+
+    name: str
+    message: str
+    type: str | None = None
+    uuid: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that docs/reference.md describes."""
+        return {"class": self.name, "message": self.message, "type": self.type, "uuid": self.uuid}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ErrorInfo:
+        """Read what `to_json` returned."""
+        return cls(data["class"], data["message"], data.get("type"), data.get("uuid"))
+
+
+class Cd2Error(Exception):
+    """A failure in our own words.
+
+    :param message: what is wrong, where, and what to do; free of secrets, signed URLs and row values.
+    :param cause: class name of the original exception.
+    :param type: DAP's machine-readable error type, or the SQLSTATE.
+    :param uuid: DAP's identifier of the failure, which Instructure's support asks for.
+
+    `result` is the failed table's result, if the failure belongs to one table.
+    """
+
+    result: TableResult | None = None
+
+    def __init__(
+        self, message: str, *, cause: str | None = None, type: str | None = None, uuid: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cause = cause
+        self.type = type
+        self.uuid = uuid
+
+    @property
+    def info(self) -> ErrorInfo:
+        """The error as results and notifications carry it."""
+        return ErrorInfo(self.cause or type(self).__name__, self.message, self.type, self.uuid)
+
+
+class TransientError(Cd2Error):
+    """Passes by itself: retry."""
+
+
+class WaitError(TransientError):
+    """The service asks us to wait: retry later.
+
+    :param seconds: how long at least.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 60.0, **details: str | None) -> None:
+        super().__init__(message, **details)
+        self.seconds = seconds
+
+
+class FailedJobError(TransientError):
+    """DAP could not carry out a query: another job may succeed."""
+
+
+class ReinitRequired(Cd2Error):
+    """DAP no longer has the table's changes: it needs a new snapshot."""
+
+
+class TableFailure(Cd2Error):
+    """Fails again until somebody acts."""
+
+
+class StopAll(TableFailure):
+    """Affects every table, not just this one."""
+
+
+KINDS: dict[str, type[Cd2Error]] = {
+    kind.__name__: kind for kind in (TransientError, WaitError, ReinitRequired, TableFailure, StopAll)
+}
+
+
+def to_json(error: Cd2Error) -> dict[str, str | None]:
+    """An error as one process hands it to another; a subclass of one of the five kinds becomes that kind."""
+    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in (*KINDS, "Cd2Error"))
+    return {"kind": kind, "message": error.message, "cause": error.cause, "type": error.type, "uuid": error.uuid}
+
+
+def from_json(data: Mapping[str, str | None]) -> Cd2Error:
+    """Read what `to_json` returned."""
+    kind = KINDS.get(data["kind"] or "", TransientError)
+    return kind(data["message"] or "", cause=data["cause"], type=data["type"], uuid=data["uuid"])

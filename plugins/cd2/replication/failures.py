@@ -1,0 +1,247 @@
+"""The exceptions of the DAP client, the network and PostgreSQL -> our own errors.
+
+An exception is recognised by its class and its code: DAP's `type`, or PostgreSQL's SQLSTATE.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass
+from types import TracebackType
+
+import aiohttp
+import asyncpg
+from dap.api import DAPClientError, DownloadError
+from dap.dap_error import AuthenticationError, GatewayTimeoutError, OperationError, ServerError
+
+from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an exception means.
+
+    :param exception: its class, or a base class.
+    :param code: beginning of its code; empty: any.
+    :param advice: what it means for people, and what they can do.
+    """
+
+    exception: type[BaseException]
+    code: str
+    kind: type[Cd2Error]
+    advice: str
+
+
+_BLOCKED = "The table's schema changed, and another object that uses the table blocks it: drop it, then clear the task."
+
+RULES: tuple[Rule, ...] = (
+    # -- the DAP service, by the `type` in its error envelope ------------------------------------------------------
+    Rule(OperationError, "SnapshotRequired", ReinitRequired, "The table was reloaded in DAP: it needs a new snapshot."),
+    Rule(
+        OperationError, "OutOfRange", ReinitRequired, "DAP no longer has these changes: the table needs a new snapshot."
+    ),
+    Rule(
+        OperationError,
+        "AuthenticationError",
+        StopAll,
+        "DAP refused the credentials: check client id and secret (connection cd2_dap, or the SSM parameters).",
+    ),
+    Rule(
+        OperationError,
+        "AccountDisabled",
+        StopAll,
+        "Instructure has disabled DAP for this account: contact Instructure's support with type and uuid.",
+    ),
+    Rule(
+        OperationError,
+        "AccountNotOnboarded",
+        StopAll,
+        "This account is not yet enabled for DAP: contact Instructure's support with type and uuid.",
+    ),
+    Rule(
+        OperationError,
+        "AccountUnderMaintenance",
+        WaitError,
+        "Instructure is maintaining this account: it will be retried.",
+    ),
+    Rule(
+        OperationError,
+        "RequestTypeForbidden",
+        TableFailure,
+        "DAP refuses this kind of request for now, as it may do with repeated snapshots: ask Instructure's support "
+        "before you try again.",
+    ),
+    Rule(
+        OperationError,
+        "NotFound",
+        TableFailure,
+        "DAP does not know this table, job or object, or no longer: the next run lists the tables again.",
+    ),
+    Rule(OperationError, "ValidationError", TableFailure, "DAP rejected the request as invalid: report this."),
+    Rule(AuthenticationError, "", StopAll, "DAP refused the credentials: check client id and secret."),
+    Rule(OperationError, "", TransientError, "DAP could not process the request: it will be retried."),
+    Rule(ServerError, "", TransientError, "DAP answered with a server error: it will be retried."),
+    Rule(GatewayTimeoutError, "", TransientError, "DAP's gateway timed out: it will be retried."),
+    Rule(DownloadError, "", TransientError, "An object could not be downloaded: it will be retried."),
+    Rule(DAPClientError, "", TransientError, "The DAP job or answer was not as expected: it will be retried."),
+    # -- the network -----------------------------------------------------------------------------------------------
+    Rule(
+        aiohttp.ClientResponseError,
+        "",
+        TransientError,
+        "A download was refused, as it is when its URL has expired: it will be retried.",
+    ),
+    Rule(aiohttp.ClientError, "", TransientError, "The DAP service could not be reached: it will be retried."),
+    # -- PostgreSQL, by SQLSTATE -----------------------------------------------------------------------------------
+    Rule(asyncpg.PostgresError, "28", StopAll, "PostgreSQL refused the login: check user and password."),
+    Rule(
+        asyncpg.PostgresError,
+        "3D",
+        StopAll,
+        "This database does not exist on the server: check the name of the database.",
+    ),
+    Rule(
+        asyncpg.PostgresError,
+        "42501",
+        TableFailure,
+        "The replication role lacks a privilege: grant it what is named here.",
+    ),
+    Rule(asyncpg.PostgresError, "08", TransientError, "The connection to PostgreSQL was lost: it will be retried."),
+    Rule(
+        asyncpg.PostgresError,
+        "40",
+        TransientError,
+        "PostgreSQL rolled back because of another session: it will be retried.",
+    ),
+    Rule(asyncpg.PostgresError, "53100", StopAll, "The database's disk is full: give it more space."),
+    Rule(asyncpg.PostgresError, "53", TransientError, "PostgreSQL is short of resources: it will be retried."),
+    Rule(asyncpg.PostgresError, "55", TransientError, "Another session holds a lock: it will be retried."),
+    Rule(asyncpg.PostgresError, "57", TransientError, "PostgreSQL is shutting down or starting: it will be retried."),
+    Rule(asyncpg.PostgresError, "0A000", TableFailure, _BLOCKED),
+    Rule(asyncpg.PostgresError, "2BP01", TableFailure, _BLOCKED),
+    Rule(
+        asyncpg.PostgresError,
+        "22",
+        TableFailure,
+        "A value does not fit its column: report this table to Instructure.",
+    ),
+    Rule(
+        asyncpg.PostgresError,
+        "23",
+        TableFailure,
+        "Rows violate a constraint of the table (duplicate key or missing value).",
+    ),
+    Rule(asyncpg.PostgresError, "", TableFailure, "PostgreSQL refused a statement."),
+    Rule(asyncpg.InterfaceError, "", TransientError, "The connection to PostgreSQL was lost: it will be retried."),
+    # -- Python's own ----------------------------------------------------------------------------------------------
+    Rule(
+        ssl.SSLError,
+        "",
+        StopAll,
+        "PostgreSQL's certificate was not accepted: check database_sslmode and database_sslrootcert.",
+    ),
+    Rule(TimeoutError, "", TransientError, "A time limit was reached: it will be retried."),
+    Rule(OSError, "", TransientError, "A connection failed: it will be retried."),
+    Rule(
+        ValueError,
+        "",
+        TableFailure,
+        "The data does not match its schema; the value is not shown, as it may be private.",
+    ),
+)
+"""The first match wins."""
+_UNKNOWN = Rule(Exception, "", TransientError, "An unexpected failure: it will be retried.")
+_COPY_CONTEXT = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:]+))?")
+
+
+class in_our_words:  # noqa: N801 - reads as what it does: with in_our_words("Listing the tables of canvas"):
+    """Turns whatever the block raises into a `Cd2Error`.
+
+    The original is hidden: its text and context may hold secrets, signed URLs or row values.
+
+    :param where: what the block does, for the beginning of the sentence: `canvas.users: sync`.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        """Nothing is needed before the block."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raise the failure in our words.
+
+        :raises Cd2Error: see `classify`.
+        """
+        if isinstance(error, Exception) and not isinstance(error, Cd2Error):
+            raise classify(error, self._where) from None
+
+
+def classify(exception: BaseException, where: str) -> Cd2Error:
+    """Say in our words what happened.
+
+    :param exception: what was caught; its cause counts too, because libraries wrap what they do not know.
+    :param where: what was being done, for the beginning of the sentence: `canvas.users: sync`.
+    :returns: the error to raise or to report. A `Cd2Error` is returned as it is.
+    """
+    if isinstance(exception, Cd2Error):
+        return exception
+    chain = _chain(exception)
+    original, rule = next(
+        ((candidate, rule) for rule in RULES for candidate in chain if _matches(candidate, rule)),
+        (exception, _UNKNOWN),
+    )
+    name = type(original).__name__
+    detail = _detail(original)
+    message = f"{where} failed: {rule.advice} ({name}{': ' + detail if detail else ''})"
+    return rule.kind(
+        message,
+        cause=name,
+        type=_text(original, "type") or _text(original, "sqlstate"),
+        uuid=_text(original, "uuid"),
+    )
+
+
+def _chain(exception: BaseException) -> list[BaseException]:
+    """The exception and its causes: pysqlsync wraps PostgreSQL's errors, and only the cause has a code."""
+    chain = [exception]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:
+        chain.append(cause)
+    return chain
+
+
+def _matches(exception: BaseException, rule: Rule) -> bool:
+    code = _text(exception, "sqlstate") or _text(exception, "type") or ""
+    return isinstance(exception, rule.exception) and code.startswith(rule.code)
+
+
+def _detail(exception: BaseException) -> str:
+    """What may be quoted of the original text: only what comes from sources that quote no row value or signed URL."""
+    if _text(exception, "uuid"):
+        return _text(exception, "message") or ""
+    if sqlstate := _text(exception, "sqlstate"):
+        # SQLSTATE classes 22 and 23 quote values in their texts; the others name tables, columns, roles.
+        return _place(exception) if sqlstate.startswith(("22", "23")) else str(exception).split("\n")[0]
+    if status := getattr(exception, "status", None):
+        return f"HTTP {status}"
+    if isinstance(exception, OSError):
+        return exception.strerror or str(exception)
+    return ""
+
+
+def _place(exception: BaseException) -> str:
+    """Where in the data the error is, without the data: `column sis_id, line 17`."""
+    parts = [f"{name} {value}" for name in ("column", "constraint") if (value := _text(exception, f"{name}_name"))]
+    if copying := _COPY_CONTEXT.search(_text(exception, "context") or ""):
+        line, column = copying.groups()
+        parts += [f"column {column}"] if column and not parts else []
+        parts.append(f"line {line} of an object")
+    return ", ".join(parts)
+
+
+def _text(exception: BaseException, attribute: str) -> str | None:
+    value = getattr(exception, attribute, None)
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,198 @@
+"""The rows of a finished job as a stream that COPY reads: object after object, checked, with progress reports."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from cd2.replication.errors import TableFailure
+from cd2.replication.load.objects import ObjectStream, Tally
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from cd2.replication.dap.session import Job
+    from cd2.replication.names import TableName
+    from cd2.replication.schema.model import TableModel
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a load is.
+
+    :param rows: loaded so far; the apply comes after the last.
+    :param bytes: downloaded so far, compressed.
+    :param seconds: since the load began.
+    :param objects: how many of the job's objects are loaded, of how many.
+    """
+
+    table: TableName
+    rows: int
+    bytes: int
+    seconds: float
+    objects: tuple[int, int]
+
+    def __str__(self) -> str:
+        rate = self.rows / max(self.seconds, 0.001)
+        done, of = self.objects
+        return (
+            f"{self.table}: {self.rows:,} rows loaded, {self.bytes / 1e6:,.1f} MB downloaded, {rate:,.0f} rows/s, "
+            f"{done} of {of} objects done"
+        )
+
+
+class JobRows:
+    """The rows of a finished job, as COPY wants them. To be entered: its first object is opened then.
+
+    :param download: the compressed bytes of an object, by its id.
+    :param tally: counts what comes.
+    :param report: is called with how far it is, about every `PROGRESS_EVERY_S` seconds.
+    """
+
+    def __init__(
+        self,
+        download: Callable[[str], AsyncIterator[bytes]],
+        job: Job,
+        table: TableName,
+        tally: Tally,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._download = download
+        self._job = job
+        self._table = table
+        self._report = report
+        self.tally = tally
+        self._started = self._reported = time.monotonic()
+        self._done = 0
+        self._first: ObjectStream | None = None
+
+    async def __aenter__(self) -> JobRows:
+        """Open the first object: its header says which columns the data has."""
+        if self._job.objects:
+            self._first = self._stream(self._job.objects[0])
+            try:
+                await self._first.open()
+            except BaseException:
+                await self._first.close()
+                raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the first object, if nobody has read it."""
+        if self._first is not None:
+            await self._first.close()
+
+    @property
+    def incremental(self) -> bool:
+        """Whether the rows are changes, with their actions."""
+        return self._job.since is not None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there are no rows."""
+        return self._first is None or (len(self._job.objects) == 1 and self._first.empty)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of the columns that the data has; none, if there is no object."""
+        return frozenset(_plain(name) for name in self._first.columns) if self._first else frozenset()
+
+    async def copy(
+        self, connection: asyncpg.Connection, model: TableModel, schema: str, table: str, meta: bool
+    ) -> None:
+        """COPY all objects into a table that has the model's columns, and `meta.*` if `meta`.
+
+        :raises TableFailure: a column of the schema is missing in the data.
+        """
+        for object_id in self._job.objects:
+            stream, self._first = self._first or self._stream(object_id), None
+            try:
+                if not stream.columns:
+                    await stream.open()
+                await self._copy(stream, connection, model, schema, table, meta)
+            finally:
+                await stream.close()
+            self._done += 1
+        if self.tally.repaired:
+            log.warning(
+                "%s: %s row(s) held characters that PostgreSQL cannot store (NUL, or bytes that are not UTF-8); "
+                "each was replaced by U+FFFD.",
+                self._table,
+                self.tally.repaired,
+            )
+
+    def _stream(self, object_id: str) -> ObjectStream:
+        return ObjectStream(self._download(object_id), self._table, self.tally)
+
+    async def _copy(
+        self,
+        stream: ObjectStream,
+        connection: asyncpg.Connection,
+        model: TableModel,
+        schema: str,
+        table: str,
+        meta: bool,
+    ) -> None:
+        self._check_header(stream.columns, model)
+        by_name = {column.name: column for column in model.columns}
+        wanted = [name for name in stream.columns if _plain(name) in by_name or (meta and name.startswith("meta."))]
+        json = [name for name in wanted if (c := by_name.get(_plain(name))) and (c.json or c.array)]
+        await connection.copy_to_table(
+            table,
+            schema_name=schema,
+            columns=[_plain(name) for name in wanted],
+            source=self._watched(stream.rows(wanted, json)),
+            # Nobody sees a row of a table made in this transaction before the commit: no later freezing is needed.
+            freeze=True,
+        )
+
+    async def _watched(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for block in blocks:
+            yield block
+            now = time.monotonic()
+            if now - self._reported >= PROGRESS_EVERY_S:
+                self._reported = now
+                self._report(
+                    Progress(
+                        self._table,
+                        self.tally.rows,
+                        self.tally.bytes,
+                        now - self._started,
+                        (self._done, len(self._job.objects)),
+                    )
+                )
+
+    def _check_header(self, columns: Sequence[str], model: TableModel) -> None:
+        names = {_plain(name) for name in columns}
+        wanted = {column.name for column in model.columns} | ({"meta.action"} if self.incremental else set())
+        if missing := sorted(wanted - names):
+            raise TableFailure(
+                f"{self._table}: the data of job {self._job.id} lacks {', '.join(missing)}, which its schema "
+                f"(version {self._job.schema_version}) has. Nothing was changed; report this table to Instructure.",
+                type="MissingColumn",
+            )
+        # Columns that the schema no longer has are left out; new ones cannot come before their schema.
+        if unknown := sorted(name for name in columns if _plain(name) not in wanted and not name.startswith("meta.")):
+            log.info(
+                "%s: the data has columns that the schema does not have, or no longer: %s.",
+                self._table,
+                ", ".join(unknown),
+            )
+
+
+def _plain(name: str) -> str:
+    for prefix in ("key.", "value."):
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name

@@ -1,0 +1,94 @@
+"""What becomes of a table: the `TableResult` that its tasks hand on, and how fresh the table is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from cd2.replication.errors import ErrorInfo
+from cd2.replication.names import TableName
+
+Action = Literal["sync", "init", "reinit"]
+State = Literal["complete", "complete_with_schema_update", "initialized", "failed", "needs_init"]
+GOOD_STATES: tuple[State, ...] = ("complete", "complete_with_schema_update", "initialized")
+
+
+@dataclass(frozen=True)
+class Dependents:
+    """Views dropped for a schema change: qualified names of those restored, and of those that could not be."""
+
+    restored: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a load did to its table."""
+
+    rows_upserted: int = 0
+    rows_deleted: int = 0
+    dependents: Dependents = field(default_factory=Dependents)
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """The outcome of one table in one run. Its JSON form is a contract (docs/reference.md).
+
+    :param since: the cursor before the attempt; UTC, ISO 8601.
+    :param data_as_of: the cursor after it; UTC, ISO 8601.
+    :param bytes_downloaded: compressed.
+    :param duration_s: seconds.
+    """
+
+    table: TableName
+    action: Action
+    state: State
+    rows_upserted: int = 0
+    rows_deleted: int = 0
+    bytes_downloaded: int = 0
+    since: str | None = None
+    data_as_of: str | None = None
+    schema_version: int | None = None
+    duration_s: float = 0.0
+    job_id: str | None = None
+    dependents: Dependents = field(default_factory=Dependents)
+    error: ErrorInfo | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which tasks hand it on."""
+        values = asdict(self)
+        del values["table"]
+        values["dependents"] = {
+            "restored": list(self.dependents.restored),
+            "broken": list(self.dependents.broken),
+        }
+        values["error"] = self.error.to_json() if self.error else None
+        return {"namespace": self.table.namespace, "table": self.table.table, **values}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TableResult:
+        """Read what `to_json` returned."""
+        values = dict(data)
+        table = TableName(values.pop("namespace"), values.pop("table"))
+        dependents = values.pop("dependents")
+        error = values.pop("error")
+        return cls(
+            table,
+            **values,
+            dependents=Dependents(tuple(dependents["restored"]), tuple(dependents["broken"])),
+            error=ErrorInfo.from_json(error) if error else None,
+        )
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How fresh a table is, from `cd2.freshness`; times are aware.
+
+    :param checked_at: when it was last brought up to date with DAP.
+    :param failing_since: since when every attempt has failed; None: the last one succeeded.
+    """
+
+    checked_at: datetime | None
+    failing_since: datetime | None

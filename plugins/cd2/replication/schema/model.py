@@ -1,0 +1,266 @@
+"""What a table shall be: DAP's JSON schema as columns, made by the official client's own code, for this one table."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import sys
+import types
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dap.replicator.sql_op import create_table_dataclass
+from pysqlsync.base import BaseGenerator
+from pysqlsync.dialect.postgresql.generator import PostgreSQLGenerator
+from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
+from pysqlsync.formation.object_types import Column, EnumType, Table
+from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlJsonType, SqlUserDefinedType
+from pysqlsync.model.id_types import LocalId, QualifiedId
+from strong_typing.auxiliary import float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+from strong_typing.serialization import json_dump_string
+
+from cd2.replication.database.dialect import generator_options
+from cd2.replication.errors import TableFailure
+from cd2.replication.names import TableName
+
+MAX_IDENTIFIER = 63
+"""Bytes of a name that PostgreSQL keeps."""
+_NUMBERS = itertools.count()
+_PLAIN_OBJECT = {"properties": {}, "additionalProperties": False}
+
+
+@dataclass(frozen=True)
+class ColumnModel:
+    """A column.
+
+    :param name: in PostgreSQL; in DAP's files it stands behind `key.` or `value.`.
+    :param type: SQL type.
+    :param required: NOT NULL.
+    :param array: arrives as a JSON list.
+    :param json: a jsonb column.
+    """
+
+    name: str
+    type: str
+    key: bool
+    required: bool
+    array: bool
+    json: bool
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A table as one version of its schema wants it.
+
+    :param description: the JSON schema, as the official client keeps it in `table_sync`.
+    :param target: the table as pysqlsync sees it.
+    :param enums: its enumeration types.
+    """
+
+    name: TableName
+    version: int
+    columns: tuple[ColumnModel, ...]
+    description: str
+    target: Table = field(repr=False, compare=False)
+    enums: tuple[EnumType, ...] = field(repr=False, compare=False)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Names of the key columns."""
+        return tuple(column.name for column in self.columns if column.key)
+
+    def limited_to(self, names: Collection[str]) -> TableModel:
+        """The model without the columns that are not among `names`: for data that is older than the schema."""
+        columns = [column for column in self.target.columns.values() if column.name.local_id in names]
+        target = _table(self.target, columns, self.target.primary_key)
+        kept = {enum_of(column) for column in columns}
+        return replace(
+            self,
+            columns=tuple(column for column in self.columns if column.name in names),
+            target=target,
+            enums=tuple(enum for enum in self.enums if enum.name.local_id in kept),
+        )
+
+
+def table_model(name: TableName, schema: Mapping[str, Any], version: int) -> TableModel:
+    """The model of a table.
+
+    :param schema: JSON schema from DAP; is not changed.
+    :raises TableFailure: it cannot be represented.
+    """
+    try:
+        described = copy.deepcopy(dict(schema))
+        described["properties"].pop("meta", None)
+        renamed, names, keys = _with_plain_names(described)
+        made, enums = _client_model(name.namespace, renamed)
+    except Exception as error:
+        raise TableFailure(
+            f"{name}: its schema (version {version}) cannot be represented in PostgreSQL ({type(error).__name__}): "
+            "report this.",
+            cause=type(error).__name__,
+        ) from None
+    return _model(name, version, json_dump_string(described), made, enums, names, keys)
+
+
+def _with_plain_names(schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The schema with columns `column_0` ...: the client makes Python classes, and not every name is one in Python.
+
+    :returns: the schema, the real names in order, the names of the key columns.
+    """
+    names: list[str] = []
+    parts: dict[str, Any] = {}
+    for part in ("key", "value"):
+        described = schema["properties"].get(part, {"type": "object", "properties": {}, "required": []})
+        properties = {}
+        required = []
+        for name, column in (described.get("properties") or {}).items():
+            plain = f"column_{len(names)}"
+            names.append(name)
+            properties[plain] = _representable(column)
+            if name in (described.get("required") or ()) or part == "key":
+                required.append(plain)
+        parts[part] = {**described, "properties": properties, "required": required}
+    keys = list(schema["properties"]["key"]["properties"])
+    if not keys:
+        raise ValueError("no key")
+    properties = {"meta": {"type": "object", "properties": {}}, "key": parts["key"]}
+    if parts["value"]["properties"]:
+        properties["value"] = parts["value"]
+    return {**schema, "properties": properties}, names, keys
+
+
+def _representable(column: Any) -> Any:
+    """Objects become jsonb whatever is said of their inside; the client knows closed ones only."""
+    if not isinstance(column, dict):
+        return column
+    if column.get("type") == "object":
+        return {**{k: v for k, v in column.items() if k in ("title", "description")}, "type": "object", **_PLAIN_OBJECT}
+    if column.get("type") == "array":
+        return {**column, "items": _representable(column.get("items", {"type": "string"}))}
+    return column
+
+
+def _generator(module: types.ModuleType, namespace: str) -> BaseGenerator:
+    """The client's generator of DDL."""
+    generator = PostgreSQLGenerator(generator_options(**{namespace: module}))
+    # pysqlsync compares these with `is`, which holds only while Python's cache of 128 typing expressions still has the
+    # first one. In a process as big as an Airflow worker it does not: int64 columns would get CHECK constraints.
+    converter = generator.converter
+    for annotated in (int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64):
+        converter.options.substitutions[annotated] = converter.simple_type_to_sql_data_type(annotated)
+    return generator
+
+
+def _client_model(namespace: str, schema: dict[str, Any]) -> tuple[Table, list[EnumType]]:
+    # A module of its own: the client leaves its classes there, and the next table would trip over them.
+    module = types.ModuleType(f"cd2_table_{next(_NUMBERS)}")
+    sys.modules[module.__name__] = module
+    try:
+        generator = _generator(module, namespace)
+        generator.create(tables=[create_table_dataclass("t", module, schema)])
+    finally:
+        del sys.modules[module.__name__]
+    (made,) = (ns for ns in generator.state.namespaces.values() if ns.tables)
+    (table,) = made.tables.values()
+    enums = {enum.name.local_id: enum for enum in made.enums.values()}
+    # The client forgets the types of lists of enumerated values, and one of two with the same values.
+    described = {
+        **schema["properties"]["key"]["properties"],
+        **schema["properties"].get("value", {}).get("properties", {}),
+    }
+    for column in table.columns.values():
+        if (name := enum_of(column)) and name not in enums:
+            values = described[column.name.local_id]
+            values = values.get("enum") or values["items"]["enum"]
+            enums[name] = EnumType(QualifiedId(namespace, name), list(values))
+    return table, list(enums.values())
+
+
+def _model(
+    name: TableName,
+    version: int,
+    description: str,
+    made: Table,
+    enums: list[EnumType],
+    names: list[str],
+    keys: list[str],
+) -> TableModel:
+    real = {f"column_{number}": name for number, name in enumerate(names)}
+    type_names = _type_names(name.table, [real[enum.name.local_id.removeprefix("t__")] for enum in enums])
+    target_enums = {
+        enum.name.local_id: EnumType(
+            QualifiedId(name.namespace, type_names[real[enum.name.local_id.removeprefix("t__")]]), list(enum.values)
+        )
+        for enum in enums
+    }
+
+    def typed(data_type: SqlDataType) -> SqlDataType:
+        if isinstance(data_type, SqlArrayType):
+            return SqlArrayType(typed(data_type.element_type))
+        if isinstance(data_type, SqlUserDefinedType) and data_type.ref.local_id in target_enums:
+            return SqlUserDefinedType(target_enums[data_type.ref.local_id].name)
+        return data_type
+
+    columns = []
+    for column in made.columns.values():
+        column_name = real[column.name.local_id]
+        columns.append(
+            replace(
+                column,
+                name=LocalId(column_name),
+                data_type=typed(column.data_type),
+                nullable=column.nullable and column_name not in keys,
+            )
+        )
+    named = PostgreSQLTable(
+        QualifiedId(name.namespace, name.table),
+        columns,
+        primary_key=tuple(map(LocalId, keys)),
+        description=made.description,
+    )
+    return TableModel(
+        name,
+        version,
+        tuple(
+            ColumnModel(
+                column.name.local_id,
+                str(column.data_type),
+                column.name.local_id in keys,
+                not column.nullable,
+                isinstance(column.data_type, SqlArrayType),
+                isinstance(column.data_type, SqlJsonType),
+            )
+            for column in columns
+        ),
+        description,
+        named,
+        tuple(target_enums.values()),
+    )
+
+
+def _type_names(table: str, columns: list[str]) -> dict[str, str]:
+    """Names of enumeration types, cut as PostgreSQL cuts them; two that would become one are told apart by a hash."""
+    names: dict[str, str] = {}
+    for column in columns:
+        full = f"{table}__{column}"
+        name = full.encode()[:MAX_IDENTIFIER].decode("utf-8", "ignore")
+        if name in names.values():
+            suffix = f"_{hashlib.sha256(full.encode()).hexdigest()[:8]}"
+            name = full.encode()[: MAX_IDENTIFIER - len(suffix)].decode("utf-8", "ignore") + suffix
+        names[column] = name
+    return names
+
+
+def enum_of(column: Column) -> str | None:
+    """Name of the enumeration type of a column, or of its elements."""
+    data_type = column.data_type.element_type if isinstance(column.data_type, SqlArrayType) else column.data_type
+    if not isinstance(data_type, SqlUserDefinedType) or data_type.ref.scope_id is None:
+        return None  # inet is user-defined for pysqlsync, but belongs to no schema
+    name: str = data_type.ref.local_id
+    return name
+
+
+def _table(like: Table, columns: list[Column], primary_key: tuple[LocalId, ...]) -> Table:
+    return PostgreSQLTable(like.name, columns, primary_key=primary_key, description=like.description)

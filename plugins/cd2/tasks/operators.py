@@ -1,0 +1,278 @@
+"""The DAG's tasks. Each logs and calls; the work is done in `cd2.replication`.
+
+Heavy packages are imported inside `execute`: every parse and every task process loads this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from airflow.sdk import Asset, AssetAlias, BaseOperator, conf
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+
+from cd2.notification.message import Message, compose
+from cd2.replication.errors import Cd2Error, TableFailure
+from cd2.replication.names import TableName
+from cd2.replication.results import Action, TableResult
+from cd2.settings import Settings
+from cd2.tasks.callbacks import REPORTED
+from cd2.tasks.credentials import load_settings, make_replicator
+from cd2.tasks.links import DapJobLink, TableLogLink
+from cd2.tasks.outcomes import DRY_RUN, ERROR, RESULT, RunTasks, collect
+from cd2.tasks.selection import choose_tables, wanted_namespaces
+from cd2.tasks.triggers import JobTrigger, job_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+PUBLISHED = "published"
+CHATBOT = "chatbot"
+CHANGES = AssetAlias("canvas_data_2")
+"""What the tables' tasks write to: each adds its table's own asset."""
+CHANGED_STATES = ("initialized", "complete_with_schema_update")
+WAIT_TIMEOUT = timedelta(hours=10)
+"""For the turn and the job together; the job alone has its own, shorter limit (`cd2.replication.dap.jobs`)."""
+
+
+def asset_of(table: TableName) -> Asset:
+    """The asset of a table: another DAG can be scheduled on it."""
+    return Asset(name=str(table), uri=f"cd2://{table.namespace}/{table.table}")
+
+
+def _fail(ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
+    """End this try with a sentence: for good where a person must act, otherwise so that Airflow retries."""
+    ti.xcom_push(key=ERROR, value=error.message)
+    if isinstance(error, TableFailure):
+        raise AirflowFailException(error.message) from None
+    raise error from None
+
+
+class PrepareDatabase(BaseOperator):
+    """Create the schemas and the bookkeeping that all tables share."""
+
+    def execute(self, context: Context) -> None:
+        """Prepare the replica for the namespaces of this run."""
+        try:
+            namespaces = wanted_namespaces(load_settings(), context["params"])
+            asyncio.run(make_replicator().prepare(namespaces))
+        except Cd2Error as error:
+            _fail(context["ti"], error)
+
+
+class ListTables(BaseOperator):
+    """List the tables of DAP that the settings and the trigger form ask for, as `namespace.table`."""
+
+    def execute(self, context: Context) -> list[str]:
+        """The names; none for a dry run, which leaves them in an XCom."""
+        params = context["params"]
+        try:
+            tables = asyncio.run(self._list(load_settings(), params))
+        except Cd2Error as error:
+            _fail(context["ti"], error)
+        names = [str(table) for table in tables]
+        self.log.info("%d tables: %s", len(names), ", ".join(names))
+        if params.get("dry_run"):
+            context["ti"].xcom_push(key=DRY_RUN, value=names)
+            return []
+        return names
+
+    async def _list(self, settings: Settings, params: Any) -> list[TableName]:
+        replicator = make_replicator()
+        listed = [
+            table
+            for namespace in wanted_namespaces(settings, params)
+            for table in await replicator.list_tables(namespace)
+        ]
+        chosen = choose_tables(listed, settings, params.get("tables") or ())
+        most = conf.getint("core", "max_map_length")
+        if len(chosen) > most:
+            raise TableFailure(
+                f"There are {len(chosen):,} tables to replicate, but Airflow maps a list of at most {most:,}: "
+                "raise the Airflow option core.max_map_length, or choose by [cd2] include_tables and skip_tables."
+            )
+        return chosen
+
+
+class _TableOperator(BaseOperator):
+    """A task of one table.
+
+    :param table: `namespace.table`; the grid shows it.
+    """
+
+    template_fields: Sequence[str] = ("table",)
+    operator_extra_links = (DapJobLink(), TableLogLink())
+    action: Action
+    job_url: str | None = None
+
+    def __init__(self, *, table: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = table
+
+    @property
+    def table_name(self) -> TableName:
+        """The table, once the template is rendered."""
+        return TableName.parse(self.table)
+
+    def fail_table(self, ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
+        """End this try, and leave the table's result for the notification."""
+        result = error.result or TableResult(self.table_name, self.action, "failed", error=error.info)
+        ti.xcom_push(key=RESULT, value=result.to_json())
+        _fail(ti, error)
+
+    def wait_for_job(self, context: Context, since: datetime | None) -> NoReturn:
+        """Leave the worker slot until DAP has the rows (`since` None) or changes ready; `load` goes on then."""
+        dag_run = context["dag_run"]
+        run = f"{dag_run.dag_id} {dag_run.run_id} {getattr(dag_run, 'clear_number', 0)}"
+        trigger = JobTrigger(self.table, since=since.isoformat() if since else None, run=run)
+        self.defer(trigger=trigger, method_name="load", timeout=WAIT_TIMEOUT)
+
+    def load_job(
+        self, ti: RuntimeTaskInstanceProtocol, event: dict[str, Any], *, requested: bool = True
+    ) -> TableResult:
+        """Load the job of a trigger's event; a failure ends this try."""
+        try:
+            replicator = make_replicator()
+            try:
+                job_id = job_of(event)
+            except Cd2Error as failure:
+                return asyncio.run(replicator.failed(self.table_name, self.action, failure))
+            self.job_url = replicator.job_url(job_id)
+            return asyncio.run(replicator.load(self.table_name, job_id, self.action, requested=requested))
+        except Cd2Error as error:
+            self.fail_table(ti, error)
+
+    def report(self, context: Context, result: TableResult) -> None:
+        """Log and hand on the result; tell other DAGs if the table changed."""
+        self.log.info(
+            "%s: %s, %s rows written, %s deleted, %s bytes downloaded, data as of %s, %s s",
+            result.table,
+            result.state,
+            result.rows_upserted,
+            result.rows_deleted,
+            result.bytes_downloaded,
+            result.data_as_of,
+            result.duration_s,
+        )
+        context["ti"].xcom_push(key=RESULT, value=result.to_json())
+        if result.state in CHANGED_STATES or result.rows_upserted or result.rows_deleted:
+            context["outlet_events"][CHANGES].add(
+                asset_of(result.table), extra={"state": result.state, "data_as_of": result.data_as_of}
+            )
+
+
+class SyncTable(_TableOperator):
+    """Bring one table up to date, or leave it to `init_table`.
+
+    Decides, hands the waiting to the triggerer, and loads when the job is done.
+
+    :param init_task_id: the task to skip when the table needs no init.
+    """
+
+    action: Action = "sync"
+
+    def __init__(self, *, init_task_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.init_task_id = init_task_id
+
+    def execute(self, context: Context) -> None:
+        """Leave the table to `init_table`, or wait for a job with its changes."""
+        try:
+            since = asyncio.run(make_replicator().cursor(self.table_name))
+        except Cd2Error as error:
+            self.fail_table(context["ti"], error)
+        if since is None or context["params"].get("full_refresh"):
+            as_of = since.isoformat() if since else None
+            self.report(context, TableResult(self.table_name, "sync", "needs_init", since=as_of, data_as_of=as_of))
+            return
+        self.wait_for_job(context, since)
+
+    def load(self, context: Context, event: dict[str, Any]) -> None:
+        """Go on when the job is done."""
+        ti = context["ti"]
+        result = self.load_job(ti, event)
+        self.report(context, result)
+        if result.state != "needs_init":
+            # A branch operator does not skip inside a mapped group in Airflow 3.3.1; this does.
+            raise DownstreamTasksSkipped(tasks=[(self.init_task_id, ti.map_index)])
+
+
+class InitTable(_TableOperator):
+    """Fill one table from a snapshot, where its `sync_table` found that it is needed.
+
+    :param sync_task_id: the task whose result at our own index decides.
+    """
+
+    action: Action = "init"
+
+    def __init__(self, *, sync_task_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sync_task_id = sync_task_id
+
+    def execute(self, context: Context) -> None:
+        """Wait for a job with all rows, unless the table needs no init."""
+        # Our instance may be created only after a quick sync skipped it, and then starts all the same.
+        synced = self._synced(context["ti"])
+        if not synced or synced["state"] != "needs_init":
+            raise AirflowSkipException(f"{self.table} needs no init.")
+        self.wait_for_job(context, None)
+
+    def load(self, context: Context, event: dict[str, Any]) -> None:
+        """Go on when the job is done."""
+        ti = context["ti"]
+        synced = self._synced(ti) or {}
+        # A table without rows so far, or a full refresh, carries no error.
+        self.report(context, self.load_job(ti, event, requested=not synced.get("error")))
+
+    def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
+        synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)
+        return synced
+
+
+class Notify(BaseOperator):
+    """Account for every listed table, publish one message, and fail the run if anything failed.
+
+    :param prepare_task_id, list_task_id, sync_task_id, init_task_id: the tasks to account for.
+    """
+
+    def __init__(
+        self, *, prepare_task_id: str, list_task_id: str, sync_task_id: str, init_task_id: str, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tasks = RunTasks(prepare_task_id, list_task_id, sync_task_id, init_task_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Publish the message, once for each clear of this task."""
+        # Wrong settings are what prepare_database failed with: that must be reported too.
+        settings = Settings.load_usable()
+        published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
+        summary = collect(context, settings, self.tasks, published)
+        message = compose(summary, settings.notification_format)
+        if published.get("max_tries") == context["ti"].max_tries:
+            # By an earlier try: `max_tries` changes with each clear only.
+            self.log.info("Already published as %s.", published["message_id"])
+        else:
+            self._publish(context, settings, message, summary.status)
+        context["ti"].xcom_push(key=REPORTED, value=message.subject)
+        # So that people can see what a chat would show before they choose that format.
+        context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
+        if summary.status == "failure":
+            raise AirflowFailException(f"{message.subject}. The failed tasks say why; clear them to try again.")
+        return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
+
+    def _publish(self, context: Context, settings: Settings, message: Message, status: str) -> None:
+        self.log.info("%s\n\n%s", message.subject, message.body)
+        message_id = None
+        if settings.sns_topic_arn:
+            from cd2.notification.sns import publish
+
+            message_id = publish(settings, message)
+            self.log.info("Published as %s.", message_id)
+        else:
+            self.log.info("No sns_topic_arn is set: the message is only logged.")
+        note: Any = {"max_tries": context["ti"].max_tries, "status": status, "message_id": message_id}
+        context["task_state_store"].set(PUBLISHED, note)
