@@ -35,12 +35,8 @@ def say(text: str) -> None:
 
 def state() -> list[str]:
     """The environment's place and Python, the files that it is made from, and what is installed in it."""
-    files = [
-        file
-        for name in ("requirements*", "dags/constraints-*", "scripts/constraints-*")
-        for file in ROOT.glob(f"{name}.txt")
-    ]
-    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in sorted(files))).hexdigest()
+    files = sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("*/constraints-*.txt")])
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     installed = sorted(path.name for path in VENV.glob("lib/python3*/site-packages/*.dist-info"))
     return [f"{VENV} {sys.version.split()[0]} {PYTHON.exists()}", digest, *installed]
 
@@ -94,20 +90,18 @@ def failure(output: str, what: str) -> str:
 
 def run(what: str, *command: str | Path, text: str = "", environment: dict[str, str] | None = None) -> None:
     """Run a program quietly. Raises RuntimeError with a sentence if it fails."""
-    # close_fds: whoever installs holds the lock, so a killed set-up's installer holds it until it is gone
+    # close_fds=False: whoever installs holds the lock, so a killed set-up's installer holds it until it is gone
     done = subprocess.run(
         command,
         input=text,
         env=environment,
         close_fds=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
-        errors="replace",
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(failure(done.stdout, what))
+        raise RuntimeError(failure(done.stdout + done.stderr, what))
 
 
 def set_up() -> None:
@@ -121,19 +115,8 @@ def set_up() -> None:
         if anew:
             run(f"{sys.executable} cannot make {VENV}", sys.executable, "-I", "-m", "venv", "--clear", VENV)
         if not UV.exists():
-            limits = [f"--constraint={file}" for file in ROOT.glob("dags/constraints-*.txt")]
-            run(
-                cannot,
-                PYTHON,
-                "-I",
-                "-m",
-                "pip",
-                "--disable-pip-version-check",
-                "install",
-                "--retries=1",
-                "uv",
-                *limits,
-            )
+            pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "install", "--disable-pip-version-check", "--retries=1"]
+            run(cannot, *pip, "uv", *(f"--constraint={file}" for file in ROOT.glob("dags/constraints-*.txt")))
         uv = uv_environment(PYTHON)
         install = ("pip", "install", "--python", PYTHON, "-r", "-", "-r", ROOT / "requirements-dev.txt")
         run(cannot, UV, *install, text=wanted, environment=uv)
