@@ -71,8 +71,9 @@ lint: venv ## ruff (rules and format) and mypy --strict
 format: venv ## put the code into its format (make lint says what needs a hand)
 	@$(PYTHON_OF_VENV) -m ruff check --fix --quiet --exit-zero . >/dev/null
 	@$(PYTHON_OF_VENV) -m ruff format .
-constraints: venv ## make the constraints files anew (AIRFLOW_CONSTRAINTS=file for another Airflow)
-	@$(PYTHON_OF_VENV) -m scripts.compile_constraints $(if $(AIRFLOW_CONSTRAINTS),--airflow "$(AIRFLOW_CONSTRAINTS)")
+constraints: ## make the constraints files anew, after a change to requirements*.txt
+	@[ -x .venv/bin/uv ] || scripts/setup  # no refresh: the new requirements may not fit the old constraints
+	@$(PYTHON_OF_VENV) -m scripts.compile_constraints
 bench: venv ## ours, the official client and psql side by side (an hour; ROWS_LIST=100_000 for less; HELP=1 lists all)
 	@$(PYTHON_OF_VENV) -m benchmarks $(if $(HELP),--help)
 bench-refresh: venv ## a refresh of 100 unchanged tables at DAP's own pace (25 minutes; TABLES=, PER_MINUTE= for less)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import http.server
 import os
-import threading
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from tests.setup.project import PASSWORD, USER, Project
 
@@ -24,22 +23,6 @@ def write_wheel(folder: Path, name: str, version: str) -> None:
         wheel.writestr(f"{metadata}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         wheel.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{metadata}/RECORD", "")
-
-
-class PasswordedFiles(http.server.SimpleHTTPRequestHandler):
-    """Serves files to whoever knows the password, as a company's mirror does."""
-
-    def do_GET(self) -> None:
-        expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        if self.headers.get("Authorization") == expected:
-            super().do_GET()
-        else:
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", "Basic")
-            self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
 
 
 @pytest.fixture(scope="session")
@@ -57,12 +40,22 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def mirror(index: Path) -> Iterator[str]:
-    """The index's URL, with its password, over HTTP."""
-    handler = functools.partial(PasswordedFiles, directory=str(index))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{USER}:{PASSWORD}@127.0.0.1:{server.server_address[1]}/simple"
-        server.shutdown()
+    """The index's URL over HTTP, with the password that it asks for, as a company's mirror does."""
+
+    def serve(request: Request) -> Response:
+        file = index / request.path.lstrip("/")
+        file = file / "index.html" if file.is_dir() else file
+        given = request.authorization
+        if not given or (given.username, given.password) != (USER, PASSWORD):
+            return Response(status=401, headers={"WWW-Authenticate": "Basic"})
+        if not file.is_file():
+            return Response(status=404)
+        kind = "text/html" if file.suffix == ".html" else "application/octet-stream"
+        return Response(file.read_bytes(), content_type=kind)
+
+    with HTTPServer(threaded=True) as server:
+        server.expect_request(re.compile(".*")).respond_with_handler(serve)
+        yield server.url_for("/simple").replace("//", f"//{USER}:{PASSWORD}@")
 
 
 @pytest.fixture
@@ -77,10 +70,3 @@ def offline_project(tmp_path: Path) -> Project:
     closed = f"http://{USER}:{PASSWORD}@127.0.0.1:9/simple"
     nowhere = {"PIP_INDEX_URL": closed, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
     return Project(tmp_path / "project", nowhere | {"UV_CACHE_DIR": str(tmp_path / "uv-cache")})
-
-
-@pytest.fixture
-def index_without_uv(tmp_path: Path, index: Path) -> Project:
-    """A project whose only package index has the requirements but no uv."""
-    only = {"PIP_INDEX_URL": f"{index.as_uri()}/simple", "PIP_CONFIG_FILE": os.devnull}
-    return Project(tmp_path / "project", only | {"PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""})

@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.compile_constraints import CONSTRAINTS, ROOT, read_pins
 
 USER, PASSWORD = "builder", "mirror-password"
+PATIENCE = 600  # s; a busy machine is no failure
 
 
 class Project:
@@ -18,10 +19,11 @@ class Project:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self.venv = folder / "venv"
-        self.stamp = self.venv / "cd2-setup.json"
+        self.python = self.venv / "bin" / "python"
+        self.stamp = self.venv / "cd2-setup.txt"
         (folder / "dags").mkdir(parents=True)
         self.constraints = folder / "dags" / "constraints-test.txt"
-        self.constraints.write_text(f"cd2-probe==1.0\nuv=={read_pins(CONSTRAINTS.read_text())['uv']}\n")
+        self.constraints.write_text(f"cd2-probe==1.0\nuv=={read_pins(CONSTRAINTS)['uv']}\n")
         self.development = folder / "requirements-dev.txt"
         self.development.write_text("")
         (folder / "requirements.txt").write_text(
@@ -46,7 +48,7 @@ class Project:
     def setup(self, *arguments: str, **settings: str) -> tuple[int, str]:
         """Exit status and output of one run."""
         process = self.start(*arguments, **settings)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, output
 
     def packages(self) -> dict[str, str]:

@@ -14,26 +14,26 @@ from scripts.compile_constraints import ROOT
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"(?m)^([a-z][a-z-]*):(?!=)", MAKEFILE))
 NOT_FOR_PEOPLE = {"venv"}
-STEPS = re.search(r"(?m)^for step in (.+); do$", (ROOT / ".ci" / "run").read_text()).group(1).split()
+STEPS = re.findall(r"(?m)^for step in (.+); do$", (ROOT / ".ci" / "run").read_text())[0].split()
 
 
-def test_make_alone_lists_every_target_with_what_it_does():
+def test_make_alone_lists_every_target_with_what_it_does() -> None:
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     described = dict(re.findall(r"(?m)^  ([a-z-]+) +(\S.*)$", listed))
     assert set(described) == TARGETS - NOT_FOR_PEOPLE
 
 
-def test_no_file_of_the_same_name_keeps_a_target_from_being_made():
+def test_no_file_of_the_same_name_keeps_a_target_from_being_made() -> None:
     assert set(" ".join(re.findall(r"(?m)^\.PHONY: (.+)$", MAKEFILE)).split()) == TARGETS
 
 
-def test_ci_runs_what_a_developer_runs_and_every_kind_of_test():
+def test_ci_runs_what_a_developer_runs_and_every_kind_of_test() -> None:
     assert STEPS[:2] == ["setup", "lint"]
     assert {target for target in TARGETS if target.startswith("test")} <= set(STEPS)
 
 
 @pytest.mark.parametrize("failing", [*STEPS, "nothing"])
-def test_ci_stops_at_the_first_failing_step(tmp_path: Path, failing: str):
+def test_ci_stops_at_the_first_failing_step(tmp_path: Path, failing: str) -> None:
     make = tmp_path / "make"
     make.write_text(f'#!/bin/sh\necho "ran $1"\n[ "$1" != {failing} ] || exit 3\n')
     make.chmod(0o755)
