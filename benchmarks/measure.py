@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from local import processes
 from local.errors import LocalStackError
+from local.processes import families
 
 TICK_S = 0.02
 """Between two looks at memory and temporary files."""
@@ -163,7 +163,7 @@ class _Watch:
 
     def end_process(self) -> None:
         """Nothing of it must stay, whatever happened."""
-        processes.end(processes.family(self._process.pid, self._created), grace=1.0)
+        families.end(families.family(self._process.pid, self._created), grace=1.0)
         self._waiter.join()
 
     def _look(self) -> None:

@@ -7,9 +7,9 @@ import sys
 import psycopg
 from rich.console import Console
 
-from local import run, service, tools
+from local.command import run, service, tools
+from local.command.service import Stopped, stop_on_signals
 from local.errors import LocalStackError
-from local.service import Stopped, stop_on_signals
 from local.settings import Options
 from local.simulator.control import SimulatorError
 
