@@ -1,10 +1,12 @@
 """`make up`, `down`, `status`, `logs`, `reset`: the stack as something that keeps running."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import FrameType
 from typing import NoReturn
@@ -48,8 +50,11 @@ def stop_on_signals() -> None:
 def serve(options: Options) -> int:
     """Run the stack until a signal comes; the background process of `up`."""
     stack = Stack.from_options(options, "make up")
+    started = threading.Event()
+    threading.Thread(target=_stop_if_abandoned, args=(started,), daemon=True).start()
     try:
         with stack:
+            started.set()
             while True:
                 time.sleep(1.0)
                 stack.check()
@@ -58,6 +63,13 @@ def serve(options: Options) -> int:
         if stack.folder.path.is_dir():
             stack.folder.announce("failed", str(error))
         raise
+
+
+def _stop_if_abandoned(started: threading.Event) -> None:
+    """Stop if `up` ends, also by SIGKILL, before the stack runs: standard input is a pipe from it."""
+    sys.stdin.read()
+    if not started.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def up(options: Options, console: Console) -> int:
@@ -73,7 +85,7 @@ def up(options: Options, console: Console) -> int:
     with (client.folder.logs / "supervisor.log").open("wb") as output:
         background = subprocess.Popen(
             [sys.executable, "-m", "local", "serve"],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
