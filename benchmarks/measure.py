@@ -263,12 +263,3 @@ def _cpu(process: psutil.Process) -> float:
         times = process.cpu_times()
         return times.user + times.system + times.children_user + times.children_system
     return 0.0
-
-
-def servers_of(postgres_pid: int, simulator_pid: int, data: Path, database_oid: int) -> Servers:
-    """The servers, for a run that loads one database of a cluster.
-
-    :param data: the cluster's folder.
-    """
-    base = data / "base"
-    return Servers(postgres_pid, simulator_pid, base / str(database_oid), (base / "pgsql_tmp",))

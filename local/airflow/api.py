@@ -67,7 +67,8 @@ class AirflowApi:
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Component (metadatabase, scheduler, triggerer, dag_processor) -> its status and latest heartbeat."""
-        return self.call("GET", "/monitor/health")
+        health: dict[str, dict[str, Any]] = self.call("GET", "/monitor/health")
+        return health
 
     def dag(self) -> dict[str, Any] | None:
         """The DAG, if it was parsed."""
@@ -83,11 +84,12 @@ class AirflowApi:
     def trigger(self, conf: dict[str, Any]) -> str:
         """Start a run; returns its id."""
         answer = self.call("POST", f"/dags/{DAG_ID}/dagRuns", json={"logical_date": None, "conf": conf})
-        return answer["dag_run_id"]
+        return str(answer["dag_run_id"])
 
     def run(self, run_id: str) -> dict[str, Any]:
         """A run: `state`, `start_date`, `end_date`, ..."""
-        return self.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}")
+        run: dict[str, Any] = self.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}")
+        return run
 
     def unfinished_runs(self) -> list[str]:
         """Ids of queued and running runs."""
@@ -131,7 +133,7 @@ class AirflowApi:
     def links(self, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str]:
         """The buttons of a task instance: name -> address."""
         path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/links"
-        return self.call("GET", path, params={"map_index": map_index})["extra_links"]
+        return dict(self.call("GET", path, params={"map_index": map_index})["extra_links"])
 
     def clear(self, body: dict[str, Any]) -> None:
         """Clear task instances (`POST clearTaskInstances`); ``body`` as Airflow documents it."""

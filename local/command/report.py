@@ -32,11 +32,12 @@ def shown(path: Path) -> str:
 
 def size(number: int) -> str:
     """Bytes for people."""
+    amount = float(number)
     for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}"
-        number /= 1000
-    return f"{number:,.1f} GB"
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:,.1f} GB"
 
 
 @dataclass(frozen=True)

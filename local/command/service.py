@@ -111,9 +111,8 @@ def up(options: Options, console: Console) -> int:
 
 
 def _last_words(folder: Folder) -> str:
-    message = folder.state()["message"]
-    if message:
-        return message
+    if message := folder.state()["message"]:
+        return str(message)
     log = folder.logs / "supervisor.log"
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1] if lines else f"The local stack could not be started; see {log}."

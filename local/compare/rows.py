@@ -46,29 +46,28 @@ def compare_rows(
     """Walk both streams in the order of the key."""
     true_forms = [expected_form(column) for column in columns]
     found_forms = [found_form(column) for column in columns]
-    end = object()
-    left, right = next(expected, end), next(found, end)
-    while left is not end or right is not end:
-        left_key = None if left is end else [true_forms[index](left[index]) for index in keys]
-        right_key = None if right is end else [found_forms[index](right[index]) for index in keys]
-        if right_key is None or (left_key is not None and left_key < right_key):
+    left, right = next(expected, None), next(found, None)
+    while left is not None or right is not None:
+        left_key = None if left is None else [true_forms[index](left[index]) for index in keys]
+        right_key = None if right is None else [found_forms[index](right[index]) for index in keys]
+        if right is None or (left_key is not None and right_key is not None and left_key < right_key):
             result.missing += 1
             result.example(f"key {_short(left_key)}: the row is missing")
-            left = next(expected, end)
-        elif left_key is None or right_key < left_key:
+            left = next(expected, None)
+        elif left is None or left_key != right_key:
             result.superfluous += 1
             result.example(f"key {_short(right_key)}: the row is superfluous")
-            right = next(found, end)
+            right = next(found, None)
         else:
             result.rows += 1
-            _compare_values(result, columns, right_key, (left, true_forms), (right, found_forms))
-            left, right = next(expected, end), next(found, end)
+            _compare_values(result, columns, left_key, (left, true_forms), (right, found_forms))
+            left, right = next(expected, None), next(found, None)
 
 
 def _compare_values(
     result: TableDifference,
     columns: list[dict[str, Any]],
-    key: list[Any],
+    key: list[Any] | None,
     expected: tuple[tuple[Any, ...], list[Callable[[Any], Any]]],
     found: tuple[tuple[Any, ...], list[Callable[[Any], Any]]],
 ) -> None:

@@ -1,9 +1,9 @@
-"""Runs one program, and ends it when its owner is gone: `guard.py REPORT FOLDER USER PROGRAM [ARGUMENT ...]`.
+"""Runs one program, and ends it when its owner is gone: `guard.py REPORT FOLDER USER SIGNAL PROGRAM [ARGUMENT ...]`.
 
 Every program of a stack has a guard of its own between itself and its owner. The guard's standard input is a pipe whose
 other end only the owner has. However the owner ends, SIGKILL included, the kernel closes that end, and the guard ends
 everything that runs for the owner's folder. Every guard does so: it does not matter which of them were killed together
-with the owner. On Linux the kernel also ends a program whose guard is killed.
+with the owner. Should all of them be, the kernel tells each program to stop, where the kernel is Linux.
 
 A guard ends when its program does, in the same way, after ending what the program left running. It is a script, not
 `python -m local...`, and has a session of its own: what kills the owner by name or by process group spares it.
@@ -25,17 +25,18 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 
 
-def main(report: int, folder: str, user: str, argv: list[str]) -> int:
+def main(report: int, folder: str, user: str, stop_signal: int, argv: list[str]) -> int:
     """Run ``argv`` until it or the owner ends.
 
     :param report: descriptor that takes one JSON object: ``{"pid": ...}``, or ``{"error": ...}`` if it cannot start.
     :param user: number of the user and group to run as; empty: ours.
+    :param stop_signal: what the kernel sends to the program when the guard is killed.
     :returns: the program's exit status. If a signal ended it, the same signal ends the guard.
     """
     child_ended = _wake_up_on_sigchld()
     with os.fdopen(report, "w") as answer:
         try:
-            program = _start(argv, folder, user)
+            program = _start(argv, folder, user, stop_signal)
         except (OSError, subprocess.SubprocessError) as error:
             json.dump({"error": str(error)}, answer)
             return 1
@@ -60,7 +61,7 @@ def main(report: int, folder: str, user: str, argv: list[str]) -> int:
     return program.wait()
 
 
-def _start(argv: list[str], folder: str, user: str) -> subprocess.Popen[bytes]:
+def _start(argv: list[str], folder: str, user: str, stop_signal: int) -> subprocess.Popen[bytes]:
     from_outside = {name: value for name, value in os.environ.items() if name != "CD2_LOCAL_GUARD"}
     options: dict[str, Any] = {"user": int(user), "group": int(user), "extra_groups": []} if user else {}
     return subprocess.Popen(
@@ -68,19 +69,19 @@ def _start(argv: list[str], folder: str, user: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         env=from_outside | {"CD2_LOCAL_STACK": folder},
         start_new_session=True,
-        preexec_fn=_dies_with(os.getpid()),
+        preexec_fn=_stops_with(os.getpid(), stop_signal),
         **options,
     )
 
 
-def _dies_with(guard: int) -> Callable[[], None] | None:
-    """What makes a new process end with its guard, where the kernel offers it."""
+def _stops_with(guard: int, stop_signal: int) -> Callable[[], None] | None:
+    """What makes the kernel tell a new process when its guard was killed, where it offers that."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl
 
     def ask_the_kernel() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, stop_signal)
         if os.getppid() != guard:  # it was killed before we asked
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -107,4 +108,4 @@ def _end_like(status: int) -> None:
 
 
 if __name__ == "__main__":
-    _end_like(main(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))
+    _end_like(main(int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:]))

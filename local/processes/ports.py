@@ -1,6 +1,7 @@
 """Choosing TCP ports on 127.0.0.1."""
 
 import socket
+from collections.abc import Set as AbstractSet
 
 
 def is_free(port: int) -> bool:
@@ -15,11 +16,11 @@ def is_free(port: int) -> bool:
         return True
 
 
-def free_port(avoid: set[int] = frozenset()) -> int:
+def free_port(avoid: AbstractSet[int] = frozenset()) -> int:
     """A port nobody listens on, not one of ``avoid``."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+            port: int = probe.getsockname()[1]
         if port not in avoid:
             return port

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -52,10 +52,11 @@ class Program:
         self.component = component
         reading, writing = os.pipe()
         user = "" if component.user is None else str(component.user)
+        guarding = [str(writing), str(folder), user, str(int(component.stop_signal))]
         with os.fdopen(reading) as report:
             try:
                 self._guard = subprocess.Popen(
-                    [sys.executable, "-I", str(GUARD), str(writing), str(folder), user, *component.argv],
+                    [sys.executable, "-I", str(GUARD), *guarding, *component.argv],
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -69,7 +70,7 @@ class Program:
             finally:
                 os.close(writing)
             answer = report.read()
-        started = json.loads(answer) if answer else {"error": "its guard was killed"}
+        started: dict[str, Any] = json.loads(answer) if answer else {"error": "its guard was killed"}
         if "error" in started:
             self._leave()
             raise LocalStackError(f"{component.name} cannot be started: {started['error']}.")

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from local.airflow.api import FINISHED, INIT_TASK, SYNC_TASK, AirflowApi
+from local.airflow.api import INIT_TASK, SYNC_TASK, AirflowApi
 from local.aws import Aws, Notification
 from local.databases import REPLICA
 from local.errors import LocalStackError
@@ -72,7 +72,7 @@ class StackClient:
         :raises LocalStackError: it does not end within ``timeout`` seconds, or the stack breaks down.
         """
         deadline = time.monotonic() + timeout
-        while (state := self.api.run(run_id)["state"]) not in {"success", "failed"}:
+        while (state := str(self.api.run(run_id)["state"])) not in {"success", "failed"}:
             self.check()
             if time.monotonic() > deadline:
                 raise LocalStackError(f"Run {run_id} is still {state} after {timeout:.0f} s.")
@@ -98,22 +98,19 @@ class StackClient:
         init, sync = instances.get((INIT_TASK, index)), instances.get((SYNC_TASK, index))
         ran = [instance for instance in (init, sync) if instance and instance["state"] in ("success", "failed")]
         for instance in ran:
-            if value := self.api.xcom(run_id, instance["task_id"], index):
-                return value
-        instance = ran[0] if ran else (sync or init)
-        name = (instance or {}).get("rendered_map_index") or f"?.{index}"
+            result: dict[str, Any] | None = self.api.xcom(run_id, instance["task_id"], index)
+            if result:
+                return result
+        last = ran[0] if ran else (sync or init or {})
+        name = last.get("rendered_map_index") or f"?.{index}"
         namespace, _, table = name.rpartition(".")
-        message = f"Task {(instance or {}).get('task_id')} ended as {(instance or {}).get('state')} without a result."
+        message = f"Task {last.get('task_id')} ended as {last.get('state')} without a result."
         return {
             "namespace": namespace, "table": table, "action": "sync", "state": "failed", "rows_upserted": 0,
             "rows_deleted": 0, "bytes_downloaded": 0, "since": None, "data_as_of": None, "schema_version": None,
             "duration_s": 0.0, "job_id": None, "dependents": {"restored": [], "broken": []},
             "error": {"class": "NoResult", "message": message, "type": None, "uuid": None},
         }  # fmt: skip
-
-    def finished(self, instances: list[dict[str, Any]]) -> bool:
-        """Whether all these task instances have ended."""
-        return all(instance["state"] in FINISHED for instance in instances)
 
     def notifications(self) -> list[Notification]:
         """Take the notifications that arrived since the last call."""

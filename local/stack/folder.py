@@ -38,7 +38,7 @@ class Folder:
     def config(self) -> dict[str, Any]:
         """What is remembered; empty before the first start."""
         try:
-            return json.loads(self._config_file.read_text())
+            return dict(json.loads(self._config_file.read_text()))
         except FileNotFoundError:
             return {}
         except ValueError:
@@ -50,7 +50,7 @@ class Folder:
 
     def secret(self, name: str) -> str:
         """A password or key, generated when first asked for."""
-        known = self.config().get("secrets", {})
+        known: dict[str, str] = self.config().get("secrets", {})
         if name not in known:
             known[name] = secrets.token_urlsafe(24)
             self.remember(secrets=known)
@@ -58,7 +58,7 @@ class Folder:
 
     def port(self, service: str) -> int:
         """The port chosen for a service by the last start."""
-        return self.config()["ports"][service]
+        return int(self.config()["ports"][service])
 
     def choose_ports(self, ui_port: int | None) -> None:
         """Ports for all services: those of last time where still free, so that noted addresses keep working.
@@ -89,7 +89,7 @@ class Folder:
     def state(self) -> dict[str, Any]:
         """The last announcement; ``status`` is ``stopped`` if its process is gone."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-            state = json.loads(self._state_file.read_text())
+            state: dict[str, Any] = json.loads(self._state_file.read_text())
             if state["status"] == "failed" or families.same_process(state["pid"], state["created"]):
                 return state
         return {"status": "stopped", "message": "", "pid": None}

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +28,11 @@ def timestamp_text(moment: datetime) -> str:
         return text + "Z"
     fraction = f"{moment.microsecond:06d}"
     return f"{text}.{fraction[:3] if fraction.endswith('000') else fraction}Z"
+
+
+def moment_text(milliseconds: int) -> str:
+    """Milliseconds since 1970, in the same form."""
+    return timestamp_text(datetime(1970, 1, 1) + timedelta(milliseconds=milliseconds))
 
 
 def _float_text(value: float) -> str:

@@ -6,11 +6,10 @@ combinations are encoded once and then only looked up, which is what makes a mil
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 from local.simulator.data.columns import Column
-from local.simulator.data.encoding import Tsv, header, timestamp_text
+from local.simulator.data.encoding import Tsv, header, moment_text
 from local.simulator.data.values import column_value, key_values
 from local.simulator.data.view import DELETED, Event, TableView, stable_number
 
@@ -39,6 +38,13 @@ class Selection:
         """Whether this selects changes, not a state."""
         return self.since_ms is not None
 
+    @property
+    def moments(self) -> range:
+        """The milliseconds at which a selected change was written."""
+        assert self.since_ms is not None
+        assert self.until_ms is not None
+        return range(self.since_ms, self.until_ms)
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -51,7 +57,7 @@ class Chunk:
     rows: int
 
 
-class _Segments(dict):
+class _Segments(dict[int, bytes]):
     """Combination number -> the encoded values of a group's columns."""
 
     def __init__(self, view: TableView, columns: Sequence[Column], written: dict[Any, Column], encoder: Tsv) -> None:
@@ -81,7 +87,6 @@ class _Segments(dict):
 
 @dataclass(frozen=True)
 class _Group:
-    number: int
     columns: tuple[Column, ...]
     size: int
     by_row: int
@@ -112,9 +117,7 @@ class RowStream:
         number = columns[0].group
         chance = stable_number(self.view.seed, self.view.name, "group", number)
         size = _COMBINATIONS[(stable_number(self.view.name) + number) % len(_COMBINATIONS)]
-        return _Group(
-            number, columns, size, 1 + chance % (size - 1), 1 + (chance >> 16) % (size - 1), (chance >> 32) % size
-        )
+        return _Group(columns, size, 1 + chance % (size - 1), 1 + (chance >> 16) % (size - 1), (chance >> 32) % size)
 
     def header(self, selection: Selection) -> bytes:
         """The first line of an object."""
@@ -143,15 +146,15 @@ class RowStream:
         return states if any(states) else None
 
     def _written(self, rows: range, states: Sequence[int] | None, selection: Selection) -> list[Any]:
-        wanted = [_inside(event, selection) for event in self.view.events]
+        moments = selection.moments
+        wanted = [_inside(event, moments) for event in self.view.events]
         if states is None and wanted[0] is False:
             return []
         numbers, marks = [], []
         for row, state in zip(rows, states or [0] * len(rows), strict=True):
             verdict = wanted[state & ~DELETED]
             if verdict is None:
-                moment = self.view.events[state & ~DELETED].row_ms(row)
-                verdict = moment >= selection.since_ms and moment < selection.until_ms
+                verdict = self.view.events[state & ~DELETED].row_ms(row) in moments
             if verdict:
                 numbers.append(row)
                 marks.append(state)
@@ -160,10 +163,10 @@ class RowStream:
     def _chunk(self, rows: Sequence[int], marks: Sequence[int], incremental: bool) -> Chunk:
         lines = self._lines(rows, marks, incremental)
         if self.view.definition.duplicates:
-            twice = [(row, mark) for row, mark in zip(rows, marks, strict=True) if row % DUPLICATE_EVERY == 5]
+            twice = [place for place, row in enumerate(rows) if row % DUPLICATE_EVERY == 5]
             if twice:
-                earlier = self._lines(*zip(*twice, strict=True), incremental, earlier=True)
-                lines = earlier + lines
+                again = [rows[place] for place in twice], [marks[place] for place in twice]
+                lines = self._lines(*again, incremental, earlier=True) + lines
         return Chunk(lines, len(rows))
 
     def _lines(
@@ -177,10 +180,11 @@ class RowStream:
         else:
             lines = [b""] * len(heads)
             for version in present:
-                places = [place for place, written in enumerate(versions) if written == version]
-                part = [[items[place] for place in places] for items in (heads, rows, marks)]
-                bodies = self._bodies(part[1], part[2], self._of_version(version), shift)
-                for place, line in zip(places, self.encoder.lines(part[0], bodies), strict=True):
+                places = [place for place, number in enumerate(versions) if number == version]
+                numbers, events = [rows[place] for place in places], [marks[place] for place in places]
+                bodies = self._bodies(numbers, events, self._of_version(version), shift)
+                written = self.encoder.lines([heads[place] for place in places], bodies)
+                for place, line in zip(places, written, strict=True):
                     lines[place] = line
         if incremental:
             for index, mark in enumerate(marks):
@@ -216,11 +220,11 @@ class RowStream:
         slot = row % self.view.events[event].slots
         ts = times.get(slot)
         if ts is None:
-            ts = times[slot] = _moment(self.view.events[event].row_ms(row)).encode()
+            ts = times[slot] = moment_text(self.view.events[event].row_ms(row)).encode()
         if earlier:
-            ts = _moment(self.view.events[event].row_ms(row) - 1).encode()
+            ts = moment_text(self.view.events[event].row_ms(row) - 1).encode()
         values = key_values(self.keys, row)
-        key = [b"%d" % values] if self._whole_number_key else [self.encoder.cell(value) for value in values]
+        key = [b"%d" % values[0]] if self._whole_number_key else [self.encoder.cell(value) for value in values]
         action = None if not incremental else (b"D" if mark & DELETED else b"U")
         return self.encoder.head(ts, action, key)
 
@@ -236,16 +240,13 @@ def _runs(columns: Sequence[Column]) -> list[tuple[Column, ...]]:
     return [tuple(run) for run in runs]
 
 
-def _inside(event: Event, selection: Selection) -> bool | None:
-    if event.earliest_ms >= selection.since_ms and event.at_ms - 1 < selection.until_ms:
+def _inside(event: Event, moments: range) -> bool | None:
+    """Whether all rows of an event were written in that time, or none; None: some."""
+    if event.earliest_ms >= moments.start and event.at_ms - 1 < moments.stop:
         return True
-    if event.at_ms - 1 < selection.since_ms or event.earliest_ms >= selection.until_ms:
+    if event.at_ms - 1 < moments.start or event.earliest_ms >= moments.stop:
         return False
     return None
-
-
-def _moment(milliseconds: int) -> str:
-    return timestamp_text(datetime(1970, 1, 1) + timedelta(milliseconds=milliseconds))
 
 
 def reordered(columns: Sequence[Column]) -> tuple[Column, ...]:

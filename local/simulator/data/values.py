@@ -174,17 +174,17 @@ def _numeric(column_type: ColumnType, chance: random.Random, number: int) -> Dec
 def key_values(keys: tuple[Column, ...], row: int) -> tuple[Any, ...]:
     """The key of a row: rises with the row's number in the order PostgreSQL sorts it (text by collation "C")."""
     if len(keys) == 1:
-        return (_key_value(keys[0].type, row, True),)
+        return (_key_value(keys[0].type, row, alone=True),)
     parts = []
     rest = row
     for _ in keys[1:]:
         rest, part = divmod(rest, 4)
         parts.append(part)
     parts = [rest, *reversed(parts)]
-    return tuple(_key_value(column.type, part, len(keys) == 1) for column, part in zip(keys, parts, strict=True))
+    return tuple(_key_value(column.type, part) for column, part in zip(keys, parts, strict=True))
 
 
-def _key_value(column_type: ColumnType, part: int, alone: bool) -> Any:
+def _key_value(column_type: ColumnType, part: int, *, alone: bool = False) -> Any:
     match column_type.kind:
         case "i64" if alone:
             return part + 1 if part < 7 else GLOBAL_ID_OFFSET + part + 1

@@ -4,26 +4,25 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
-from local.simulator.data.encoding import timestamp_text
+from local.simulator.data.encoding import moment_text, timestamp_text
 from local.simulator.data.table import Table
 from local.simulator.faults import HTTP_KINDS, ROW_KINDS, Fault
 from local.simulator.service.answers import DapError, invalid, not_found, parse_json, too_many_requests, unauthenticated
+from local.simulator.service.query import parse_query
 from local.simulator.service.schema import json_schema
 from local.simulator.service.tokens import SCOPE
 from local.simulator.simulation import Simulation
 from local.simulator.state.jobs import Job, Query, question
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-RETENTION = timedelta(days=30)
 # A job that is asked to be instant is awaited by its POST, but not for ever.
 LONGEST_POST = 20.0
 _FATES = ("failed_job", "hung_job")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def routes(simulation: Simulation) -> list[web.RouteDef]:
@@ -130,7 +129,7 @@ class Service:
         body = parse_json(text)
         async with self._s.lock:
             table = self._table(request)
-            query = self._query(table, body, text)
+            query = parse_query(table, body, text)
             self._refused(query)
             asked = question(query, body)
             job = self._s.jobs.living(asked, (len(table.events), len(table.versions)))
@@ -148,52 +147,15 @@ class Service:
         return pending(ROW_KINDS, "rows", *subject) or pending(_FATES, "job", *subject)
 
     def _new_job(self, query: Query, asked: str, table: Table) -> Job:
-        row_faults = []
+        row_faults: list[dict[str, Any]] = []
         while fault := self._s.faults.take(ROW_KINDS, "rows", query.namespace, query.table):
-            options = {name: fault.options[name] for name in ("row", "column") if name in fault.options}
+            options: dict[str, Any] = {name: fault.options[name] for name in ("row", "column") if name in fault.options}
             row_faults.append({"kind": fault.kind, **options})
             if fault.times > 0:
                 break
         fate = self._s.faults.take(_FATES, "job", query.namespace, query.table)
         self._s.statistics.jobs[table.name] += 1
         return self._s.jobs.start(query, asked, table.view(), row_faults, fate.kind if fate else None)
-
-    def _query(self, table: Table, body: Any, text: str) -> Query:
-        if not isinstance(body, dict):
-            raise invalid("The request body must be an object", 0, text)
-        unknown = set(body) - {"format", "mode", "since", "until"}
-        if unknown:
-            name = min(unknown)
-            raise invalid(f"Unknown property '{name}'", max(text.find(f'"{name}"'), 0), text)
-        if body.get("format") != "tsv":
-            given = "it is missing" if "format" not in body else f"{body['format']!r} is not offered by this service"
-            raise invalid(f"Property 'format' must be tsv; {given}", max(text.find('"format"'), 0), text)
-        if body.get("mode") not in (None, "condensed", "expanded"):
-            raise invalid("Property 'mode' must be condensed or expanded", max(text.find('"mode"'), 0), text)
-        names = {"namespace": table.definition.namespace, "table": table.definition.name}
-        if body.get("since") is None:
-            if body.get("until") is not None:
-                raise invalid("Property 'until' needs 'since'", max(text.find('"until"'), 0), text)
-            return Query(**names)
-        latest = table.events[-1].at_ms
-        since = _milliseconds(body, "since", text)
-        until = latest if body.get("until") is None else _milliseconds(body, "until", text)
-        self._in_range(since, until, latest)
-        return Query(**names, since_ms=since, until_ms=until)
-
-    @staticmethod
-    def _in_range(since: int, until: int, latest: int) -> None:
-        earliest = int((datetime.now(UTC) - RETENTION - _EPOCH) / timedelta(milliseconds=1))
-        # A table can be quiet for longer than the retention: its own last timestamp always works.
-        earliest = min(earliest, latest)
-        if since < earliest or since > latest or until > latest or until < since:
-            raise DapError(
-                400,
-                "OutOfRange",
-                "The requested time range is outside of the permitted range",
-                since=_timestamp(earliest),
-                until=_timestamp(latest),
-            )
 
     def _refused(self, query: Query) -> None:
         """Faults that refuse a query for what it asks."""
@@ -209,7 +171,7 @@ class Service:
             "snapshot_required": ("SnapshotRequired", "The table was reloaded; a new snapshot is required"),
             "out_of_range": ("OutOfRange", "The requested time range is outside of the permitted range"),
         }[fault.kind]
-        raise DapError(400, kind, message, since=_timestamp(latest), until=_timestamp(latest))
+        raise DapError(400, kind, message, since=moment_text(latest), until=moment_text(latest))
 
     async def job(self, request: web.Request) -> web.StreamResponse:
         """The state of a job."""
@@ -268,22 +230,8 @@ def job_answer(job: Job) -> dict[str, Any]:
         answer["objects"] = [{"id": f"{job.id}/{name}"} for name in job.objects or ()]
         answer["schema_version"] = job.schema_version
         if job.query.since_ms is None:
-            answer["at"] = _timestamp(job.at_ms)
+            answer["at"] = moment_text(job.at_ms)
         else:
-            answer["since"] = _timestamp(job.query.since_ms)
-            answer["until"] = _timestamp(job.query.until_ms or 0)
+            answer["since"] = moment_text(job.query.since_ms)
+            answer["until"] = moment_text(job.query.until_ms or 0)
     return answer
-
-
-def _timestamp(milliseconds: int) -> str:
-    return timestamp_text(_EPOCH + timedelta(milliseconds=milliseconds))
-
-
-def _milliseconds(body: dict[str, Any], name: str, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(body[name])
-    except (TypeError, ValueError):
-        raise invalid(f"Property '{name}' is not a timestamp", max(text.find(f'"{name}"'), 0), text) from None
-    if moment.tzinfo is None:
-        raise invalid(f"Property '{name}' has no time zone", max(text.find(f'"{name}"'), 0), text)
-    return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -9,6 +9,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,8 @@ class Jobs:
         rows = self._settings.rows_per_object
         try:
             keep_empty = self._settings.empty_result == "header"
-            work = (_write, directory, view, job.query, rows, self._stop, faults, keep_empty)
-            job.objects = await loop.run_in_executor(self._threads, *work)
+            work = partial(_write, directory, view, job.query, rows, self._stop, faults, keep_empty)
+            job.objects = await loop.run_in_executor(self._threads, work)
         except Cancelled:
             return
         except Exception:
