@@ -16,7 +16,7 @@ from benchmarks.service import Service
 from benchmarks.shapes import NAMESPACE
 from local.errors import LocalStackError
 from local.postgres import EmbeddedPostgres
-from local.supervisor import Supervisor
+from local.processes.supervisor import Supervisor
 
 
 class Arena:

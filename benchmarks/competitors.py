@@ -16,7 +16,7 @@ from psycopg import sql
 
 from benchmarks.measure import Program
 from benchmarks.shapes import NAMESPACE, create_statements
-from local.processes import MARKER
+from local.processes.families import MARKER
 from local.settings import REPOSITORY
 
 OURS, CLIENT, PSQL = "ours", "client", "psql"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from local import processes
 from local.errors import LocalStackError
+from local.processes import families
 
 TICK_S = 0.02
 """Between two looks at memory and temporary files."""
@@ -163,7 +163,7 @@ class _Watch:
 
     def end_process(self) -> None:
         """Nothing of it must stay, whatever happened."""
-        processes.end(processes.family(self._process.pid, self._created), grace=1.0)
+        families.end(families.family(self._process.pid, self._created), grace=1.0)
         self._waiter.join()
 
     def _look(self) -> None:
@@ -263,12 +263,3 @@ def _cpu(process: psutil.Process) -> float:
         times = process.cpu_times()
         return times.user + times.system + times.children_user + times.children_system
     return 0.0
-
-
-def servers_of(postgres_pid: int, simulator_pid: int, data: Path, database_oid: int) -> Servers:
-    """The servers, for a run that loads one database of a cluster.
-
-    :param data: the cluster's folder.
-    """
-    base = data / "base"
-    return Servers(postgres_pid, simulator_pid, base / str(database_oid), (base / "pgsql_tmp",))

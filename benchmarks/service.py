@@ -31,8 +31,8 @@ from dap.dap_types import (
 from benchmarks.competitors import base_environment
 from benchmarks.shapes import NAMESPACE, SHAPES
 from local.errors import LocalStackError
+from local.processes.supervisor import Component, Supervisor
 from local.simulator.control import SimulatorControl
-from local.supervisor import Component, Supervisor
 
 POLL_S = 0.2
 _FIRST_FIELD = re.compile(rb"^[^\t\n]*\t", re.MULTILINE)

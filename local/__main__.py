@@ -3,17 +3,27 @@
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 
 import psycopg
 from rich.console import Console
 
-from local import run, service, tools
+from local.command import run, service, tools
+from local.command.service import Stopped, stop_on_signals
 from local.errors import LocalStackError
-from local.service import Stopped, stop_on_signals
 from local.settings import Options
 from local.simulator.control import SimulatorError
 
-COMMANDS = ("run", "up", "down", "status", "psql", "compare", "dap", "logs", "reset", "serve")
+WITH_CONSOLE: dict[str, Callable[[Options, Console], int]] = {
+    "run": run.run,
+    "up": service.up,
+    "down": service.down,
+    "status": service.status,
+    "compare": tools.compare_replica,
+    "logs": service.logs,
+    "reset": service.reset,
+}
+COMMANDS = (*WITH_CONSOLE, "psql", "dap", "serve")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,15 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _command(command: str, arguments: list[str], console: Console) -> int:
     options = Options.from_environment()
-    if command in ("psql", "dap"):
-        return getattr(tools, command)(options, arguments)
-    if command == "compare":
-        return tools.compare_replica(options, console)
-    if command == "run":
-        return run.run(options, console)
-    if command == "serve":
-        return service.serve(options)
-    return getattr(service, command)(options, console)
+    match command:
+        case "psql":
+            return tools.psql(options, arguments)
+        case "dap":
+            return tools.dap(options, arguments)
+        case "serve":
+            return service.serve(options)
+        case _:
+            return WITH_CONSOLE[command](options, console)
 
 
 if __name__ == "__main__":

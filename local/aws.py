@@ -6,9 +6,9 @@ from typing import Any
 
 import requests
 
-from local import airflow_environment
+from local.airflow.environment import everywhere
 
-_SETTINGS = airflow_environment.everywhere()
+_SETTINGS = everywhere()
 REGION = _SETTINGS["AWS_DEFAULT_REGION"]
 TOPIC = _SETTINGS["AIRFLOW__CD2__SNS_TOPIC_ARN"]
 ACCOUNT = TOPIC.split(":")[4]

@@ -1,5 +1,6 @@
 """The databases of a stack, on any PostgreSQL server: Airflow's metadata and the replica, with a role each."""
 
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -32,7 +33,7 @@ class PostgresServer:
         user, password = (self.superuser, self.password) if user is None else (user, password or "")
         return f"postgresql://{quote(user)}:{quote(password)}@{self.host}:{self.port}/{quote(database)}"
 
-    def execute(self, statement: sql.Composable, database: str = "postgres") -> list[tuple]:
+    def execute(self, statement: sql.SQL | sql.Composed, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as superuser, committed at once; returns its rows, if it has any."""
         with psycopg.connect(self.dsn(database), autocommit=True) as connection:
             cursor = connection.execute(statement)

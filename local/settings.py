@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from local.errors import LocalStackError
+from local.simulator.catalogue import NAMESPACES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
 DEFAULT_ROWS = 200
 UNLIMITED = 6000
 """Job creations a minute when nobody should wait."""

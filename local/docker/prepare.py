@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import airflow_environment, databases
+from local import databases
+from local.airflow.environment import write_log_in
 from local.aws import Aws
 from local.errors import LocalStackError
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
@@ -60,7 +61,7 @@ def prepare(environment: Mapping[str, str]) -> str:
         },
     )
     passwords = Path(environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
-    airflow_environment.write_log_in(passwords, environment["CD2_LOCAL_ADMIN"])
+    write_log_in(passwords, environment["CD2_LOCAL_ADMIN"])
     address = environment["AIRFLOW__CD2__DAP_BASE_URL"]
     return f"Airflow asks the {'real DAP' if key else 'DAP simulator'} at {address}."
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from . import control_api, service, store
-from .journal import StateError
-from .limits import DOCUMENTED
-from .settings import EMPTY, REUSE, Settings
-from .simulation import Simulation
-from .table import ControlError
-from .tokens import Credentials
-from .world import World
+from local.simulator.errors import CANNOT_START, OTHER_VERSION, ControlError, OtherVersionError, StateError
+from local.simulator.service import control_api, dap, store
+from local.simulator.service.limits import DOCUMENTED
+from local.simulator.service.tokens import Credentials
+from local.simulator.settings import EMPTY, REUSE, Settings
+from local.simulator.simulation import Simulation
+from local.simulator.state.world import World
 
 DEFAULT_CLIENT_ID = "local#simulator-client"
 DEFAULT_CLIENT_SECRET = "simulator-secret"
@@ -94,7 +93,7 @@ def _listening(host: str, port: int) -> socket.socket:
 def application(simulation: Simulation) -> web.Application:
     """The whole service."""
     app = web.Application(client_max_size=_LARGEST_REQUEST)
-    for part in (service, store, control_api):
+    for part in (dap, store, control_api):
         app.add_routes(part.routes(simulation))
     return app
 
@@ -126,7 +125,10 @@ async def _serve(options: argparse.Namespace, simulation: Simulation, listener: 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until SIGTERM. Returns the exit status; 2 and one sentence when it cannot start."""
+    """Run until SIGTERM.
+
+    :returns: the exit status: 0, or `CANNOT_START` or `OTHER_VERSION` after one sentence that says why.
+    """
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING)
     try:
@@ -145,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         simulation = Simulation(world, options.state, credentials, settings, limits)
     except (StateError, ControlError) as error:
         print(f"DAP simulator: {error}", file=sys.stderr)
-        return 2
+        return OTHER_VERSION if isinstance(error, OtherVersionError) else CANNOT_START
     # The event loop shares the interpreter with the threads that generate rows: let it in soon.
     sys.setswitchinterval(0.001)
     asyncio.run(_serve(options, simulation, listener))

@@ -1,7 +1,7 @@
 """A client of the simulator's control interface, for tests and the runner."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import requests
@@ -34,7 +34,7 @@ class SimulatorControl:
         url = f"{self.base_url}/control/{name}"
         try:
             response = self._session.request(method, url, json=body, timeout=self._timeout)
-            answer = response.json()
+            answer: dict[str, Any] = response.json()
         except requests.RequestException as error:
             raise SimulatorError(f"the simulator at {self.base_url} does not answer ({type(error).__name__})") from None
         if response.status_code != 200:
@@ -65,7 +65,8 @@ class SimulatorControl:
         if fraction is not None:
             updates, inserts, deletes = fraction * 0.5, fraction * 0.3, fraction * 0.2
         body = {"tables": tables, "inserts": inserts, "updates": updates, "deletes": deletes}
-        return self._call("POST", "advance", body)["tables"]
+        changes: dict[str, dict[str, int]] = self._call("POST", "advance", body)["tables"]
+        return changes
 
     def alter(self, namespace: str, table: str, change: str, column: str = "", **arguments: Any) -> int:
         """Change the schema of a table; returns its new version.
@@ -78,7 +79,7 @@ class SimulatorControl:
         """
         arguments["column"] = column
         body = {"namespace": namespace, "table": table, "change": change, "arguments": arguments}
-        return self._call("POST", "alter", body)["version"]
+        return int(self._call("POST", "alter", body)["version"])
 
     def add_table(self, namespace: str, table: str, columns: str | None = None, rows: int | None = None) -> None:
         """Add a table.
@@ -91,7 +92,7 @@ class SimulatorControl:
 
     def add_hard_tables(self) -> list[str]:
         """Add the tables that the official client cannot replicate; returns their names."""
-        return self._call("POST", "add_table", {"set": "hard"})["tables"]
+        return list(self._call("POST", "add_table", {"set": "hard"})["tables"])
 
     def remove_table(self, namespace: str, table: str) -> None:
         """Take a table out of the list."""
@@ -119,11 +120,11 @@ class SimulatorControl:
         :param endpoint: for the kinds of a call: login, list, schema, data (default), job, object, download.
         """
         body = {"namespace": namespace, "table": table, "kind": kind, "times": times}
-        return self._call("POST", "fault", {**body, "endpoint": endpoint, "options": options})["id"]
+        return int(self._call("POST", "fault", {**body, "endpoint": endpoint, "options": options})["id"])
 
     def clear_faults(self) -> int:
         """Forget the faults that have not happened yet; returns how many."""
-        return self._call("POST", "clear_faults")["cleared"]
+        return int(self._call("POST", "clear_faults")["cleared"])
 
     def limits(self, **per_minute: int) -> dict[str, int]:
         """Set limits a minute (list, schema, data, job, object; 0: none); returns all of them."""
@@ -150,7 +151,7 @@ class SimulatorControl:
         """By `namespace.table`: `rows`, `schema_version`, `events`, `columns`."""
         return self._call("GET", "tables")
 
-    def truth(self, namespace: str, table: str) -> Iterator[Any]:
+    def truth(self, namespace: str, table: str) -> Generator[Any]:
         """What a replica of the table must hold: first a description (`columns` with their PostgreSQL types, `rows`),
         then one list of typed values a row, in rising order of the key."""
         url = f"{self.base_url}/control/truth/{namespace}/{table}"

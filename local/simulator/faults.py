@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .table import ControlError
+from local.simulator.errors import ControlError
 
 ENDPOINTS = ("login", "list", "schema", "data", "job", "object", "download")
 _HTTP = (

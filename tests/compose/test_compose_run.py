@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from local.airflow_api import AirflowApi
+from local.airflow.api import AirflowApi
 from local.aws import Aws
 from local.simulator.control import SimulatorControl
 from tests.compose.binary import ComposeProject

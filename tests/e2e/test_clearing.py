@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from local.airflow_api import SYNC_TASK
+from local.airflow.api import SYNC_TASK
 from local.simulator.control import SimulatorControl
 from local.stack import Stack
 from tests.e2e.conftest import NAMES

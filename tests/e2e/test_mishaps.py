@@ -10,7 +10,7 @@ import psutil
 import psycopg
 import pytest
 
-from local.airflow_api import DAG_ID
+from local.airflow.api import DAG_ID
 from local.stack import Stack
 from tests.e2e.conftest import NAMES
 from tests.e2e.test_stories import CONF, assert_equal_to_the_truth, states

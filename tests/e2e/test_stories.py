@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from local.airflow_api import INIT_TASK, SYNC_TASK
+from local.airflow.api import INIT_TASK, SYNC_TASK
 from local.compare import compare
 from local.stack import Stack
 from tests.e2e.conftest import NAMES, TABLES

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from local.airflow_api import DAG_ID
+from local.airflow.api import DAG_ID
 from local.errors import LocalStackError
 from local.stack import Stack
 from tests.e2e.conftest import NAMES

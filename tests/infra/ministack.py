@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import requests
 
-from local.ports import free_port
+from local.processes.ports import free_port
 from tests.infra.tools import installed
 
 VERSION = "1.5.33"

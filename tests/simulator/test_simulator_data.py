@@ -8,7 +8,7 @@ import pytest
 
 from local.compare import compare
 from local.simulator.control import SimulatorError
-from local.simulator.values import HURTFUL, HURTFUL_TEXTS
+from local.simulator.data.values import HURTFUL, HURTFUL_TEXTS
 from tests.simulator.running import Dap, RawClient, RunningSimulator
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from local.simulator.control import SimulatorError
-from local.simulator.limits import DOCUMENTED
+from local.simulator.service.limits import DOCUMENTED
 from tests.simulator.running import RawClient
 
 

@@ -16,15 +16,19 @@ from psycopg import sql
 
 from local.errors import LocalStackError
 from local.postgres import EmbeddedPostgres
+from local.postgres.unprivileged import AsNobody
+from local.processes.families import is_alive
 from local.settings import REPOSITORY
-from local.unprivileged import AsNobody
+from tests.stack.programs import eventually
 
 OWNER = """
 import sys, time
 from pathlib import Path
+from psycopg.sql import SQL
 from local.postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]), durable=False)
 server.start()
+server.execute(SQL("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS id"))
 print(server.pid, flush=True)
 time.sleep(600)
 """
@@ -59,7 +63,7 @@ def test_it_recovers_from_kill_9(tmp_path: Path):
 
 def test_a_stale_pid_file_that_names_a_living_stranger_does_not_stop_it(tmp_path: Path):
     with EmbeddedPostgres(tmp_path, durable=False) as server:
-        pid_file = server._data / "postmaster.pid"
+        pid_file = server.data / "postmaster.pid"
         text = pid_file.read_text()
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
@@ -72,7 +76,7 @@ def test_a_stale_pid_file_that_names_a_living_stranger_does_not_stop_it(tmp_path
         stranger.wait()
 
 
-def test_a_server_whose_owner_was_killed_is_taken_over(tmp_path: Path):
+def test_it_ends_with_its_owner_and_the_next_one_goes_on_with_its_data(tmp_path: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -81,14 +85,15 @@ def test_a_server_whose_owner_was_killed_is_taken_over(tmp_path: Path):
     )
     try:
         orphan = psutil.Process(int(owner.stdout.readline()))
-        with pytest.raises(LocalStackError, match=f"in use by process {owner.pid}"):
-            EmbeddedPostgres(tmp_path).start()
+        server = EmbeddedPostgres(tmp_path, durable=False)
+        with pytest.raises(LocalStackError, match=rf"in use by a PostgreSQL server \(process {owner.pid}\)"):
+            server.start()
         owner.kill()
         owner.wait()
-        assert orphan.is_running()
-        with EmbeddedPostgres(tmp_path, durable=False) as server:
+        assert eventually(lambda: not is_alive(orphan))
+        with server:
             assert server.pid != orphan.pid
-            assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+            assert count(server) == 1000
     finally:
         owner.kill()
         owner.communicate()
@@ -109,7 +114,7 @@ def test_a_fixed_port_in_use_is_one_sentence_and_leaves_nothing_running(tmp_path
 
 def test_the_reason_of_a_server_that_cannot_start_is_told(tmp_path: Path):
     with EmbeddedPostgres(tmp_path, durable=False) as server:
-        configuration = server._data / "postgresql.conf"
+        configuration = server.data / "postgresql.conf"
     configuration.write_text(configuration.read_text() + "\nno_such_setting = on\n")
     with pytest.raises(LocalStackError, match="no_such_setting"):
         server.start()
@@ -144,9 +149,9 @@ def test_where_user_namespaces_are_forbidden_it_runs_as_nobody(tmp_path: Path):
     try:
         with server:
             assert psutil.Process(server.pid).uids().real == 65534
-            assert str(server._home) in server.notice
+            assert str(server.data.parent) in server.notice
             fill(server)
         with server:
             assert count(server) == 1000
     finally:
-        shutil.rmtree(server._home)
+        shutil.rmtree(server.data.parent, ignore_errors=True)

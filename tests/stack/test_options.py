@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from local.errors import LocalStackError
-from local.folder import Folder
 from local.settings import NAMESPACES, Options
+from local.stack.folder import Folder
 
 TABLES = ["canvas.users", "canvas.courses", "canvas.course_sections", "canvas_logs.web_logs", "catalog.users"]
 

@@ -19,9 +19,9 @@ from benchmarks.measure import measure
 from benchmarks.options import DOCUMENT, Options
 from benchmarks.results import Results
 from benchmarks.shapes import NAMESPACE
-from local import processes
 from local.compare import compare
 from local.errors import LocalStackError
+from local.processes import families
 from local.settings import REPOSITORY
 
 ROWS = 2_000
@@ -38,7 +38,7 @@ def command(directory: Path, **options: str) -> subprocess.Popen[str]:
 
 def running(directory: Path) -> set[int]:
     """Processes that a benchmark in the folder has started."""
-    return {process.pid for process in processes.marked(str(directory / "bench" / "arena" / "simulator"))}
+    return {process.pid for process in families.marked(str(directory / "bench" / "arena" / "simulator"))}
 
 
 def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path):

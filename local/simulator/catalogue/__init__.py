@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from local.simulator.columns import Column, parse_columns
+from local.simulator.data.columns import Column, parse_columns
 
+# Not taken from the plugin: the simulator plays the service, and its container has no plugin.
 NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
 
 

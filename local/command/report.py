@@ -1,0 +1,160 @@
+"""What a person reads after a run: results, notification, where things are."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from local.aws import Notification
+from local.command.progress import GOOD_STATES
+from local.compare import TableDifference
+from local.stack.client import StackClient
+
+DIFFERENCES_SHOWN = 10
+WIDE = 116
+"""Columns of a terminal that show the whole table of results."""
+WORDS = {"complete_with_schema_update": "schema update"}
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be written from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def size(number: int) -> str:
+    """Bytes for people."""
+    amount = float(number)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:,.1f} GB"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the results. ``wide``: left out in a narrow terminal."""
+
+    title: str
+    text: Callable[[dict[str, Any]], str]
+    number: bool = False
+    wide: bool = False
+
+
+COLUMNS = (
+    Column("table", lambda result: f"{result['namespace']}.{result['table']}"),
+    Column("action", lambda result: result["action"], wide=True),
+    Column("state", lambda result: WORDS.get(result["state"], result["state"])),
+    Column("upserted", lambda result: f"{result['rows_upserted']:,}", number=True),
+    Column("deleted", lambda result: f"{result['rows_deleted']:,}", number=True),
+    Column("download", lambda result: size(result["bytes_downloaded"]), number=True, wide=True),
+    Column("seconds", lambda result: f"{result['duration_s']:.1f}", number=True, wide=True),
+    Column("data as of", lambda result: (result["data_as_of"] or "-")[5:16].replace("T", " ")),
+)
+
+
+def print_results(console: Console, results: list[dict[str, Any]], logs: dict[str, Path]) -> None:
+    """One line a table, failures first, then the totals.
+
+    :param logs: `namespace.table` -> the log file of its last task.
+    """
+    failed = [result for result in results if result["state"] not in GOOD_STATES]
+    columns = COLUMNS if console.width >= WIDE else [column for column in COLUMNS if not column.wide]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.number else "left", no_wrap=True)
+    for result in failed + [result for result in results if result not in failed]:
+        style = "red" if result in failed else ("" if result["rows_upserted"] or result["rows_deleted"] else "dim")
+        table.add_row(*(column.text(result) for column in columns), style=style)
+    console.print(table)
+    for result in failed:
+        name = f"{result['namespace']}.{result['table']}"
+        error = result["error"] or {"class": "failed", "message": "no reason was given", "type": None, "uuid": None}
+        uuid = f", uuid {error['uuid']}" if error["uuid"] else ""
+        console.print(
+            f"[red]{escape(name)}[/]: {escape(error['message'])} [dim]({escape(error['class'])}{uuid})[/]",
+            soft_wrap=True,
+        )
+        if name in logs:
+            console.print(f"  [dim]log: {escape(shown(logs[name]))}[/]", soft_wrap=True)
+    upserted, deleted, loaded = (
+        sum(result[key] for result in results) for key in ("rows_upserted", "rows_deleted", "bytes_downloaded")
+    )
+    outcome = f"[red]{len(failed)} failed[/]" if failed else "[green]all complete[/]"
+    console.print(
+        f"[bold]{len(results)} tables[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
+        f"{size(loaded)} downloaded. Times are UTC.",
+        soft_wrap=True,
+    )
+
+
+def print_notifications(console: Console, notifications: list[Notification]) -> None:
+    """The messages as the subscriber of the SNS topic received them."""
+    if not notifications:
+        console.print("[red]No notification arrived through SNS.[/]")
+    for notification in notifications:
+        attributes = "  ".join(f"{name}={value}" for name, value in sorted(notification.attributes.items()))
+        console.print("\n[bold]Notification, received through SNS and SQS[/]")
+        console.print(f"  [bold]{escape(notification.subject)}[/]  [dim]{escape(attributes)}[/]", soft_wrap=True)
+        for line in notification.body.strip().splitlines():
+            console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+
+
+def print_chatbot(console: Console, message: dict[str, Any] | None) -> None:
+    """The same as Amazon Q Developer in chat applications would get it."""
+    if message is None:
+        return
+    console.print("\n[bold]The same for a chat[/]  [dim](cd2.notification_format = chatbot)[/]")
+    for line in json.dumps(message, indent=2).splitlines():
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+
+
+def print_comparison(console: Console, differences: list[TableDifference]) -> bool:
+    """One line if everything is equal; otherwise what is not. Returns whether all is equal."""
+    unequal = [difference for difference in differences if not difference.equal]
+    if not unequal:
+        rows = sum(difference.rows for difference in differences)
+        console.print(
+            f"[green]Compared with the simulator's truth: {len(differences)} tables, {rows:,} rows, "
+            "every value is equal.[/]\n",
+            soft_wrap=True,
+        )
+        return True
+    total = len(differences)
+    console.print(f"[red]Compared with the simulator's truth: {len(unequal)} of {total} tables differ.[/]")
+    for difference in unequal[:DIFFERENCES_SHOWN]:
+        counts = f"{difference.missing} missing, {difference.superfluous} superfluous, {difference.changed} changed"
+        first, *more = [*difference.problems, *([counts] if difference.rows else []), *difference.examples]
+        console.print(f"  [red]{escape(difference.table)}[/]: {escape(first)}", soft_wrap=True)
+        for line in more[:3]:
+            console.print(f"    {escape(line)}", soft_wrap=True, highlight=False)
+    if len(unequal) > DIFFERENCES_SHOWN:
+        console.print(f"  and {len(unequal) - DIFFERENCES_SHOWN} more.")
+    return False
+
+
+def psql_line(stack: StackClient) -> str:
+    """A command that opens the replica in any psql; the password is in the file it names."""
+    port = stack.folder.port("postgres")
+    return f"PGPASSFILE={shown(stack.folder.pgpass)} psql -h 127.0.0.1 -p {port} -U cd2 cd2"
+
+
+def print_places(console: Console, stack: StackClient, *, log_in: bool) -> None:
+    """Where everything is. ``log_in``: with Airflow's password."""
+    lines = {
+        "Airflow": f"{stack.ui}  user admin, password {stack.folder.secret('airflow_admin')}" if log_in else stack.ui,
+        "Replica": f"make psql, or {psql_line(stack)}",
+        "Simulator": f"{stack.simulator_url}/control/",
+        "Logs": f"{shown(stack.folder.logs)}/  tasks: {shown(stack.folder.airflow / 'logs')}/",
+    }
+    for name, value in lines.items():
+        console.print(f"  [bold]{name:<10}[/] {escape(value)}", soft_wrap=True, highlight=False)

@@ -1,0 +1,230 @@
+"""`make run`: one run of the DAG, watched, with everything a person wants to know about it afterwards."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Column
+
+from local.airflow.api import DAG_ID
+from local.command import report
+from local.command.progress import GOOD_STATES, Progress
+from local.compare import compare
+from local.errors import LocalStackError
+from local.settings import DOCUMENTED_PACE, Options
+from local.simulator.control import SimulatorControl
+from local.stack import Stack
+from local.stack.client import StackClient
+
+CHANGED_FRACTION = 0.05
+PLAIN_LINE_EVERY = 5.0
+BAR_WIDTH = 72
+"""Characters of the progress line beside the names of the tables."""
+
+
+def run(options: Options, console: Console) -> int:
+    """Replicate once, on the running stack or on one of our own. Returns the exit status."""
+    with _stack(options, console) as stack:
+        wanted = options.wanted(stack.simulator.tables())
+        _say_pace(options, console)
+        if _replica_has_data(stack):
+            _let_time_pass(stack, wanted, console)
+        stack.notifications()
+        progress = Progress(stack, stack.trigger(_conf(options)))
+        console.print(f"Run [bold]{escape(progress.run_id)}[/] of {len(wanted)} tables", highlight=False)
+        began = time.monotonic()
+        _watch(stack, progress, console)
+        console.print(f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n", highlight=False)
+        complete = _print_outcome(stack, progress, console)
+        report.print_notifications(console, stack.notifications())
+        report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
+        console.print()
+        if options.check and progress.results:
+            complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
+        report.print_places(console, stack, log_in=False)
+        return 0 if complete else 1
+
+
+@contextlib.contextmanager
+def _stack(options: Options, console: Console) -> Iterator[StackClient]:
+    client = StackClient(options.directory)
+    if client.folder.state()["status"] == "running":
+        _settings_fit(options, client)
+        if active := client.api.unfinished_runs():
+            raise LocalStackError(f"Run {active[0]} is still going on; watch it at {client.ui}, or `make down`.")
+        console.print(f"On the stack that is already running, {client.ui}", highlight=False)
+        yield client
+        return
+    with started(options, console, "make run") as stack:
+        yield stack
+        _say(console, "Stopping the local stack ...")
+
+
+@contextlib.contextmanager
+def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]:
+    """A stack of our own, with a line that says how long its start took."""
+    stack = Stack.from_options(options, purpose)
+    first = "" if stack.folder.exists else ", the first time"
+    began = time.monotonic()
+    text = f"Starting the local stack in {report.shown(stack.folder.path)}{first} ..."
+
+    def known_tables(simulator: SimulatorControl) -> None:
+        options.wanted(simulator.tables())
+
+    if console.is_terminal:
+        with console.status(text):
+            stack.start(known_tables)
+    else:
+        _say(console, text)
+        stack.start(known_tables)
+    try:
+        console.print(f"The local stack is up after {time.monotonic() - began:.0f} s.", highlight=False)
+        if stack.postgres and stack.postgres.notice:
+            console.print(stack.postgres.notice)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _settings_fit(options: Options, client: StackClient) -> None:
+    """What is fixed when a stack starts cannot be changed by a later run on it."""
+    rows, rate = client.folder.config()["rows"], client.folder.config()["job_creations_per_minute"]
+    if options.rows not in (None, rows):
+        raise LocalStackError(f"The running stack was made with ROWS={rows}; `make reset` first to change that.")
+    if options.job_creations_per_minute != rate:
+        pace = "PACE=real" if rate == DOCUMENTED_PACE else "no PACE"
+        raise LocalStackError(f"The running stack was started with {pace}; `make down` first to change that.")
+
+
+def _say_pace(options: Options, console: Console) -> None:
+    if options.real_pace:
+        text = f"Pace: {DOCUMENTED_PACE} job creations a minute and jobs of some seconds, as at Instructure."
+    else:
+        text = (
+            f"Pace: {options.job_creations_per_minute} job creations a minute; "
+            f"Instructure allows {DOCUMENTED_PACE} (PACE=real keeps that)."
+        )
+    _say(console, text)
+
+
+def _conf(options: Options) -> dict[str, Any]:
+    conf: dict[str, Any] = {"namespaces": list(options.namespaces), "full_refresh": options.full_refresh}
+    if options.tables:
+        conf["tables"] = list(options.tables)
+    return conf
+
+
+def _replica_has_data(stack: StackClient) -> bool:
+    with psycopg.connect(stack.replica_dsn) as connection:
+        try:
+            found = connection.execute("SELECT EXISTS (SELECT FROM instructure_dap.table_sync)").fetchone()
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            return False
+    return bool(found and found[0])
+
+
+def _let_time_pass(stack: StackClient, wanted: list[str], console: Console) -> None:
+    changes = stack.simulator.advance(CHANGED_FRACTION, wanted)
+    inserts, updates, deletes = (
+        sum(change[kind] for change in changes.values()) for kind in ("inserts", "updates", "deletes")
+    )
+    changed = sum(any(change.values()) for change in changes.values())
+    _say(
+        console,
+        f"Time passed at the simulator: {inserts:,} rows inserted, {updates:,} updated, {deletes:,} deleted "
+        f"in {changed} of {len(wanted)} tables.",
+    )
+
+
+def _watch(stack: StackClient, progress: Progress, console: Console) -> None:
+    bar = Bar(
+        TextColumn("[bold]tables"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[working]}", table_column=Column(no_wrap=True)),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    printed = time.monotonic()
+    with bar:
+        task = bar.add_task("", total=None, numbers="", working="listing tables")
+        while not progress.ended:
+            stack.check()
+            progress.refresh()
+            bar.update(
+                task,
+                total=progress.total or None,
+                completed=len(progress.results),
+                numbers=_numbers(progress),
+                working=_working(progress)[: max(0, console.width - BAR_WIDTH)],
+            )
+            if not console.is_terminal and time.monotonic() - printed >= PLAIN_LINE_EVERY:
+                printed = time.monotonic()
+                done = f"{len(progress.results)} of {progress.total} tables" if progress.total else "listing tables"
+                working = _working(progress)
+                _say(console, f"  {done}, {_numbers(progress, plain=True)}" + (f"; {working}" if working else ""))
+            time.sleep(1.0)
+
+
+def _numbers(progress: Progress, *, plain: bool = False) -> str:
+    failed = f"{progress.failed} failed"
+    if progress.failed and not plain:
+        failed = f"[red]{failed}[/]"
+    return f"{failed}, {progress.rows:,} rows"
+
+
+def _working(progress: Progress) -> str:
+    def some(names: list[str]) -> str:
+        return ", ".join(names[:3]) + (f" +{len(names) - 3}" if len(names) > 3 else "")
+
+    parts = []
+    if working := progress.working():
+        parts.append(some(working))
+    if retrying := progress.retrying():
+        parts.append(f"next try later: {some(retrying)}")
+    return "; ".join(parts)
+
+
+def _print_outcome(stack: StackClient, progress: Progress, console: Console) -> bool:
+    """Results, or why there are none. Returns whether every table is complete."""
+    results = [progress.results[index] for index in sorted(progress.results)]
+    logs = {}
+    for index, result in progress.results.items():
+        if instance := progress.instance_of(index):
+            logs[f"{result['namespace']}.{result['table']}"] = log_path(stack, progress.run_id, instance)
+    if results:
+        report.print_results(console, results, logs)
+    for task_id in ("prepare_database", "list_tables"):
+        instance = progress.task(task_id)
+        if instance and instance["state"] == "failed":
+            reason = stack.api.xcom(progress.run_id, task_id, key="error") or "it gave no reason"
+            console.print(f"[red]{task_id} failed[/]: {escape(str(reason))}", soft_wrap=True)
+            path = report.shown(log_path(stack, progress.run_id, instance))
+            console.print(f"  [dim]log: {escape(path)}[/]", soft_wrap=True)
+    good = bool(results) and all(result["state"] in GOOD_STATES for result in results)
+    notify = progress.task("notify")
+    if good and notify and notify["state"] != "success":
+        path = report.shown(log_path(stack, progress.run_id, notify))
+        console.print(f"[red]notify failed[/]; log: {escape(path)}", soft_wrap=True)
+    return good and progress.state == "success"
+
+
+def log_path(stack: StackClient, run_id: str, instance: dict[str, Any]) -> Path:
+    """The file that the last try of a task logged to."""
+    index = f"map_index={instance['map_index']}" if instance["map_index"] >= 0 else ""
+    folder = stack.folder.airflow / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={instance['task_id']}"
+    return folder / index / f"attempt={max(1, instance['try_number'])}.log"
