@@ -64,10 +64,10 @@ test-slow: venv ## the tests that take minutes
 	@$(PYTEST) -m slow $(ARGS)
 test-infra: venv ## the tests of what is deployed, and how (minutes; needs terraform)
 	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
-lint: venv ## ruff (rules and format) and mypy --strict
+lint: venv ## ruff (rules and format) and mypy --strict over all Python
 	@$(PYTHON_OF_VENV) -m ruff check .
 	@$(PYTHON_OF_VENV) -m ruff format --check .
-	@$(PYTHON_OF_VENV) -m mypy --strict plugins/cd2 scripts
+	@$(PYTHON_OF_VENV) -m mypy
 format: venv ## put the code into its format (make lint says what needs a hand)
 	@$(PYTHON_OF_VENV) -m ruff check --fix --quiet --exit-zero . >/dev/null
 	@$(PYTHON_OF_VENV) -m ruff format .
