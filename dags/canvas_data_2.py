@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import (
+from airflow.sdk import (  # type: ignore[attr-defined]  # the stub file of Airflow 3.3.1 lacks AsyncCallback, Deadline*
     DAG,
     AsyncCallback,
     DeadlineAlert,
@@ -127,6 +127,7 @@ with DAG(
 
     @task_group(group_id="process_table")
     def process_table(table: str) -> None:
+        """One table: a sync, and an init where the sync finds that it is needed."""
         sync_table = SyncTable(
             task_id="sync_table",
             doc_md=TASK_DOCS["sync_table"],
