@@ -15,6 +15,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # the stub file of Airf
     task_group,
 )
 
+from cd2 import __version__
 from cd2.last_resort import LATE_AFTER, tell_of_failed_run, tell_of_late_run
 from cd2.operators import CHANGES, InitTable, ListTables, Notify, PrepareDatabase, SyncTable
 from cd2.retries import Backoff
@@ -84,7 +85,7 @@ with DAG(
     "canvas_data_2",
     dag_display_name="Canvas Data 2",
     description="Keep a PostgreSQL database equal to Canvas Data 2",
-    doc_md=DOCS,
+    doc_md=f"{DOCS}\nVersion {__version__}.\n",
     schedule="0 */3 * * *",
     start_date=datetime(2026, 1, 1),
     catchup=False,
