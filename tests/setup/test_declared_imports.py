@@ -28,6 +28,9 @@ def imported_modules(source: str) -> Iterator[str]:
             yield node.module
 
 
+packages_distributions = functools.cache(importlib.metadata.packages_distributions)
+
+
 @functools.cache
 def files_of(distribution: str) -> frozenset[str]:
     return frozenset(str(path) for path in importlib.metadata.files(distribution) or ())
@@ -37,7 +40,7 @@ def files_of(distribution: str) -> frozenset[str]:
 def owners(module: str) -> frozenset[str]:
     """The installed distributions that a module comes from; several share a namespace such as airflow.providers."""
     top = module.partition(".")[0]
-    candidates = set(importlib.metadata.packages_distributions().get(top, ()))
+    candidates = set(packages_distributions().get(top, ()))
     path = module.replace(".", "/")
     while len(candidates) > 1 and path:
         holders = {name for name in candidates if {f"{path}.py", f"{path}/__init__.py"} & files_of(name)}
