@@ -4,6 +4,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON_OF_VENV := .venv/bin/python
 LOCAL := $(PYTHON_OF_VENV) -m local
+CHECK_SCHEMA := .venv/bin/check-jsonschema --quiet --builtin-schema
 PYTEST := $(PYTHON_OF_VENV) -m pytest --durations=5 --durations-min=1
 # Two processes, each test file in one of them: a stack, a server or a simulator serves the tests of its file.
 SIDE_BY_SIDE := -n 2 --dist loadfile
@@ -11,7 +12,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra lint format constraints
+.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra lint lint-github pre-commit format constraints
 .PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke destroy
 
 help: ## this list
@@ -64,10 +65,17 @@ test-slow: venv ## the tests that take minutes
 	@$(PYTEST) -m slow $(ARGS)
 test-infra: venv ## the tests of what is deployed, and how (minutes; needs terraform)
 	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
-lint: venv ## ruff (rules and format) and mypy --strict over all Python
+lint: venv lint-github ## ruff (rules, format), mypy --strict over all Python, workflows and issue forms
 	@$(PYTHON_OF_VENV) -m ruff check .
 	@$(PYTHON_OF_VENV) -m ruff format --check .
 	@$(PYTHON_OF_VENV) -m mypy
+lint-github: venv
+	@$(CHECK_SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	@$(CHECK_SCHEMA) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	@$(CHECK_SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@if command -v actionlint >/dev/null; then actionlint; fi
+pre-commit: venv ## all checks of a commit, on all files
+	@PRE_COMMIT_HOME="$${PRE_COMMIT_HOME:-.local/pre-commit}" $(PYTHON_OF_VENV) -m pre_commit run --all-files
 format: venv ## put the code into its format (make lint says what needs a hand)
 	@$(PYTHON_OF_VENV) -m ruff check --fix --quiet --exit-zero . >/dev/null
 	@$(PYTHON_OF_VENV) -m ruff format .
