@@ -4,14 +4,17 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON_OF_VENV := .venv/bin/python
 LOCAL := $(PYTHON_OF_VENV) -m local
+CHECK_SCHEMA := .venv/bin/check-jsonschema --quiet --builtin-schema
 PYTEST := $(PYTHON_OF_VENV) -m pytest --durations=5 --durations-min=1
+# Percent of the lines of plugins, dags, local, scripts and benchmarks: what was reached when it was last raised.
+COVERAGE_FLOOR := 80
 # Two processes, each test file in one of them: a stack, a server or a simulator serves the tests of its file.
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra lint format constraints
+.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
 .PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke destroy
 
 help: ## this list
@@ -64,10 +67,23 @@ test-slow: venv ## the tests that take minutes
 	@$(PYTEST) -m slow $(ARGS)
 test-infra: venv ## the tests of what is deployed, and how (minutes; needs terraform)
 	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
-lint: venv ## ruff (rules and format) and mypy --strict
+coverage: venv ## make test, and how many of our lines it runs, in the programs it starts too; CI has a floor
+	@rm -rf .local/coverage
+	@$(PYTEST) -m "not slow and not infra" $(SIDE_BY_SIDE) --cov --cov-report= $(ARGS)
+	@$(PYTHON_OF_VENV) -m coverage report --fail-under=$(COVERAGE_FLOOR)
+lint: venv lint-github ## ruff (rules, format), mypy --strict over all Python, workflows and issue forms
 	@$(PYTHON_OF_VENV) -m ruff check .
 	@$(PYTHON_OF_VENV) -m ruff format --check .
-	@$(PYTHON_OF_VENV) -m mypy --strict plugins/cd2 scripts
+	@$(PYTHON_OF_VENV) -m mypy
+lint-github: venv
+	@$(CHECK_SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	@$(CHECK_SCHEMA) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	@$(CHECK_SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@if command -v actionlint >/dev/null; then actionlint; fi
+pre-commit: venv ## all checks of a commit, on all files
+	@PRE_COMMIT_HOME="$${PRE_COMMIT_HOME:-.local/pre-commit}" $(PYTHON_OF_VENV) -m pre_commit run --all-files
+docs: venv ## the documentation as a site in .local/site; warnings are errors (SERVE=1 shows it while you write)
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_OF_VENV) -m mkdocs $(if $(SERVE),serve,build --strict)
 format: venv ## put the code into its format (make lint says what needs a hand)
 	@$(PYTHON_OF_VENV) -m ruff check --fix --quiet --exit-zero . >/dev/null
 	@$(PYTHON_OF_VENV) -m ruff format .

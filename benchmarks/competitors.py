@@ -68,7 +68,7 @@ def base_environment(mark: str) -> dict[str, str]:
     }
 
 
-def _ours(load: Load, psql: Path, mark: str) -> Program:
+def _ours(load: Load, _psql_path: Path, mark: str) -> Program:
     database = _parts(load.dsn)
     options = {
         "base_url": load.base_url,
@@ -82,7 +82,7 @@ def _ours(load: Load, psql: Path, mark: str) -> Program:
     return Program(argv, base_environment(mark) | {"CD2_BENCH": json.dumps(options)})
 
 
-def _client(load: Load, psql: Path, mark: str) -> Program:
+def _client(load: Load, _psql_path: Path, mark: str) -> Program:
     environment = {
         "DAP_API_URL": load.base_url,
         "DAP_CLIENT_ID": load.client_id,

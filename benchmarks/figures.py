@@ -88,7 +88,7 @@ def ratio(
 
 
 def verdicts(runs: Iterable[Run]) -> list[Verdict]:
-    """DESIGN's "Numbers to reach", as far as these benchmarks measure them."""
+    """The project's "Numbers to reach", as far as these benchmarks measure them."""
     runs = list(runs)
     init, sync = (case_of(case, HEADLINE_ROWS) for case in ("init", "sync"))
     upserts, deletes = round(HEADLINE_ROWS * UPSERTS), round(HEADLINE_ROWS * DELETES)

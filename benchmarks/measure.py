@@ -230,11 +230,10 @@ def _nameless(process: psutil.Process) -> int:
     """Bytes of the files that a process has open but that were removed (or never had a name); Linux only."""
     total = 0
     with contextlib.suppress(OSError):
-        for descriptor in os.listdir(f"/proc/{process.pid}/fd"):
-            path = f"/proc/{process.pid}/fd/{descriptor}"
+        for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
             with contextlib.suppress(OSError):
-                if os.readlink(path).endswith(" (deleted)"):
-                    total += os.stat(path).st_blocks * 512
+                if str(descriptor.readlink()).endswith(" (deleted)"):
+                    total += descriptor.stat().st_blocks * 512
     return total
 
 

@@ -36,7 +36,9 @@ python -m benchmarks report [results.json] writes the report again.
 
 @dataclass(frozen=True)
 class Options:
-    """:param client_max_rows: larger tables are loaded by ours and psql only: the client takes ten minutes for four
+    """What to measure, and where the results go.
+
+    :param client_max_rows: larger tables are loaded by ours and psql only: the client takes ten minutes for four
         million rows.
     :param report: where the report goes; None: as `destination` decides.
     """

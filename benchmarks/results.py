@@ -41,7 +41,9 @@ class Run:
 
 @dataclass
 class Results:
-    """:param machine: what it ran on, by name.
+    """What one call of `make bench` measured.
+
+    :param machine: what it ran on, by name.
     :param data: by `case shape rows`: what was to be loaded (columns, lines, compressed, decompressed).
     :param checks: what was verified, as sentences.
     """

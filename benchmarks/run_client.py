@@ -10,6 +10,7 @@ import time
 
 
 def main() -> int:
+    """Run the command with the arguments of this process; :returns: its exit status."""
     from dap.__main__ import console_entry
 
     started = time.perf_counter()

@@ -35,6 +35,7 @@ async def work(action: str, namespace: str, table: str, options: dict[str, Any])
 
 
 def main() -> int:
+    """Do what the arguments and CD2_BENCH say; :returns: 1 if the table did not end as it should."""
     action, namespace, table = sys.argv[1:]
     options = json.loads(os.environ["CD2_BENCH"])
     started = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import partial
 
-from airflow.sdk import (
+from airflow.sdk import (  # type: ignore[attr-defined]  # the stub file of Airflow 3.3.1 lacks AsyncCallback, Deadline*
     DAG,
     AsyncCallback,
     DeadlineAlert,
@@ -16,6 +16,7 @@ from airflow.sdk import (
     task_group,
 )
 
+from cd2 import __version__
 from cd2.replication.names import NAMESPACES
 from cd2.settings import Settings
 from cd2.tasks.callbacks import LATE_AFTER, report_failed_run, report_late_run
@@ -86,7 +87,7 @@ with DAG(
     "canvas_data_2",
     dag_display_name="Canvas Data 2",
     description="Keep a PostgreSQL database equal to Canvas Data 2",
-    doc_md=DOCS,
+    doc_md=f"{DOCS}\nVersion {__version__}.\n",
     schedule="0 */3 * * *",
     start_date=datetime(2026, 1, 1),
     catchup=False,
@@ -129,6 +130,7 @@ with DAG(
 
     @task_group(group_id="process_table")
     def process_table(table: str) -> None:
+        """One table: a sync, and an init where the sync finds that it is needed."""
         sync_table = SyncTable(
             task_id="sync_table",
             doc_md=TASK_DOCS["sync_table"],

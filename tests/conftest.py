@@ -3,7 +3,7 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -42,3 +42,13 @@ def aws_endpoint() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Say in one line, after everything else, what was not tested because `../shared` is not beside the checkout."""
+    yield
+    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if "../shared" in str(report.longrepr)]
+    if skipped:
+        files = ", ".join(sorted({report.nodeid.split("::")[0] for report in skipped}))
+        terminalreporter.write_line(f"without ../shared beside the checkout, {len(skipped)} tests were skipped: {files}")

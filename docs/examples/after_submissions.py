@@ -6,18 +6,20 @@ that has changed. A table in which nothing happened is none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from airflow.sdk import DAG, Asset, Context, task
+from airflow.sdk import DAG, Asset, task
 
 SUBMISSIONS = Asset(name="canvas.submissions", uri="cd2://canvas/submissions")
 
 with DAG("after_submissions", schedule=[SUBMISSIONS], start_date=datetime(2026, 1, 1), catchup=False):
 
     @task
-    def build_report(**context: Context) -> None:
-        """Replace this by your own work, for example a dbt run."""
-        for event in context["triggering_asset_events"][SUBMISSIONS]:
+    def build_report(triggering_asset_events: Mapping[Asset, list[Any]] | None = None) -> None:
+        """Replace this by your own work, for example a dbt run. Airflow fills in the argument by its name."""
+        for event in (triggering_asset_events or {}).get(SUBMISSIONS, []):
             print(f"{event.asset.name}: {event.extra['state']}, data as of {event.extra['data_as_of']}")
 
     build_report()

@@ -74,3 +74,15 @@ def _split(document: str, line: str) -> list[Command]:
         elif parts[-1] or not re.match(r"\w+=", word):
             parts[-1].append(word)
     return [Command(document, tuple(part)) for part in parts if part]
+
+
+def tables(document: Path) -> dict[tuple[str, ...], list[list[str]]]:
+    """The rows of all tables, by their header; tables with the same header follow one another."""
+    found: dict[tuple[str, ...], list[list[str]]] = {}
+    for header, body in re.findall(r"(?m)^(\|.*)\n\|[-| ]+\|\n((?:\|.*\n?)+)", document.read_text()):
+        found.setdefault(tuple(_cells(header)), []).extend(_cells(line) for line in body.splitlines())
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]

@@ -1,0 +1,95 @@
+"""No document, comment or docstring names a file, module or column of ours that is not there."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import io
+import re
+import subprocess
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from cd2.settings import Settings
+from tests.docs.markdown import REPOSITORY
+
+ELSEWHERE = {
+    "airflow.cfg": "Airflow's own file",
+    "backend.tf": "made by whoever deploys",
+    "conftest.py": "there are several",
+    "prepare_aurora_db.py": "of the system that people come from",
+    "results.json": "made by make bench",
+    "setup.py": "a name of several programs",
+}
+"""Names of files that are rightly not in the repository, each with its reason."""
+TEXTS = {".md", ".py", ".toml", ".yml", ".yaml", ".tf", ".tfvars", ".hcl", ".env", ".txt", ""}
+FILE_NAME = re.compile(r"(?<![\w./*{}$@-])((?:[\w.-]+/)*[\w-]+\.(?:md|py|toml|ya?ml|tf|sh|cfg))\b(?![\w/(*])")
+DOTTED = re.compile(r"(?<![\w./\"'@-])cd2\.([a-z_]+(?:\.\w+)*)(?![\w*(/@-])")
+TABLES = {"broken_dependents", "freshness", "jobs", "pacer"}
+PLACEHOLDERS = {"key", "name"}
+"""What stands for the name of any setting."""
+
+
+@cache
+def tracked() -> frozenset[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    return frozenset(name for name in names if (REPOSITORY / name).is_file())
+
+
+def texts() -> list[str]:
+    return sorted(name for name in tracked() if Path(name).suffix in TEXTS and "constraints" not in name)
+
+
+def is_there(name: str, written_in: str) -> bool:
+    """Whether a file of that name is in the repository: from its root, from beside the text, or as the end of a path."""
+    beside = (REPOSITORY / written_in).parent / name
+    return beside.exists() or any(known == name or known.endswith(f"/{name}") for known in tracked())
+
+
+def is_known(dotted: str) -> bool:
+    """Whether `cd2.` + this is a module (or something in one), a table of the schema, or a setting."""
+    first, *rest = dotted.split(".")
+    settings = {field.name for field in dataclasses.fields(Settings)}
+    if first in TABLES or (not rest and first in settings | PLACEHOLDERS):
+        return True
+    parts = ["cd2", first, *rest]
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[cut:]:
+            found = getattr(found, attribute, None)
+        return found is not None
+    return False
+
+
+def prose(source: str) -> Iterator[str]:
+    """Comments and docstrings of a program; its other strings may name files that it makes."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+
+
+@pytest.mark.parametrize("name", texts())
+def test_only_files_that_are_there_are_named(name: str) -> None:
+    text = (REPOSITORY / name).read_text()
+    said = "\n".join(prose(text)) if name.endswith(".py") else text
+    missing = {file for file in FILE_NAME.findall(said) if file not in ELSEWHERE and not is_there(file, name)}
+    assert not missing, f"{name} names {', '.join(sorted(missing))}"
+
+
+@pytest.mark.parametrize("name", texts())
+def test_only_modules_tables_and_settings_that_are_there_are_named(name: str) -> None:
+    text = (REPOSITORY / name).read_text()
+    missing = {f"cd2.{dotted}" for dotted in DOTTED.findall(text) if not is_known(dotted)}
+    assert not missing, f"{name} names {', '.join(sorted(missing))}"
