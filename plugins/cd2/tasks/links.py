@@ -19,7 +19,7 @@ class DapJobLink(BaseOperatorLink):
 
     name = "DAP job"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         return str(getattr(operator, "job_url", "") or "")
 
 
@@ -28,6 +28,6 @@ class TableLogLink(BaseOperatorLink):
 
     name = "Log of this table"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         instance: Any = ti_key  # of the task that runs, which knows its address
         return str(getattr(instance, "log_url", ""))

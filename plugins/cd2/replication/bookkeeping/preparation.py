@@ -44,7 +44,7 @@ async def _ensure_schema(connection: asyncpg.Connection, schema: str) -> None:
     try:
         await connection.execute(f"CREATE SCHEMA {quote_identifier(schema)}")
     except asyncpg.InsufficientPrivilegeError:
-        role, dbname = await connection.fetchrow("SELECT current_user, current_database()")
+        role, dbname = await connection.fetchval("SELECT ARRAY[current_user, current_database()]")
         raise TableFailure(
             f"The role {role} may not create the schema {schema}: run "
             f"GRANT CREATE ON DATABASE {quote_identifier(dbname)} TO {quote_identifier(role)}.",

@@ -50,9 +50,10 @@ class Staging:
 
     async def counts(self) -> tuple[int, int]:
         """How many rows are to be written, and how many keys are to be deleted."""
-        deleted = f"count(*) FILTER (WHERE {ACTION} = 'D')" if self._incremental else "0::bigint"
-        row = await self._connection.fetchrow(f"SELECT count(*) AS all, {deleted} AS deleted FROM {self._qualified}")
-        return row["all"] - row["deleted"], row["deleted"]
+        counted = f"count(*) FILTER (WHERE {ACTION} = 'D')" if self._incremental else "0::bigint"
+        query = f"SELECT ARRAY[count(*), {counted}] FROM {self._qualified}"
+        rows, deleted = await self._connection.fetchval(query)
+        return rows - deleted, deleted
 
     async def apply_changes(self) -> None:
         """Delete and upsert what an incremental says; rows that are so already stay untouched."""

@@ -199,7 +199,7 @@ async def _changes(
 class _Mutator(PostgreSQLMutator):
     """The client's, without its special way from an enumeration to a number, which ends in a KeyError."""
 
-    def is_column_migrated(self, source: Column, target: Column) -> bool | None:
+    def is_column_migrated(self, source: Column, target: Column) -> bool | None:  # noqa: ARG002
         return False
 
     def mutate_column_type(self, source: Column, target: Column) -> str | None:
