@@ -25,7 +25,9 @@ NO = {"0", "no", "false", "off"}
 
 @dataclass(frozen=True)
 class Options:
-    """:param rows: of a typical table; None: as the stack was made, 200 for a new one.
+    """What a person has chosen.
+
+    :param rows: of a typical table; None: as the stack was made, 200 for a new one.
     :param port: of Airflow's UI; None: any free one.
     :param real_pace: keep the documented 5 job creations a minute, and let jobs take seconds.
     :param check: compare the replica with the simulator's truth after a run.

@@ -38,7 +38,7 @@ class Stopped(BaseException):
 def stop_on_signals() -> None:
     """Turn the first SIGINT, SIGTERM or SIGHUP into `Stopped`; later ones must not disturb the shutting down."""
 
-    def handler(number: int, frame: FrameType | None) -> NoReturn:
+    def handler(number: int, _frame: FrameType | None) -> NoReturn:
         for each in STOP_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)

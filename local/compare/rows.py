@@ -15,6 +15,8 @@ _REPR = 60
 def replica_rows(
     connection: psycopg.Connection[Any], namespace: str, table: str, columns: list[dict[str, Any]]
 ) -> Iterator[tuple[Any, ...]]:
+    """The rows of the replica, in key order as the simulator sorts them."""
+
     def selected(column: dict[str, Any]) -> sql.Composable:
         name = sql.Identifier(column["name"])
         if column["kind"] == "enum":

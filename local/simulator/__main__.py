@@ -13,7 +13,7 @@ from aiohttp import web
 
 from local.simulator.errors import CANNOT_START, OTHER_VERSION, ControlError, OtherVersionError, StateError
 from local.simulator.service import control_api, dap, store
-from local.simulator.service.limits import DOCUMENTED
+from local.simulator.service.limits import DOCUMENTED, RateLimits
 from local.simulator.service.tokens import Credentials
 from local.simulator.settings import EMPTY, REUSE, Settings
 from local.simulator.simulation import Simulation
@@ -137,13 +137,18 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings()
         names = ("job_seconds", "token_seconds", "url_seconds", "job_life_seconds", "rows_per_object")
         settings.change({name: getattr(options, name) for name in (*names, "reuse_jobs", "empty_result")})
-        limits = {call: getattr(options, f"{call}_limit") for call in DOCUMENTED}
+        limits = RateLimits({call: getattr(options, f"{call}_limit") for call in DOCUMENTED})
         credentials = Credentials(
             os.environ.get("CD2_SIMULATOR_CLIENT_ID") or DEFAULT_CLIENT_ID,
             os.environ.get("CD2_SIMULATOR_CLIENT_SECRET") or DEFAULT_CLIENT_SECRET,
         )
+        table_rows = _table_rows(options.table_rows)
         listener = _listening(options.host, options.port)
-        world = World(options.state, options.seed, options.rows, _table_rows(options.table_rows))
+        try:
+            world = World(options.state, options.seed, options.rows, table_rows)
+        except StateError:
+            listener.close()
+            raise
         simulation = Simulation(world, options.state, credentials, settings, limits)
     except (StateError, ControlError) as error:
         print(f"DAP simulator: {error}", file=sys.stderr)

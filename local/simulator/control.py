@@ -139,8 +139,11 @@ class SimulatorControl:
         self.settings(job_seconds=seconds)
 
     def stats(self) -> dict[str, Any]:
-        """`calls`, `statuses`, `too_many_requests` (answers 429), `data_posts_busiest_minute`, `jobs` (by table),
-        `bytes_served`, `faults_to_come`."""
+        """What was called how often.
+
+        :returns: `calls`, `statuses`, `too_many_requests` (answers 429), `data_posts_busiest_minute`, `jobs` (by
+            table), `bytes_served`, `faults_to_come`.
+        """
         return self._call("GET", "stats")
 
     def reset_stats(self) -> None:
@@ -152,8 +155,11 @@ class SimulatorControl:
         return self._call("GET", "tables")
 
     def truth(self, namespace: str, table: str) -> Generator[Any]:
-        """What a replica of the table must hold: first a description (`columns` with their PostgreSQL types, `rows`),
-        then one list of typed values a row, in rising order of the key."""
+        """What a replica of the table must hold.
+
+        :returns: first a description (`columns` with their PostgreSQL types, `rows`), then a list of typed values for
+            each row, in key order.
+        """
         url = f"{self.base_url}/control/truth/{namespace}/{table}"
         try:
             with self._session.get(url, stream=True, timeout=self._timeout) as response:

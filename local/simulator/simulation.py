@@ -17,12 +17,12 @@ class Simulation:
     """
 
     def __init__(
-        self, world: World, directory: Path, credentials: Credentials, settings: Settings, limits: dict[str, int]
+        self, world: World, directory: Path, credentials: Credentials, settings: Settings, limits: RateLimits
     ) -> None:
         self.world = world
         self.credentials = credentials
         self.settings = settings
-        self.limits = RateLimits(limits)
+        self.limits = limits
         self.statistics = Statistics()
         self.faults = world.faults
         self.tokens = Tokens(world.secret)

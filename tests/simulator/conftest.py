@@ -1,11 +1,11 @@
 """Fixtures: simulators, the official client, and bare HTTP."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.simulator.running import UNLIMITED, Dap, RawClient, RunningSimulator
+from tests.simulator.running import UNLIMITED, Dap, NewSimulator, RawClient, RunningSimulator
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimul
 
 
 @pytest.fixture
-def new_simulator(tmp_path: Path) -> Iterator[Callable[..., RunningSimulator]]:
+def new_simulator(tmp_path: Path) -> Iterator[NewSimulator]:
     """Starts simulators for one test; options of the command line as arguments."""
     started: list[RunningSimulator] = []
 

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import requests
 
@@ -35,10 +35,10 @@ class RunningSimulator:
         # A file, not a pipe: nobody reads it while the simulator runs.
         with (self.state / "log").open("a") as log:
             self.process = run_simulator("--port", "0", "--state", str(self.state), *self.options, output=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (self.state / "address").exists():
             assert self.process.poll() is None, (self.state / "log").read_text()
-            assert time.monotonic() < deadline, "the simulator did not start within 30 s"
+            assert time.monotonic() < deadline, "the simulator did not start within 120 s"
             time.sleep(0.02)
         self.url = (self.state / "address").read_text().strip()
         self.control = SimulatorControl(self.url)
@@ -49,7 +49,7 @@ class RunningSimulator:
         assert self.process is not None
         self.control.close()
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=120)
         return self.process.returncode
 
     def kill(self) -> None:
@@ -57,7 +57,13 @@ class RunningSimulator:
         assert self.process is not None
         self.control.close()
         self.process.kill()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=120)
+
+
+class NewSimulator(Protocol):
+    """Starts a simulator for one test, with options of the command line."""
+
+    def __call__(self, *options: str, state: str = "state") -> RunningSimulator: ...
 
 
 def run_simulator(*arguments: str, output: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
@@ -76,7 +82,7 @@ class Dap:
     secret: str = CLIENT_SECRET
     client_id: str = CLIENT_ID
 
-    def __call__(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
             "DAP_API_URL": self.url,
@@ -136,7 +142,7 @@ class RawClient:
         """Ask and wait until the job is over."""
         answer = self.data(table, **query)
         assert answer.status_code == 200, answer.text
-        job = answer.json()
+        job: dict[str, Any] = answer.json()
         deadline = time.monotonic() + 120
         while job["status"] in ("waiting", "running"):
             assert time.monotonic() < deadline

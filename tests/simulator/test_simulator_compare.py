@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
 from local.compare import TableDifference, compare
+from local.compare.__main__ import main
 from local.postgres import EmbeddedPostgres
 from tests.simulator.running import ROOT, Dap, RunningSimulator
 
@@ -33,15 +34,22 @@ def replica(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     postgres.drop_database("replica_copy")
 
 
-def command(simulator: RunningSimulator, dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "local.compare", "--simulator", simulator.url, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "CD2_REPLICA_DSN": dsn},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """`python -m local.compare`, in this process: its exit status and what it prints."""
+
+    def run(dsn: str, *arguments: str, url: str = simulator.url) -> tuple[int, str, str]:
+        monkeypatch.setenv("CD2_REPLICA_DSN", dsn)
+        status = main(["--simulator", url, *arguments])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
 
 
 def differences(simulator: RunningSimulator, dsn: str) -> list[TableDifference]:
@@ -49,7 +57,14 @@ def differences(simulator: RunningSimulator, dsn: str) -> list[TableDifference]:
 
 
 def test_an_equal_replica_is_equal(simulator: RunningSimulator, replica: str) -> None:
-    result = command(simulator, replica, "--tables", *NAMES)
+    result = subprocess.run(
+        [sys.executable, "-m", "local.compare", "--simulator", simulator.url, "--tables", *NAMES],
+        cwd=ROOT,
+        env={**os.environ, "CD2_REPLICA_DSN": replica},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (result.returncode, result.stderr) == (0, "")
     rows = sum(simulator.control.tables()[name]["rows"] for name in NAMES)
     assert result.stdout == f"4 tables, {rows} rows compared: no difference\n"
@@ -114,7 +129,7 @@ def test_a_missing_and_a_superfluous_row_are_found(simulator: RunningSimulator, 
     assert (tags.table, tags.missing, tags.superfluous, tags.changed) == ("catalog.tags", 0, 2, 0)
 
 
-def test_differences_of_the_tables_are_found(simulator: RunningSimulator, replica: str) -> None:
+def test_differences_of_the_tables_are_found(simulator: RunningSimulator, replica: str, command: Command) -> None:
     with psycopg.connect(replica) as connection:
         connection.execute("ALTER TABLE catalog.products ALTER COLUMN title TYPE varchar(256)")
         connection.execute("ALTER TABLE catalog.products DROP COLUMN opens, ADD COLUMN mine int")
@@ -132,10 +147,10 @@ def test_differences_of_the_tables_are_found(simulator: RunningSimulator, replic
         "the values of column type differ in More",
     ]
     assert tags.problems == ["the primary key is ()"]
-    result = command(simulator, replica)
-    assert result.returncode == 1
-    assert "canvas.users" in result.stdout
-    assert "109 tables" in result.stdout
+    status, printed, _ = command(replica)
+    assert status == 1
+    assert "canvas.users" in printed
+    assert "109 tables" in printed
 
 
 def test_a_table_that_only_the_replica_has_is_found(simulator: RunningSimulator, replica: str) -> None:
@@ -145,13 +160,13 @@ def test_a_table_that_only_the_replica_has_is_found(simulator: RunningSimulator,
     assert found["catalog.left_behind"] == ["the simulator has no such table"]
 
 
-def test_what_cannot_be_compared_gets_one_sentence(simulator: RunningSimulator, replica: str) -> None:
-    for result in (
-        command(simulator, ""),
-        command(simulator, "postgresql://nobody@127.0.0.1:1/nothing"),
-        command(simulator, replica, "--tables", "canvas.nothing"),
-        command(RunningSimulator(simulator.state, url="http://127.0.0.1:1"), replica),
+def test_what_cannot_be_compared_gets_one_sentence(replica: str, command: Command) -> None:
+    for status, _, printed in (
+        command(""),
+        command("postgresql://nobody@127.0.0.1:1/nothing"),
+        command(replica, "--tables", "canvas.nothing"),
+        command(replica, url="http://127.0.0.1:1"),
     ):
-        assert result.returncode == 2
-        assert result.stderr.startswith("compare: ")
-        assert result.stderr.count("\n") == 1
+        assert status == 2
+        assert printed.startswith("compare: ")
+        assert printed.count("\n") == 1

@@ -3,6 +3,8 @@
 import gzip
 import time
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +19,7 @@ TABLE = ("canvas", "folders")
 
 
 def since(raw: RawClient) -> str:
-    return raw.finished(NAME)["at"]
+    return str(raw.finished(NAME)["at"])
 
 
 @pytest.mark.parametrize("retry_after", [None, 7])
@@ -78,7 +80,7 @@ def test_refused_ranges(simulator: RunningSimulator, raw: RawClient, kind: str, 
 @pytest.mark.parametrize("endpoint", ["login", "list", "schema", "job", "object"])
 def test_a_fault_of_another_call(simulator: RunningSimulator, raw: RawClient, endpoint: str) -> None:
     job = raw.finished(NAME)
-    calls = {
+    calls: dict[str, Callable[[], requests.Response]] = {
         "login": raw.login,
         "list": lambda: raw.get("/dap/query/canvas/table"),
         "schema": lambda: raw.get("/dap/query/canvas/table/folders/schema"),
@@ -174,7 +176,7 @@ def test_faults_of_the_data(simulator: RunningSimulator, raw: RawClient) -> None
     good = lines_of(raw)
     header = good[0].split(b"\t")
 
-    def spoilt(kind: str, **options: object) -> list[bytes]:
+    def spoilt(kind: str, **options: Any) -> list[bytes]:
         simulator.control.fault(*TABLE, kind, **options)
         lines = lines_of(raw)
         assert lines_of(raw) == good, "the next job is well"
@@ -223,7 +225,7 @@ def test_every_kind_can_be_ordered_and_forgotten(simulator: RunningSimulator) ->
     ],
 )
 def test_an_impossible_order_is_refused_with_a_sentence(
-    simulator: RunningSimulator, order: dict, sentence: str
+    simulator: RunningSimulator, order: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(SimulatorError, match=sentence):
         simulator.control.fault(**order)

@@ -2,16 +2,18 @@
 
 import time
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
 import pytest
+import requests
 
 from tests.simulator.running import CLIENT_ID, RawClient, RunningSimulator
 
 
-def error(answer) -> dict:
-    body = answer.json()["error"]
+def error(answer: requests.Response) -> dict[str, Any]:
+    body: dict[str, Any] = answer.json()["error"]
     assert {"type", "uuid", "message"} <= set(body)
     return body
 
@@ -25,7 +27,7 @@ def test_a_login_gives_a_token_that_says_when_it_expires(raw: RawClient) -> None
     assert set(body) == {"access_token", "expires_in", "scope", "token_type"}
     claims = jwt.decode(body["access_token"], options={"verify_signature": False})
     assert claims["sub"] == CLIENT_ID
-    assert abs(claims["exp"] - time.time() - 3600) < 10
+    assert abs(claims["exp"] - time.time() - 3600) < 60
 
 
 def test_wrong_secret_wrong_grant_and_missing_token(raw: RawClient) -> None:
@@ -95,15 +97,16 @@ def test_a_range_beyond_the_data_is_refused_with_the_permitted_one(raw: RawClien
 
 
 def test_a_job_waits_runs_and_completes(simulator: RunningSimulator, raw: RawClient) -> None:
-    simulator.control.job_seconds(0.9)
+    simulator.control.job_seconds(3)
     try:
         job = raw.data("canvas.conversations").json()
         assert set(job) == {"id", "status", "expires_at"}
         states = [job["status"]]
+        deadline = time.monotonic() + 60
         while states[-1] != "complete":
+            assert time.monotonic() < deadline
             states.append(raw.get(f"/dap/job/{job['id']}").json()["status"])
             time.sleep(0.05)
-            assert len(states) < 100
     finally:
         simulator.control.job_seconds(0)
     assert list(dict.fromkeys(states)) == ["waiting", "running", "complete"]
@@ -127,7 +130,7 @@ def test_the_same_question_gets_the_same_job_until_the_table_changes(
 
 
 def test_a_job_and_its_objects_live_as_long_as_they_say(simulator: RunningSimulator, raw: RawClient) -> None:
-    simulator.control.settings(job_life_seconds=1)
+    simulator.control.settings(job_life_seconds=4)
     try:
         job = raw.finished("canvas.enrollments")
     finally:
@@ -135,7 +138,7 @@ def test_a_job_and_its_objects_live_as_long_as_they_say(simulator: RunningSimula
     (url,) = raw.object_urls(job)
     directory = simulator.state / "objects" / job["id"]
     assert directory.is_dir()
-    time.sleep(1.1)
+    time.sleep(4.1)
     assert raw.get(f"/dap/job/{job['id']}").status_code == 404
     assert raw.download(url).status_code == 404
     assert error(raw.post("/dap/object/url", job["objects"]))["kind"] == "Object"

@@ -35,14 +35,14 @@ time.sleep(600)
 
 
 def count(server: EmbeddedPostgres) -> int:
-    return server.execute(sql.SQL("SELECT count(*) FROM kept"))[0][0]
+    return int(server.execute(sql.SQL("SELECT count(*) FROM kept"))[0][0])
 
 
 def fill(server: EmbeddedPostgres) -> None:
     server.execute(sql.SQL("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS id"))
 
 
-def test_data_port_and_password_are_the_same_after_a_restart(tmp_path: Path):
+def test_data_port_and_password_are_the_same_after_a_restart(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path) as server:
         fill(server)
         before = server.dsn()
@@ -51,17 +51,18 @@ def test_data_port_and_password_are_the_same_after_a_restart(tmp_path: Path):
         assert count(server) == 1000
 
 
-def test_it_recovers_from_kill_9(tmp_path: Path):
+def test_it_recovers_from_kill_9(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path, durable=False)
     server.start()
     fill(server)
+    assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     server.stop()
     with EmbeddedPostgres(tmp_path, durable=False) as again:
         assert count(again) == 1000
 
 
-def test_a_stale_pid_file_that_names_a_living_stranger_does_not_stop_it(tmp_path: Path):
+def test_a_stale_pid_file_that_names_a_living_stranger_does_not_stop_it(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path, durable=False) as server:
         pid_file = server.data / "postmaster.pid"
         text = pid_file.read_text()
@@ -84,6 +85,7 @@ def test_it_ends_with_its_owner_and_the_next_one_goes_on_with_its_data(tmp_path:
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
     try:
+        assert owner.stdout is not None
         orphan = psutil.Process(int(owner.stdout.readline()))
         server = EmbeddedPostgres(tmp_path, durable=False)
         with pytest.raises(LocalStackError, match=rf"in use by a PostgreSQL server \(process {owner.pid}\)"):
@@ -99,7 +101,7 @@ def test_it_ends_with_its_owner_and_the_next_one_goes_on_with_its_data(tmp_path:
         owner.communicate()
 
 
-def test_a_fixed_port_in_use_is_one_sentence_and_leaves_nothing_running(tmp_path: Path):
+def test_a_fixed_port_in_use_is_one_sentence_and_leaves_nothing_running(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -112,7 +114,7 @@ def test_a_fixed_port_in_use_is_one_sentence_and_leaves_nothing_running(tmp_path
         assert server.port == port
 
 
-def test_the_reason_of_a_server_that_cannot_start_is_told(tmp_path: Path):
+def test_the_reason_of_a_server_that_cannot_start_is_told(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path, durable=False) as server:
         configuration = server.data / "postgresql.conf"
     configuration.write_text(configuration.read_text() + "\nno_such_setting = on\n")
@@ -121,7 +123,7 @@ def test_the_reason_of_a_server_that_cannot_start_is_told(tmp_path: Path):
     assert not server.running
 
 
-def test_a_role_has_its_password_and_no_other(postgres: EmbeddedPostgres, database: str):
+def test_a_role_has_its_password_and_no_other(postgres: EmbeddedPostgres, database: str) -> None:
     name = database.rsplit("/", 1)[1]
     postgres.create_role("reader", 'it\'s a "secret"')
     dsn = postgres.dsn(name, "reader", 'it\'s a "secret"')
@@ -130,7 +132,7 @@ def test_a_role_has_its_password_and_no_other(postgres: EmbeddedPostgres, databa
         psycopg.connect(postgres.dsn(name, "reader", "wrong"))
 
 
-def test_no_password_is_among_the_arguments_of_its_processes(postgres: EmbeddedPostgres):
+def test_no_password_is_among_the_arguments_of_its_processes(postgres: EmbeddedPostgres) -> None:
     server = psutil.Process(postgres.pid)
     arguments = [" ".join(server.cmdline())]
     for process in server.children(recursive=True):
@@ -142,14 +144,14 @@ def test_no_password_is_among_the_arguments_of_its_processes(postgres: EmbeddedP
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_where_user_namespaces_are_forbidden_it_runs_as_nobody(tmp_path: Path):
+def test_where_user_namespaces_are_forbidden_it_runs_as_nobody(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     server = EmbeddedPostgres(closed / "postgres", durable=False, launcher=AsNobody())
     try:
         with server:
             assert psutil.Process(server.pid).uids().real == 65534
-            assert str(server.data.parent) in server.notice
+            assert str(server.data.parent) in str(server.notice)
             fill(server)
         with server:
             assert count(server) == 1000

@@ -5,20 +5,21 @@ from pathlib import Path
 import pytest
 
 from local.errors import LocalStackError
-from local.settings import NAMESPACES, Options
+from local.settings import Options
+from local.simulator.catalogue import NAMESPACES
 from local.stack.folder import Folder
 
 TABLES = ["canvas.users", "canvas.courses", "canvas.course_sections", "canvas_logs.web_logs", "catalog.users"]
 
 
-def test_without_any_setting_everything_is_wanted_fast():
+def test_without_any_setting_everything_is_wanted_fast() -> None:
     options = Options.from_environment({})
     assert options.namespaces == NAMESPACES
     assert options.wanted(TABLES) == sorted(TABLES)
     assert options.job_creations_per_minute > 1000
 
 
-def test_real_pace_is_the_documented_one():
+def test_real_pace_is_the_documented_one() -> None:
     assert Options.from_environment({"PACE": "real"}).job_creations_per_minute == 5
 
 
@@ -30,7 +31,7 @@ def test_real_pace_is_the_documented_one():
         ("catalog.*, web_logs", ["canvas_logs.web_logs", "catalog.users"]),
     ],
 )
-def test_tables_are_chosen_by_name_and_wildcard(chosen: str, expected: list[str]):
+def test_tables_are_chosen_by_name_and_wildcard(chosen: str, expected: list[str]) -> None:
     assert Options.from_environment({"TABLES": chosen}).wanted(TABLES) == expected
 
 
@@ -42,7 +43,7 @@ def test_tables_are_chosen_by_name_and_wildcard(chosen: str, expected: list[str]
         ({"TABLES": "web_logs", "NAMESPACES": "canvas"}, "no table is called 'web_logs'"),
     ],
 )
-def test_a_table_that_does_not_exist_is_named_with_what_there_is(environment: dict[str, str], sentence: str):
+def test_a_table_that_does_not_exist_is_named_with_what_there_is(environment: dict[str, str], sentence: str) -> None:
     options = Options.from_environment(environment)
     with pytest.raises(LocalStackError, match=sentence):
         options.wanted(TABLES)
@@ -56,12 +57,12 @@ def test_a_table_that_does_not_exist_is_named_with_what_there_is(environment: di
         ("PACE", "slow"), ("NAMESPACES", "canvas,canvs"), ("CHECK", "perhaps"), ("FULL_REFRESH", "2"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_named(name: str, value: str):
+def test_a_wrong_value_is_named(name: str, value: str) -> None:
     with pytest.raises(LocalStackError, match=rf"{name}=.*"):
         Options.from_environment({name: value})
 
 
-def test_ports_are_kept_and_differ(tmp_path: Path):
+def test_ports_are_kept_and_differ(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.choose_ports(None)
     ports = folder.config()["ports"]
@@ -70,7 +71,7 @@ def test_ports_are_kept_and_differ(tmp_path: Path):
     assert folder.config()["ports"] == ports
 
 
-def test_what_is_remembered_can_be_read_by_its_owner_only(tmp_path: Path):
+def test_what_is_remembered_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     secret = folder.secret("airflow_admin")
     assert folder.secret("airflow_admin") == secret

@@ -93,9 +93,9 @@ class Tsv:
         """The line of a deleted row: of its fields only the key."""
         return self.separator.join([head, *[b"\\N"] * values])
 
-    def head(self, ts: bytes, action: bytes | None, key: list[bytes]) -> bytes:
-        """Everything before the values."""
-        return self.separator.join([ts, *([action] if action else []), *key])
+    def head(self, meta: list[bytes], key: list[bytes]) -> bytes:
+        """Everything before the values; ``meta``: the timestamp, and of a change also the action."""
+        return self.separator.join([*meta, *key])
 
     def lines(self, heads: list[bytes], bodies: list[list[bytes]]) -> list[bytes]:
         """Whole lines, without their ends, of heads and one list of segments a group."""
@@ -113,7 +113,7 @@ class Truth(Tsv):
     def cell(self, value: Any) -> bytes:
         return _json(_jsonable(value))
 
-    def head(self, ts: bytes, action: bytes | None, key: list[bytes]) -> bytes:
+    def head(self, _meta: list[bytes], key: list[bytes]) -> bytes:
         return b"[" + b",".join(key)
 
     def lines(self, heads: list[bytes], bodies: list[list[bytes]]) -> list[bytes]:

@@ -225,8 +225,8 @@ class RowStream:
             ts = moment_text(self.view.events[event].row_ms(row) - 1).encode()
         values = key_values(self.keys, row)
         key = [b"%d" % values[0]] if self._whole_number_key else [self.encoder.cell(value) for value in values]
-        action = None if not incremental else (b"D" if mark & DELETED else b"U")
-        return self.encoder.head(ts, action, key)
+        meta = [ts, b"D" if mark & DELETED else b"U"] if incremental else [ts]
+        return self.encoder.head(meta, key)
 
 
 def _runs(columns: Sequence[Column]) -> list[tuple[Column, ...]]:

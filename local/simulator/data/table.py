@@ -65,7 +65,7 @@ class Table:
 
     @property
     def name(self) -> str:
-        """namespace.table"""
+        """`namespace.table`."""
         return f"{self.definition.namespace}.{self.definition.name}"
 
     def view(self) -> TableView:

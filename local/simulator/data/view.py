@@ -56,7 +56,7 @@ class TableView:
 
     @property
     def name(self) -> str:
-        """namespace.table"""
+        """`namespace.table`."""
         return f"{self.definition.namespace}.{self.definition.name}"
 
     @property

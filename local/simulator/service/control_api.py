@@ -16,29 +16,50 @@ from local.simulator.service.answers import DapError, parse_json
 from local.simulator.simulation import Simulation
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = Awaitable[dict[str, Any]]
 
 
 def routes(simulation: Simulation) -> list[web.RouteDef]:
     """The control calls."""
     control = Control(simulation)
     return [
-        web.get("/control/health", _answered(control.health)),
-        web.post("/control/advance", _answered(control.advance)),
-        web.post("/control/alter", _answered(control.alter)),
-        web.post("/control/add_table", _answered(control.add_table)),
-        web.post("/control/remove_table", _answered(control.remove_table)),
-        web.post("/control/fault", _answered(control.fault)),
-        web.post("/control/clear_faults", _answered(control.clear_faults)),
-        web.post("/control/limits", _answered(control.limits)),
-        web.post("/control/settings", _answered(control.settings)),
-        web.get("/control/stats", _answered(control.stats)),
-        web.post("/control/reset_stats", _answered(control.reset_stats)),
-        web.get("/control/tables", _answered(control.tables)),
-        web.get("/control/truth/{namespace}/{table}", _answered(control.truth)),
+        _get("health", control.health),
+        _get("stats", control.stats),
+        _get("tables", control.tables),
+        _post("advance", control.advance),
+        _post("alter", control.alter),
+        _post("add_table", control.add_table),
+        _post("remove_table", control.remove_table),
+        _post("fault", control.fault),
+        _post("limits", control.limits),
+        _post("settings", control.settings),
+        web.post("/control/clear_faults", _answered(lambda _: control.clear_faults())),
+        web.post("/control/reset_stats", _answered(lambda _: control.reset_stats())),
+        web.get("/control/truth/{namespace}/{table}", _refusing(control.truth)),
     ]
 
 
-def _answered(handler: Handler) -> Handler:
+def _get(name: str, handler: Callable[[], Answer]) -> web.RouteDef:
+    return web.get(f"/control/{name}", _answered(lambda _: handler()))
+
+
+def _post(name: str, handler: Callable[[dict[str, Any]], Answer]) -> web.RouteDef:
+    async def called(request: web.Request) -> dict[str, Any]:
+        return await handler(await _body(request))
+
+    return web.post(f"/control/{name}", _answered(called))
+
+
+def _answered(handler: Callable[[web.Request], Answer]) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response(await handler(request))
+
+    return _refusing(answer)
+
+
+def _refusing(handler: Handler) -> Handler:
+    """What cannot be done is answered with 400 and a sentence."""
+
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
@@ -57,78 +78,70 @@ async def _body(request: web.Request) -> dict[str, Any]:
 
 
 class Control:
-    """One method a call; `SimulatorControl` describes them."""
+    """One method a call, from the request's JSON to the answer's; `SimulatorControl` describes them."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._s = simulation
 
-    async def health(self, request: web.Request) -> web.StreamResponse:
+    async def health(self) -> dict[str, Any]:
         world = self._s.world
-        return web.json_response({"status": "ok", "tables": len(world.tables), "seed": world.seed, "rows": world.rows})
+        return {"status": "ok", "tables": len(world.tables), "seed": world.seed, "rows": world.rows}
 
-    async def advance(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+    async def advance(self, body: dict[str, Any]) -> dict[str, Any]:
         amounts = {kind: body.get(kind, 0) for kind in ("inserts", "updates", "deletes")}
         async with self._s.lock:
-            done = await asyncio.to_thread(self._s.world.advance, body.get("tables"), amounts)
-        return web.json_response({"tables": done})
+            return {"tables": await asyncio.to_thread(self._s.world.advance, body.get("tables"), amounts)}
 
-    async def alter(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+    async def alter(self, body: dict[str, Any]) -> dict[str, Any]:
         names = (body.get("namespace", ""), body.get("table", ""))
         arguments = body.get("arguments") or {}
         async with self._s.lock:
             version = await asyncio.to_thread(self._s.world.alter, *names, body.get("change", ""), arguments)
-        return web.json_response({"version": version})
+        return {"version": version}
 
-    async def add_table(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+    async def add_table(self, body: dict[str, Any]) -> dict[str, Any]:
         async with self._s.lock:
-            return web.json_response({"tables": self._s.world.add_tables(body)})
+            return {"tables": self._s.world.add_tables(body)}
 
-    async def remove_table(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+    async def remove_table(self, body: dict[str, Any]) -> dict[str, Any]:
         async with self._s.lock:
             self._s.world.remove_table(body.get("namespace", ""), body.get("table", ""))
-        return web.json_response({})
+        return {}
 
-    async def fault(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+    async def fault(self, body: dict[str, Any]) -> dict[str, Any]:
         namespace, table = body.get("namespace") or "*", body.get("table") or "*"
         if table != "*":
             self._s.world.table(namespace, table)
-        return web.json_response({"id": self._s.faults.order(body).id})
+        return {"id": self._s.faults.order(body).id}
 
-    async def clear_faults(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"cleared": self._s.faults.clear()})
+    async def clear_faults(self) -> dict[str, Any]:
+        return {"cleared": self._s.faults.clear()}
 
-    async def limits(self, request: web.Request) -> web.StreamResponse:
-        self._s.limits.change(await _body(request))
-        return web.json_response(self._s.limits.limits)
+    async def limits(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._s.limits.change(body)
+        return dict(self._s.limits.limits)
 
-    async def settings(self, request: web.Request) -> web.StreamResponse:
-        self._s.settings.change(await _body(request))
-        return web.json_response(self._s.settings.as_dict())
+    async def settings(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._s.settings.change(body)
+        return self._s.settings.as_dict()
 
-    async def stats(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({**self._s.statistics.as_dict(), "faults_to_come": self._s.faults.as_list()})
+    async def stats(self) -> dict[str, Any]:
+        return {**self._s.statistics.as_dict(), "faults_to_come": self._s.faults.as_list()}
 
-    async def reset_stats(self, request: web.Request) -> web.StreamResponse:
+    async def reset_stats(self) -> dict[str, Any]:
         self._s.statistics.reset()
-        return web.json_response({})
+        return {}
 
-    async def tables(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(
-            {
-                table.name: {
-                    "rows": table.live,
-                    "schema_version": len(table.versions),
-                    "events": len(table.events) - 1,
-                    "columns": len(table.versions[-1].columns),
-                }
-                for table in self._s.world.tables.values()
+    async def tables(self) -> dict[str, Any]:
+        return {
+            table.name: {
+                "rows": table.live,
+                "schema_version": len(table.versions),
+                "events": len(table.events) - 1,
+                "columns": len(table.versions[-1].columns),
             }
-        )
+            for table in self._s.world.tables.values()
+        }
 
     async def truth(self, request: web.Request) -> web.StreamResponse:
         async with self._s.lock:

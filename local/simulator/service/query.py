@@ -19,7 +19,6 @@ def parse_query(table: Table, body: Any, text: str) -> Query:
     :param text: the body as it came, to tell where it is wrong.
     :raises DapError: a property is unknown or wrong, or DAP no longer has these changes.
     """
-
     if not isinstance(body, dict):
         raise invalid("The request body must be an object", 0, text)
     _check_properties(body, text)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from pathlib import Path
 
 from aiohttp import web
@@ -75,7 +74,7 @@ class Store:
         return response if response is not None else await self._send(request, path)
 
     async def _send(self, request: web.Request, path: Path, seconds: float = 0) -> web.StreamResponse:
-        size = os.stat(path).st_size
+        size = (await asyncio.to_thread(path.stat)).st_size
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)})
         # Slow: in ten steps, so that a client sees something arrive all the time.
         block = max(1, size // 10) if seconds else _BLOCK

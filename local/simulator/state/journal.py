@@ -1,10 +1,11 @@
-"""The append-only record of everything that changed the simulator: replayed at start, so nothing is forgotten."""
+"""The append-only record of everything that changed the simulator; a start replays it."""
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from local.simulator.errors import StateError
 
@@ -19,15 +20,14 @@ class Journal:
     """
 
     def __init__(self, directory: Path) -> None:
+        self._lock = FileLock(directory / "lock", blocking=False)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = open(directory / "lock", "a")  # noqa: SIM115, held for the life of the process
+            self._lock.acquire()
+        except Timeout:
+            raise StateError(f"another simulator is using the state directory {directory}") from None
         except OSError as error:
             raise StateError(f"the state directory {directory} cannot be used: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StateError(f"another simulator is using the state directory {directory}") from None
         self.path = directory / "journal.jsonl"
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
 
@@ -56,6 +56,6 @@ class Journal:
             written += os.write(self._file, data[written:])
 
     def close(self) -> None:
-        """Give the state directory free."""
+        """Give the state directory up."""
         os.close(self._file)
-        self._lock.close()
+        self._lock.release()

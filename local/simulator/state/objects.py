@@ -118,8 +118,10 @@ def write_objects(
 
 
 def truncated(path: Path, after_line: bool) -> bytes:
-    """The beginning of an object as if the connection had been cut: in the middle of a line, or exactly after one,
-    where only the missing end of the gzip stream tells."""
+    """The beginning of an object, as if the connection had been cut.
+
+    :param after_line: cut exactly after a line, where only the missing end of the gzip stream tells.
+    """
     decompressor = zlib.decompressobj(wbits=31)
     with path.open("rb") as file:
         text = decompressor.decompress(file.read(1 << 20), 8 << 20)

@@ -34,25 +34,34 @@ class World:
 
     def __init__(self, directory: Path, seed: int, rows: int, table_rows: dict[str, int]) -> None:
         self.seed, self.rows, self.table_rows = seed, rows, table_rows
+        unknown = [name for name in table_rows if tuple(name.split(".", 1)) not in default_tables()]
+        if unknown:
+            raise StateError(f"--table-rows: there is no table {', '.join(unknown)} in the catalogue")
         self.journal = Journal(directory)
         self._replaying = True
         self.faults = Faults(self._record)
         self.tables: dict[tuple[str, str], Table] = {}
         self.namespaces: set[str] = set()
-        unknown = [name for name in table_rows if tuple(name.split(".", 1)) not in default_tables()]
-        if unknown:
-            raise StateError(f"--table-rows: there is no table {', '.join(unknown)} in the catalogue")
-        self._entries = self.journal.read()
-        made_of = {"format": FORMAT, "seed": seed, "rows": rows, "table_rows": table_rows, "catalogue": _fingerprint()}
-        if not self._entries:
-            entry = {"do": "create", "at": now_ms(), "secret": secrets.token_hex(32), **made_of}
-            self.journal.append(entry)
-            self._entries = [entry]
-        self._check(directory, self._entries[0], made_of)
+        try:
+            self._entries = self._history(directory)
+        except StateError:
+            self.journal.close()
+            raise
         self.created_ms: int = self._entries[0]["at"]
         self.secret: str = self._entries[0]["secret"]
         for definition in default_tables().values():
             self._create(definition, self.table_rows.get(f"{definition.namespace}.{definition.name}"), self.created_ms)
+
+    def _history(self, directory: Path) -> list[dict[str, Any]]:
+        """The entries of the journal; a new one gets its first."""
+        made_of = {"format": FORMAT, "seed": self.seed, "rows": self.rows, "table_rows": self.table_rows}
+        made_of["catalogue"] = _fingerprint()
+        entries = self.journal.read()
+        if not entries:
+            entries = [{"do": "create", "at": now_ms(), "secret": secrets.token_hex(32), **made_of}]
+            self.journal.append(entries[0])
+        self._check(directory, entries[0], made_of)
+        return entries
 
     @staticmethod
     def _check(directory: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -167,9 +176,10 @@ class World:
         return version
 
     def add_tables(self, request: dict[str, Any]) -> list[str]:
-        """Add a table (`namespace`, `table`, `columns`, `rows`), one of the hard set or of the removed ones by name,
-        or the whole hard set (`set`: `hard`).
+        """Add a table, or the whole hard set.
 
+        :param request: `set`: `hard`; or `namespace`, `table`, `columns`, `rows`. Without `columns` it is one of the
+            hard set, or one that was removed.
         :raises ControlError: the table is there already or cannot be made.
         """
         entries = []
