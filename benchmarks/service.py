@@ -31,7 +31,8 @@ from dap.dap_types import (
 from benchmarks.competitors import base_environment
 from benchmarks.shapes import NAMESPACE, SHAPES
 from local.errors import LocalStackError
-from local.processes.supervisor import Component, Supervisor
+from local.processes.program import Component
+from local.processes.supervisor import Supervisor
 from local.simulator.control import SimulatorControl
 
 POLL_S = 0.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import os
@@ -20,8 +19,6 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from botocore.exceptions import UnknownServiceError
 
-from cd2.replication.database.connection import DatabaseTarget
-from cd2.replication.replicator import DapCredentials, Replicator
 from tests.docs.markdown import REPOSITORY, Command, anchors, blocks, commands, documents, links, name
 
 DOCUMENTS = documents()
@@ -69,19 +66,8 @@ def test_every_command_exists_and_takes_these_options(command: Command) -> None:
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d, "sql")], ids=name)
-def test_sql_runs_on_a_prepared_database(document: Path, database: str) -> None:
-    parts = psycopg.conninfo.conninfo_to_dict(database)
-    target = DatabaseTarget(
-        host=str(parts["host"]),
-        port=int(str(parts["port"])),
-        dbname=str(parts["dbname"]),
-        user=str(parts["user"]),
-        password=str(parts.get("password") or ""),
-        sslmode="disable",
-        sslrootcert="",
-    )
-    asyncio.run(Replicator(DapCredentials("http://127.0.0.1:9", "id", "secret"), target, 5).prepare(["canvas"]))
-    with psycopg.connect(database) as connection:
+def test_sql_runs_on_a_prepared_database(document: Path, prepared_database: str) -> None:
+    with psycopg.connect(prepared_database) as connection:
         for block in blocks(document, "sql"):
             connection.execute(block.encode())
 

@@ -56,7 +56,7 @@ def test_the_tables_of_cd2_have_the_documented_columns(prepared_database: str) -
             "AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum"
         ).fetchall()
     short = {"timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp"}
-    actual: dict[str, list[tuple[str, str]]] = {}
+    actual: dict[str, list[tuple[str, str | None]]] = {}
     for table, column, kind in found:
         actual.setdefault(table, []).append((column, short.get(kind, kind)))
     assert documented == actual

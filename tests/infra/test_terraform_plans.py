@@ -33,7 +33,7 @@ def mwaa(environment: str = "dev", **variables: Any) -> dict[str, Any]:
 
 
 def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else():
-    """Each statement, against what AWS documents for an execution role and what cd2/hooks.py calls."""
+    """Each statement, against what AWS documents for an execution role and what cd2/tasks/credentials.py calls."""
     via = [f"{service}.us-east-1.amazonaws.com" for service in ("sqs", "s3", "ssm", "secretsmanager", "sns")]
     planned_statements = statements(planned_role_policy("dev"))
     assert {sid: {k: v for k, v in s.items() if k != "Sid"} for sid, s in planned_statements.items()} == {
