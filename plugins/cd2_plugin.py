@@ -37,7 +37,7 @@ class Cd2Plugin(AirflowPlugin):
     """Named in Admin -> Plugins, so that people see that the code is there."""
 
     name = "cd2"
-    operator_extra_links = (DapJobLink(), TableLogLink())
+    operator_extra_links = [DapJobLink(), TableLogLink()]  # noqa: RUF012 - Airflow's own form
 
 
 if not conf.getboolean("core", "lazy_load_plugins") and WORKERS & set(sys.argv[1:]):

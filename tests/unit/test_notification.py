@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from cd2 import __version__
 from cd2.notification.message import compose
 from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
@@ -141,3 +142,9 @@ def test_of_tables_that_met_the_same_the_one_that_is_worst_off_is_told() -> None
     }
     body = compose(summary_of(BAD, other, freshness=fresh)).body
     assert "Last up to date at 2026-03-01 08:00 UTC, failing since 2026-03-01 11:00 UTC" in body
+
+
+def test_the_last_line_names_the_version_even_where_the_rest_is_cut() -> None:
+    long = [replace(BAD, table=TableName("canvas", f"t{i}"), error=ErrorInfo("E", "x" * 9000)) for i in range(60)]
+    for summary in (summary_of(GOOD), summary_of(*long)):
+        assert compose(summary).body.splitlines()[-1] == f"Sent by Canvas Data 2 on Airflow {__version__}."

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from cd2 import __version__
 from cd2.notification.summary import STALE_AFTER, RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.results import TableResult
@@ -16,6 +17,8 @@ BODY_LIMIT = 200_000
 """Bytes. SNS takes 256 KB, and JSON escapes make some of it longer."""
 CHAT_LIMIT = 7_000
 """Characters that a chat message may be long; the service cuts at 8,000."""
+SIGNATURE = f"Sent by Canvas Data 2 on Airflow {__version__}.\n"
+"""The last line, which names what to look up in the changelog; it stays where the rest is cut."""
 _MARKS = {"success": "OK", "warning": "WARNING", "failure": "FAILURE"}
 
 
@@ -68,7 +71,7 @@ def _text(summary: RunSummary) -> str:
     sections += _attention(summary)
     if summary.listed_only:
         sections.append("LISTED (dry run: nothing was replicated)\n" + "\n".join(summary.listed_only))
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join([*sections, SIGNATURE])
 
 
 def _attention(summary: RunSummary) -> list[str]:
@@ -184,7 +187,7 @@ def _shorten(text: str, limit: int) -> str:
     """Cut at the end of a line, and say so: the counts come first, and every table has its log."""
     if len(text.encode()) <= limit:
         return text
-    note = "\n... (cut: the message would be too long. The run in Airflow shows every table.)\n"
+    note = f"\n... (cut: the message would be too long. The run in Airflow shows every table.)\n\n{SIGNATURE}"
     kept = text.encode()[: limit - len(note)].decode(errors="ignore")
     return kept[: kept.rfind("\n")] + note
 

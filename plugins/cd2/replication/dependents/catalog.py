@@ -1,6 +1,6 @@
 """What PostgreSQL's catalogue knows of the views on a table, as statements that make them again.
 
-Read under `SESSION`, so that every name comes out qualified and every constant reads the same in another session.
+Read in a `view_session`, so that every name comes out qualified and every constant reads the same in another session.
 """
 
 from __future__ import annotations
@@ -9,23 +9,9 @@ import asyncpg
 
 from cd2.replication.dependents.view import Privilege, Step, View
 
-SESSION = {
-    "search_path": "pg_catalog, pg_temp",
-    "datestyle": "ISO, YMD",
-    "intervalstyle": "postgres",
-    "extra_float_digits": "3",
-    "bytea_output": "hex",
-    "standard_conforming_strings": "on",
-    "transform_null_equals": "off",
-    "quote_all_identifiers": "off",
-    "xmloption": "content",
-    "default_tablespace": "",
-}
-"""Settings that PostgreSQL's own dump uses for the same reason."""
-
 
 async def read_views(connection: asyncpg.Connection, oids: list[int], table: int) -> list[View]:
-    """Everything about these views of a table, in the order of `oids`; needs `SESSION` and locks on the views."""
+    """Everything about these views of a table, in the order of `oids`; needs a `view_session` and locks on them."""
     tables: dict[int, list[str]] = {}
     for row in await connection.fetch(_TABLES, oids, table):
         tables.setdefault(row["view"], []).append(row["name"])

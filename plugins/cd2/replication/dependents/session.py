@@ -10,11 +10,26 @@ from dataclasses import dataclass, replace
 import asyncpg
 
 from cd2.replication.dependents import journal
-from cd2.replication.dependents.catalog import SESSION, oid_of, read_privileges
+from cd2.replication.dependents.catalog import oid_of, read_privileges
 from cd2.replication.dependents.view import Step, View, grants, missing_grants
 
 log = logging.getLogger(__name__)
 
+SESSION = {
+    "search_path": "pg_catalog, pg_temp",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    "xmloption": "content",
+    "default_tablespace": "",
+}
+"""Settings under which every name comes out qualified, and every constant reads the same in another session.
+
+PostgreSQL's own dump uses them for the same reason."""
 _PASSING = ("08", "25", "40", "53", "57", "58", "55P03")
 """SQLSTATEs that say nothing about the view: connection, transaction, deadlock, resources, shutdown, lock timeout."""
 _EXISTS_ALREADY = ("42P07", "42710")
