@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.architecture.imports import PLUGINS, modules
+from tests.docs.markdown import repository_files
 
 REPOSITORY = Path(__file__).parents[2]
 MAP = (REPOSITORY / "docs" / "architecture.md").read_text()
@@ -21,10 +21,7 @@ MODULES = {name: path for name, path in modules().items() if path.name != "__ini
 
 
 def our_python() -> list[Path]:
-    """Every Python file that git knows or would add."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"]
-    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    return [path for name in listed.splitlines() if (path := REPOSITORY / name).exists()]
+    return [REPOSITORY / file for file in sorted(repository_files()) if file.endswith(".py")]
 
 
 def test_every_folder_with_modules_is_a_package() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,10 +28,26 @@ class Command:
         return f"{self.document}: {shlex.join(self.words)}"
 
 
+@cache
+def repository_files() -> frozenset[str]:
+    """Every file of the repository, also new ones; without Git, every file that is not in a folder of tools."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    if (REPOSITORY / ".git").exists() and shutil.which("git"):
+        listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    else:
+        listed = [str(path.relative_to(REPOSITORY)) for path in REPOSITORY.rglob("*") if not _is_made(path)]
+    return frozenset(file for file in listed if (REPOSITORY / file).is_file())
+
+
+def _is_made(path: Path) -> bool:
+    made = {".venv", ".local", "__pycache__", ".terraform", "dist"}
+    parts = path.relative_to(REPOSITORY).parts
+    return bool(made & set(parts)) or any(part.endswith("_cache") for part in parts)
+
+
 def documents() -> list[Path]:
     """All Markdown files that people read."""
-    hidden = {".venv", ".local", "node_modules", ".terraform"}
-    return sorted(p for p in REPOSITORY.rglob("*.md") if not hidden & set(p.relative_to(REPOSITORY).parts))
+    return sorted(REPOSITORY / file for file in repository_files() if file.endswith(".md"))
 
 
 def name(document: Path) -> str:

@@ -7,16 +7,13 @@ import dataclasses
 import importlib
 import io
 import re
-import subprocess
 import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from cd2.settings import Settings
-from tests.docs.markdown import REPOSITORY
+from tests.docs.markdown import REPOSITORY, repository_files
 
 ELSEWHERE = {
     "airflow.cfg": "Airflow's own file",
@@ -34,25 +31,19 @@ PLACEHOLDERS = {"key", "name"}
 """What stands for the name of any setting."""
 
 
-@cache
-def tracked() -> frozenset[str]:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    return frozenset(name for name in names if (REPOSITORY / name).is_file())
-
-
 def texts() -> list[str]:
     """What people wrote; mkdocs checks its own file, which names pages."""
-    written = (name for name in tracked() if Path(name).suffix in TEXTS and "constraints" not in name)
+    written = (name for name in repository_files() if Path(name).suffix in TEXTS and "constraints" not in name)
     return sorted(name for name in written if name != "mkdocs.yml")
 
 
 def is_there(name: str, written_in: str) -> bool:
     """Whether there is a file of that name, from the root, from beside the text, or as the end of a path."""
     beside = (REPOSITORY / written_in).parent / name
-    return beside.exists() or any(known == name or known.endswith(f"/{name}") for known in tracked())
+    return beside.exists() or any(known == name or known.endswith(f"/{name}") for known in repository_files())
 
 
+@cache
 def is_known(dotted: str) -> bool:
     """Whether `cd2.` + this is a module (or something in one), a table of the schema, or a setting."""
     first, *rest = dotted.split(".")
@@ -81,16 +72,19 @@ def prose(source: str) -> Iterator[str]:
             yield node.value.value
 
 
-@pytest.mark.parametrize("name", texts())
-def test_only_files_that_are_there_are_named(name: str) -> None:
-    text = (REPOSITORY / name).read_text()
-    said = "\n".join(prose(text)) if name.endswith(".py") else text
-    missing = {file for file in FILE_NAME.findall(said) if file not in ELSEWHERE and not is_there(file, name)}
-    assert not missing, f"{name} names {', '.join(sorted(missing))}"
+def test_only_files_that_are_there_are_named() -> None:
+    wrong = []
+    for name in texts():
+        text = (REPOSITORY / name).read_text()
+        said = "\n".join(prose(text)) if name.endswith(".py") else text
+        named = set(FILE_NAME.findall(said)) - set(ELSEWHERE)
+        wrong += [f"{name}: {file}" for file in sorted(named) if not is_there(file, name)]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", texts())
-def test_only_modules_tables_and_settings_that_are_there_are_named(name: str) -> None:
-    text = (REPOSITORY / name).read_text()
-    missing = {f"cd2.{dotted}" for dotted in DOTTED.findall(text) if not is_known(dotted)}
-    assert not missing, f"{name} names {', '.join(sorted(missing))}"
+def test_only_modules_tables_and_settings_that_are_there_are_named() -> None:
+    wrong = []
+    for name in texts():
+        named = set(DOTTED.findall((REPOSITORY / name).read_text()))
+        wrong += [f"{name}: cd2.{dotted}" for dotted in sorted(named) if not is_known(dotted)]
+    assert wrong == []
