@@ -17,8 +17,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cd2.notification.message import Message
+from cd2.notification.sns import publish
 from cd2.settings import Settings
-from cd2.tasks.credentials import dap_credentials, database_target, publish
+from cd2.tasks.credentials import dap_credentials, database_target
 from tests.infra.ministack import ACCOUNT, REGION, MiniStack, running
 
 planned_role_policy = pytest.importorskip("tests.infra.plan", reason="comes with infra/terraform").planned_role_policy
