@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of psql and dap")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
-    # in a file or a pipe nobody wants lines cut to 80 characters
+    # do not wrap at 80 characters in a file or a pipe
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     stop_on_signals()
     try:

@@ -26,7 +26,7 @@ class Notification:
 
 
 def environment(endpoint: str) -> dict[str, str]:
-    """What makes every AWS client of a process talk to the moto server, and to nobody else."""
+    """Environment variables that make every AWS client of a process talk to the moto server only."""
     ours = {name: value for name, value in _SETTINGS.items() if name.startswith(("AWS_", "AIRFLOW_CONN_AWS_"))}
     return ours | {"AWS_ENDPOINT_URL": endpoint}
 
@@ -64,7 +64,7 @@ class Aws:
                 return False
 
     def seed(self, client_id: str, client_secret: str, database: dict[str, Any]) -> None:
-        """Put there what a deployment has: the DAP key, the database's secret, the topic and a subscriber.
+        """Create what a deployment has: the DAP key, the database's secret, the topic and a subscriber.
 
         Harmless twice.
         """

@@ -1,4 +1,4 @@
-"""What a person can choose about the local stack, read from environment variables (`make run TABLES=... ROWS=...`)."""
+"""The options of the local stack, read from environment variables (`make run TABLES=... ROWS=...`)."""
 
 import difflib
 import os
@@ -25,7 +25,7 @@ NO = {"0", "no", "false", "off"}
 
 @dataclass(frozen=True)
 class Options:
-    """What a person has chosen.
+    """The options of a stack and of a run.
 
     :param rows: of a typical table; None: as the stack was made, 200 for a new one.
     :param port: of Airflow's UI; None: any free one.
@@ -69,7 +69,7 @@ class Options:
 
     @property
     def job_creations_per_minute(self) -> int:
-        """What both the simulator allows and the DAG keeps."""
+        """The rate that the simulator allows and the DAG keeps to."""
         return DOCUMENTED_PACE if self.real_pace else UNLIMITED
 
     def wanted(self, existing: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The environment of the Airflow components: all of Airflow's configuration, with no airflow.cfg to edit."""
+"""The parts of Airflow's environment that do not depend on the stack."""
 
 import json
 import os
@@ -12,7 +12,7 @@ LOCALHOST = "127.0.0.1,localhost"
 
 
 def base() -> dict[str, str]:
-    """Our own environment without what would lead a component elsewhere: AWS_PROFILE, AIRFLOW_HOME, ..."""
+    """Our environment without variables that would mislead a component: AWS_PROFILE, AIRFLOW_HOME, ..."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED_PREFIXES)}
     return kept | {
         "NO_PROXY": LOCALHOST,
@@ -23,13 +23,13 @@ def base() -> dict[str, str]:
 
 
 def everywhere() -> dict[str, str]:
-    """What is the same for `make run` and in the containers of docker-compose.yaml: the lines of airflow.env."""
+    """The settings that `make run` and docker-compose.yaml share: the lines of airflow.env."""
     lines = (line.strip() for line in FILE.read_text().splitlines())
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def write_log_in(path: Path, password: str) -> None:
-    """Airflow's own file of the simple log-in: user admin, our password."""
+    """Write the password file of Airflow's simple auth manager: user admin, our password."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump({"admin": password}, file)

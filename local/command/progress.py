@@ -1,4 +1,4 @@
-"""How far a run is, kept current at little cost: only what changed is asked for."""
+"""The progress of a run, polled cheaply: only what has changed is fetched."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ GOOD_STATES = {"complete", "complete_with_schema_update", "initialized"}
 
 
 class Progress:
-    """Tables of a run: how many there are, are done, have failed; rows so far; which are worked on."""
+    """Tables of a run: how many there are, are done, have failed; rows so far; which are in progress."""
 
     def __init__(self, stack: StackClient, run_id: str) -> None:
         self._stack, self.run_id = stack, run_id
@@ -22,7 +22,7 @@ class Progress:
         self.state = "queued"
 
     def refresh(self) -> None:
-        """Ask Airflow what changed."""
+        """Fetch what has changed from Airflow."""
         now = datetime.now(UTC)
         self.state = self._stack.api.run(self.run_id)["state"]
         since = (self._asked_at - OVERLAP).isoformat() if self._asked_at and not self.ended else None
@@ -42,7 +42,7 @@ class Progress:
 
     @property
     def total(self) -> int:
-        """Listed tables; 0 until they are listed."""
+        """Number of tables; 0 until they are listed."""
         return len(self._tables())
 
     @property
@@ -56,15 +56,15 @@ class Progress:
         return sum(result["rows_upserted"] + result["rows_deleted"] for result in self.results.values())
 
     def working(self) -> list[str]:
-        """What is being worked on: tables by name, or the task before or after them."""
+        """What is in progress: tables by name, or the task before or after them."""
         return self._named({"running", "deferred"})
 
     def retrying(self) -> list[str]:
-        """Tables that failed and wait for their next try."""
+        """Tables whose last try failed and that will be retried."""
         return self._named({"up_for_retry"})
 
     def task(self, task_id: str) -> dict[str, Any] | None:
-        """A task that is not mapped."""
+        """The instance of an unmapped task."""
         return self._instances.get((task_id, -1))
 
     def instance_of(self, index: int) -> dict[str, Any] | None:
@@ -84,7 +84,7 @@ class Progress:
 
     def _name(self, task: str, index: int, instance: dict[str, Any]) -> str:
         label = instance.get("rendered_map_index")
-        # a starting task has only its number yet; the sync of the same table has told the name
+        # a task that is starting only has its index; the sync of the same table knows the name
         if index >= 0 and (not label or label.isdecimal()):
             label = (self._instances.get((SYNC_TASK, index)) or {}).get("rendered_map_index")
             if not label or label.isdecimal():

@@ -23,7 +23,7 @@ WORDS = {"complete_with_schema_update": "schema update"}
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be written from here."""
+    """A path, relative to the current folder if it is below it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -31,7 +31,7 @@ def shown(path: Path) -> str:
 
 
 def size(number: int) -> str:
-    """Bytes for people."""
+    """A number of bytes, human-readable."""
     amount = float(number)
     for unit in ("B", "kB", "MB"):
         if amount < 1000:
@@ -42,7 +42,7 @@ def size(number: int) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the results. ``wide``: left out in a narrow terminal."""
+    """One column of the results; narrow terminals leave out those that are ``wide``."""
 
     title: str
     text: Callable[[dict[str, Any]], str]
@@ -110,7 +110,7 @@ def print_notifications(console: Console, notifications: list[Notification]) -> 
 
 
 def print_chatbot(console: Console, message: dict[str, Any] | None) -> None:
-    """The same as Amazon Q Developer in chat applications would get it."""
+    """The notification in the format of Amazon Q Developer in chat applications."""
     if message is None:
         return
     console.print("\n[bold]The same for a chat[/]  [dim](cd2.notification_format = chatbot)[/]")
@@ -119,7 +119,7 @@ def print_chatbot(console: Console, message: dict[str, Any] | None) -> None:
 
 
 def print_comparison(console: Console, differences: list[TableDifference]) -> bool:
-    """One line if everything is equal; otherwise what is not. Returns whether all is equal."""
+    """One line if everything is equal, otherwise the differences; returns whether everything is equal."""
     unequal = [difference for difference in differences if not difference.equal]
     if not unequal:
         rows = sum(difference.rows for difference in differences)

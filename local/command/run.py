@@ -1,4 +1,4 @@
-"""`make run`: one run of the DAG, watched, with everything a person wants to know about it afterwards."""
+"""`make run`: one run of the DAG, its progress, and a report of the result."""
 
 import contextlib
 import time
@@ -30,7 +30,7 @@ BAR_WIDTH = 72
 
 
 def run(options: Options, console: Console) -> int:
-    """Replicate once, on the running stack or on one of our own. Returns the exit status."""
+    """Run the DAG once, on the running stack or on one of our own; returns the exit status."""
     with _stack(options, console) as stack:
         wanted = options.wanted(stack.simulator.tables())
         _say_pace(options, console)
@@ -69,7 +69,7 @@ def _stack(options: Options, console: Console) -> Iterator[StackClient]:
 
 @contextlib.contextmanager
 def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]:
-    """A stack of our own, with a line that says how long its start took."""
+    """Start a stack of our own, say how long that took, and stop it at the end."""
     stack = Stack.from_options(options, purpose)
     first = "" if stack.folder.exists else ", the first time"
     began = time.monotonic()
@@ -98,7 +98,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _settings_fit(options: Options, client: StackClient) -> None:
-    """What is fixed when a stack starts cannot be changed by a later run on it."""
+    """Refuse options that only the start of a stack can set."""
     rows, rate = client.folder.config()["rows"], client.folder.config()["job_creations_per_minute"]
     if options.rows not in (None, rows):
         raise LocalStackError(f"The running stack was made with ROWS={rows}; `make reset` first to change that.")
@@ -200,7 +200,7 @@ def _working(progress: Progress) -> str:
 
 
 def _print_outcome(stack: StackClient, progress: Progress, console: Console) -> bool:
-    """Results, or why there are none. Returns whether every table is complete."""
+    """Print the results, or why there are none; returns whether every table is complete."""
     results = [progress.results[index] for index in sorted(progress.results)]
     logs = {}
     for index, result in progress.results.items():
@@ -224,7 +224,7 @@ def _print_outcome(stack: StackClient, progress: Progress, console: Console) -> 
 
 
 def log_path(stack: StackClient, run_id: str, instance: dict[str, Any]) -> Path:
-    """The file that the last try of a task logged to."""
+    """The log file of a task's last try."""
     index = f"map_index={instance['map_index']}" if instance["map_index"] >= 0 else ""
     folder = stack.folder.airflow / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={instance['task_id']}"
     return folder / index / f"attempt={max(1, instance['try_number'])}.log"

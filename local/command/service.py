@@ -1,4 +1,4 @@
-"""`make up`, `down`, `status`, `logs`, `reset`: the stack as something that keeps running."""
+"""`make up`, `down`, `status`, `logs`, `reset`: a stack that runs in the background."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ class Stopped(BaseException):
 
 
 def stop_on_signals() -> None:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into `Stopped`; later ones must not disturb the shutting down."""
+    """Turn the first SIGINT, SIGTERM or SIGHUP into `Stopped`; later ones must not disturb the shutdown."""
 
     def handler(number: int, _frame: FrameType | None) -> NoReturn:
         for each in STOP_SIGNALS:
@@ -48,7 +48,7 @@ def stop_on_signals() -> None:
 
 
 def serve(options: Options) -> int:
-    """Run the stack until a signal comes; the background process of `up`."""
+    """Run the stack until a signal arrives; this is the background process of `up`."""
     stack = Stack.from_options(options, "make up")
     started = threading.Event()
     threading.Thread(target=_stop_if_abandoned, args=(started,), daemon=True).start()
@@ -66,7 +66,7 @@ def serve(options: Options) -> int:
 
 
 def _stop_if_abandoned(started: threading.Event) -> None:
-    """Stop if `up` ends, also by SIGKILL, before the stack runs: standard input is a pipe from it."""
+    """Stop if `up` ends, even by SIGKILL, before the stack is up: standard input is a pipe from it."""
     sys.stdin.read()
     if not started.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -119,7 +119,7 @@ def _last_words(folder: Folder) -> str:
 
 
 def down(options: Options, console: Console) -> int:
-    """Stop the stack, also one whose supervisor was killed."""
+    """Stop the stack, even if its supervisor was killed."""
     began = time.monotonic()
     if end_stack(options.directory):
         console.print(f"The local stack is stopped ({time.monotonic() - began:.0f} s).", highlight=False)
@@ -135,7 +135,7 @@ def status(options: Options, console: Console) -> int:
     if state["status"] != "running":
         console.print(f"The local stack is {state['status']}. {state['message']}".strip(), soft_wrap=True)
         if Supervisor(client.folder.path).leftovers() and state["status"] == "stopped":
-            console.print("Its supervisor was killed and left programs running; `make down` ends them.")
+            console.print("Its supervisor was killed and some of its programs still run; `make down` ends them.")
         return 3
     console.print("The local stack is running.")
     for name, health in client.api.health().items():

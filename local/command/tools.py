@@ -1,4 +1,4 @@
-"""`make psql`, `compare` and `dap`: programs run against the replica, whether or not the stack is up."""
+"""`make psql`, `compare` and `dap`: tools for the replica, whether or not the stack is up."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from local.stack.client import StackClient
 
 @contextlib.contextmanager
 def _reachable(options: Options, *, simulator: bool) -> Iterator[StackClient]:
-    """The running stack, or only what is needed of a stopped one, for as long as it is needed."""
+    """The running stack; if none runs, the parts that are needed, until the end of the block."""
     client = StackClient(options.directory)
     if client.folder.state()["status"] == "running":
         yield client
@@ -38,7 +38,7 @@ def _reachable(options: Options, *, simulator: bool) -> Iterator[StackClient]:
 
 
 def _run(argv: Sequence[str], environment: dict[str, str]) -> int:
-    """Run a program in the foreground. Ctrl-C is for it, not for us."""
+    """Run a program in the foreground; Ctrl-C goes to it, not to us."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         child = subprocess.Popen(
@@ -72,7 +72,7 @@ def compare_replica(options: Options, console: Console) -> int:
 
 
 def dap(options: Options, arguments: Sequence[str]) -> int:
-    """The official client's command line against simulator and replica; it sends nothing to its analytics host."""
+    """The official client's command line, against simulator and replica; its usage tracking is off."""
     with _reachable(options, simulator=True) as stack:
         environment = os.environ | {
             "DAP_API_URL": stack.simulator_url,

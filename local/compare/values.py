@@ -1,4 +1,4 @@
-"""One form for the values of both sides of a comparison, so that `==` means what it should."""
+"""A common form for the values of both sides, so that `==` means what it should."""
 
 import json
 import struct

@@ -1,1 +1,4 @@
-"""What docker-compose.yaml runs beside Airflow itself: what `make run` does, for containers."""
+"""What docker-compose.yaml runs besides Airflow: preparation and health checks.
+
+Imports only what the containers have: `local.airflow`, `local.aws`, `local.databases`, and the simulator.
+"""

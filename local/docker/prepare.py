@@ -1,7 +1,7 @@
 """`python -m local.docker.prepare`: make what Airflow expects to find when the containers start.
 
 The databases with their roles, the AWS resources of a deployment, and the log-in of the user interface. It runs at
-every `docker compose up`, so that a start that was broken off, or an AWS that has forgotten all, does no harm.
+every `docker compose up`, so that an interrupted start does no harm, nor an AWS server that has forgotten everything.
 """
 
 import os
@@ -37,7 +37,7 @@ def dap_key(environment: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def prepare(environment: Mapping[str, str]) -> str:
-    """Do it; returns a sentence about which DAP Airflow will ask.
+    """Make what is missing; returns a sentence that says which DAP Airflow uses.
 
     :param environment: of the service `prepare` in docker-compose.yaml.
     :raises LocalStackError: something in it is wrong; says what to do.

@@ -12,7 +12,7 @@ from local.errors import LocalStackError
 from local.postgres.installation import installation
 from local.postgres.unprivileged import Launcher
 
-# The first that the system knows. C sorts the same, but the official client warns of a ctype that is not UTF-8.
+# The first that works is used. C sorts the same, but the official client warns about a ctype other than UTF-8.
 LOCALES = ("C.UTF-8", "en_US.UTF-8", "C")
 
 
@@ -32,7 +32,7 @@ class Cluster:
 
     @property
     def notice(self) -> str | None:
-        """What a person should know about the place of the files, if anything."""
+        """A remark about the place of the files, if there is one to make."""
         if self.home.parent == self.directory:
             return None
         return f"PostgreSQL's files are in {self.home}: its user cannot reach {self.directory}."
@@ -58,7 +58,7 @@ class Cluster:
         pid_file.unlink(missing_ok=True)
 
     def _make(self) -> None:
-        """Run initdb beside the final place, and move the result there: a kill leaves no half cluster."""
+        """Run initdb beside the final place and move the result: a kill leaves no half-made cluster."""
         shutil.rmtree(self.data, ignore_errors=True)
         unfinished = self.home / "unfinished"
         password = self._password_for_initdb()

@@ -138,7 +138,7 @@ class EmbeddedPostgres(PostgresServer):
 
     @property
     def notice(self) -> str | None:
-        """What a person should know about this server, if anything."""
+        """A remark for people about this server, if there is one to make."""
         return self._cluster.notice if self._cluster else None
 
     @property

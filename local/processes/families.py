@@ -1,4 +1,4 @@
-"""Finding and ending processes together with all they started, without ever touching anybody else's."""
+"""Finding and ending processes with everything they started, and nobody else's."""
 
 import contextlib
 import os
@@ -39,10 +39,10 @@ def family(leader_pid: int, created: float) -> set[psutil.Process]:
     if leader is None and psutil.pid_exists(leader_pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             if psutil.Process(leader_pid).status() != psutil.STATUS_ZOMBIE:
-                return set()  # the number belongs to somebody else by now
+                return set()  # the pid has been reused
     members = {leader} if leader else set()
     for process in psutil.process_iter():
-        # a pid is not given out again while a session of that number has members
+        # the kernel does not reuse a pid while a session of that number has members
         with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
             if os.getsid(process.pid) == leader_pid:
                 members.add(process)
@@ -55,7 +55,7 @@ def family(leader_pid: int, created: float) -> set[psutil.Process]:
 def marked(folder: str, marker: str = MARKER) -> set[psutil.Process]:
     """Processes whose environment says that they run for ``folder``; not ourselves.
 
-    A program that rewrites its title in `ps` loses the mark: this finds those that nobody has recorded yet.
+    A program that sets its title in `ps` overwrites the mark: the record (record.py) knows those.
     """
     found = set()
     for process in psutil.process_iter():

@@ -3,10 +3,10 @@
 Every program of a stack has a guard of its own between itself and its owner. The guard's standard input is a pipe whose
 other end only the owner has. However the owner ends, SIGKILL included, the kernel closes that end, and the guard ends
 everything that runs for the owner's folder. Every guard does so: it does not matter which of them were killed together
-with the owner. Should all of them be, the kernel tells each program to stop, where the kernel is Linux.
+with the owner. If all of them are, Linux still sends each program its stop signal.
 
 A guard ends when its program does, in the same way, after ending what the program left running. It is a script, not
-`python -m local...`, and has a session of its own: what kills the owner by name or by process group spares it.
+`python -m local...`, in a session of its own, so that killing the owner by name or process group does not hit it.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ def main(report: int, folder: str, user: str, stop_signal: int, argv: list[str])
             return 1
         json.dump({"pid": program.pid}, answer)
 
-    # only now: the program need not wait for these imports
+    # late, so that the program does not wait for these imports
     sys.path.insert(0, str(Path(__file__).parents[2]))
     import psutil
 
@@ -75,14 +75,14 @@ def _start(argv: list[str], folder: str, user: str, stop_signal: int) -> subproc
 
 
 def _stops_with(guard: int, stop_signal: int) -> Callable[[], None] | None:
-    """What makes the kernel tell a new process when its guard was killed, where it offers that."""
+    """A hook that asks the kernel to send ``stop_signal`` to the new process when its guard is killed; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl
 
     def ask_the_kernel() -> None:
         prctl(PR_SET_PDEATHSIG, stop_signal)
-        if os.getppid() != guard:  # it was killed before we asked
+        if os.getppid() != guard:  # it was killed before we could ask
             os.kill(os.getpid(), signal.SIGKILL)
 
     return ask_the_kernel
@@ -98,7 +98,7 @@ def _wake_up_on_sigchld() -> int:
 
 
 def _end_like(status: int) -> None:
-    """End with an exit status, or by the signal that a negative status stands for."""
+    """Exit with a status, or die by the signal that a negative status stands for."""
     if status < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if -status not in (signal.SIGKILL, signal.SIGSTOP):

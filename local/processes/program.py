@@ -23,7 +23,7 @@ GUARD = Path(__file__).with_name("guard.py")
 class Component:
     """A program to be run.
 
-    :param ready: tells whether it does its work yet; asked several times a second.
+    :param ready: returns whether it is ready; called several times a second.
     :param start_timeout: seconds until it must be ready.
     :param grace: seconds it gets to end by itself after ``stop_signal``.
     :param user: number of the user and group to run as; None: ours.
@@ -116,5 +116,5 @@ class Program:
         """Wait for the end of the guard, which follows its program's."""
         self._guard.wait()
         if self._guard.stdin is not None:
-            # not earlier: it would take that for our end
+            # not earlier: to the guard it means that we are gone
             self._guard.stdin.close()

@@ -1,4 +1,4 @@
-"""The record of what runs for a folder, so that others than its owner can end it."""
+"""The record of what runs for a folder, so that others can end it when the owner cannot."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from local.processes import families
 
 
 class Record:
-    """The programs that the owner of ``directory`` has started, in a file there."""
+    """A file in ``directory`` that lists the programs that its owner has started."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

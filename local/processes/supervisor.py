@@ -43,7 +43,7 @@ class Supervisor:
         self.logs = self.directory / "logs"
         self._purpose = purpose
         self._record = Record(self.directory)
-        # the thread that starts a program need not be the one that gives the folder up
+        # one thread may take the lock and another release it
         self._lock = FileLock(self.directory / "lock", blocking=False, thread_local=False)
         self._running: dict[str, Program] = {}
         self._changing = threading.Lock()
@@ -51,7 +51,7 @@ class Supervisor:
     # -- ownership -------------------------------------------------------------------------------
 
     def acquire(self) -> int:
-        """Become the owner of the folder, and see that nothing of an earlier one runs; returns how much did.
+        """Become the owner of the folder and end what an earlier owner left; returns how many processes that was.
 
         :raises LocalStackError: somebody else owns it; says who.
         """
@@ -74,7 +74,7 @@ class Supervisor:
         return self._lock.is_locked
 
     def release(self) -> None:
-        """Give the folder up."""
+        """Release the folder."""
         if self._lock.is_locked:
             Path(self._lock.lock_file).write_text("")
             self._lock.release()
@@ -84,7 +84,7 @@ class Supervisor:
         return self._record.running()
 
     def end_leftovers(self) -> int:
-        """End what a killed owner left, unless its guards do so within seconds; returns how many processes it was."""
+        """End what a killed owner left, if its guards have not done so; returns how many processes that was."""
         guards = families.marked(str(self.directory), families.GUARD_MARKER)
         left = self.leftovers()
         families.end(families.wait_gone(guards, GUARDS_TIMEOUT))
@@ -153,7 +153,7 @@ class Supervisor:
             raise ComponentEnded(component.name, status, self._tail(component.name))
 
     def check(self) -> None:
-        """See that every program lives.
+        """Check that every program still runs.
 
         :raises ComponentEnded: one has ended; with the last lines of its log.
         """
@@ -172,7 +172,7 @@ class Supervisor:
         return list(self._running)
 
     def stop(self, names: Sequence[str] | None = None) -> None:
-        """End programs (all, unless named) and everything they started. They are told at the same time."""
+        """Stop programs (all, unless named) and everything they started; all are told at the same time."""
         chosen = [name for name in self._running if names is None or name in names]
         before = {name: self._running[name].family() for name in chosen}
         for name in chosen:
@@ -186,7 +186,7 @@ class Supervisor:
             self._forget(name)
 
     def kill(self, name: str) -> None:
-        """Kill a component and everything it started with SIGKILL, as a crash would; for experiments."""
+        """Kill a component and everything it started with SIGKILL; for experiments."""
         self._running[name].kill()
         self._forget(name)
 

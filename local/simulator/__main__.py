@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (StateError, ControlError) as error:
         print(f"DAP simulator: {error}", file=sys.stderr)
         return OTHER_VERSION if isinstance(error, OtherVersionError) else CANNOT_START
-    # The event loop shares the interpreter with the threads that generate rows: let it in soon.
+    # The event loop shares the interpreter with the threads that generate rows: switch often.
     sys.setswitchinterval(0.001)
     asyncio.run(_serve(options, simulation, listener))
     return 0

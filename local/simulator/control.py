@@ -8,7 +8,7 @@ import requests
 
 
 class SimulatorError(RuntimeError):
-    """The simulator cannot be reached, or refuses a request: one sentence."""
+    """The simulator cannot be reached or refuses a request: one sentence that says why."""
 
 
 class SimulatorControl:
@@ -23,7 +23,7 @@ class SimulatorControl:
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
-        # A proxy of the environment must not come between this machine and itself.
+        # Never reach this machine through a proxy.
         self._session.trust_env = False
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class SimulatorControl:
         return list(self._call("POST", "add_table", {"set": "hard"})["tables"])
 
     def remove_table(self, namespace: str, table: str) -> None:
-        """Take a table out of the list."""
+        """Remove a table."""
         self._call("POST", "remove_table", {"namespace": namespace, "table": table})
 
     def fault(
@@ -123,7 +123,7 @@ class SimulatorControl:
         return int(self._call("POST", "fault", {**body, "endpoint": endpoint, "options": options})["id"])
 
     def clear_faults(self) -> int:
-        """Forget the faults that have not happened yet; returns how many."""
+        """Cancel the faults that are still pending; returns how many there were."""
         return int(self._call("POST", "clear_faults")["cleared"])
 
     def limits(self, **per_minute: int) -> dict[str, int]:
@@ -147,7 +147,7 @@ class SimulatorControl:
         return self._call("GET", "stats")
 
     def reset_stats(self) -> None:
-        """Count from zero again."""
+        """Reset the statistics."""
         self._call("POST", "reset_stats", {})
 
     def tables(self) -> dict[str, dict[str, Any]]:

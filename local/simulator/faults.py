@@ -1,4 +1,4 @@
-"""Faults on order: what may go wrong between a client and DAP, per table and a given number of times."""
+"""Faults on demand: what goes wrong between a client and DAP, for which table, and how often."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ _HTTP = (
     "account_not_onboarded",
     "account_under_maintenance",
 )
-# Kind -> the call at which it shows when the order names none. Only the first ones may be ordered for another call.
+# Kind -> the call it affects by default. Only the first ones can be ordered for another call.
 KINDS: dict[str, str] = {
     **dict.fromkeys(_HTTP, "data"),
     "request_type_forbidden": "data",
@@ -45,7 +45,7 @@ class Fault:
     """An ordered fault.
 
     :param namespace, table: which table; `*` for any.
-    :param times: how often it still happens.
+    :param times: how many more times it happens.
     :param options: what the kind understands (see `SimulatorControl.fault`).
     """
 
@@ -58,13 +58,13 @@ class Fault:
     options: dict[str, Any] = field(default_factory=dict)
 
     def matches(self, kinds: Iterable[str], endpoint: str, namespace: str, table: str) -> bool:
-        """Whether it shows in a call."""
+        """Whether it matches a call."""
         wanted = self.kind in kinds and self.endpoint == endpoint and self.times > 0
         return wanted and self.namespace in ("*", namespace) and self.table in ("*", table)
 
 
 class Faults:
-    """The faults that are still to come.
+    """The pending faults.
 
     :param record: told the entry for the journal whenever something changes.
     """
@@ -75,9 +75,9 @@ class Faults:
         self._numbers = itertools.count(1)
 
     def order(self, request: dict[str, Any]) -> Fault:
-        """Plan a fault.
+        """Add a fault.
 
-        :raises ControlError: kind, endpoint or number is not one there is.
+        :raises ControlError: there is no such kind or endpoint, or the number is wrong.
         """
         kind = request.get("kind", "")
         if kind not in KINDS:
@@ -97,11 +97,11 @@ class Faults:
         return fault
 
     def pending(self, kinds: Iterable[str], endpoint: str, namespace: str, table: str) -> bool:
-        """Whether a fault will show in a call."""
+        """Whether a fault is pending for a call."""
         return any(fault.matches(kinds, endpoint, namespace, table) for fault in self._faults)
 
     def take(self, kinds: Iterable[str], endpoint: str, namespace: str = "*", table: str = "*") -> Fault | None:
-        """The oldest fault that shows in a call; it then happens one time less."""
+        """The oldest fault that matches a call; it counts as happened."""
         for fault in self._faults:
             if fault.matches(kinds, endpoint, namespace, table):
                 self.used(fault.id)
@@ -110,14 +110,14 @@ class Faults:
         return None
 
     def used(self, fault_id: int) -> None:
-        """Count a fault that happened."""
+        """Count a fault as happened once."""
         for fault in self._faults:
             if fault.id == fault_id:
                 fault.times -= 1
         self._faults = [fault for fault in self._faults if fault.times > 0]
 
     def clear(self) -> int:
-        """Forget all. Returns how many there were."""
+        """Cancel all faults; returns how many there were."""
         count = len(self._faults)
         self._faults.clear()
         self._record({"do": "clear_faults"})

@@ -1,4 +1,4 @@
-"""What can be adjusted when the simulator starts and while it runs."""
+"""What can be set when the simulator starts and while it runs."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any

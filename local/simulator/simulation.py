@@ -1,4 +1,4 @@
-"""Everything one simulator is made of, shared by the calls of DAP, the object store and the control interface."""
+"""The parts of a simulator, shared by DAP, the object store and the control interface."""
 
 import asyncio
 from pathlib import Path
@@ -32,7 +32,7 @@ class Simulation:
         world.replay(self.jobs.replay)
 
     async def keep_clean(self, every_seconds: float = 20.0) -> None:
-        """Remove what has expired, for ever."""
+        """Keep removing what has expired."""
         while True:
             self.jobs.expire()
             await asyncio.sleep(every_seconds)

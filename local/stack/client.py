@@ -1,4 +1,4 @@
-"""A running stack seen from outside: its addresses and what can be done with it."""
+"""A client of a running stack."""
 
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ from local.stack.folder import Folder
 
 
 class StackClient:
-    """A running stack, seen from outside: its addresses and what can be done with it."""
+    """The addresses of a running stack, and what can be done with it."""
 
     def __init__(self, directory: Path) -> None:
         self.folder = Folder(directory)
@@ -58,7 +58,7 @@ class StackClient:
         return self.api.trigger(conf or {})
 
     def check(self) -> None:
-        """See that the stack still runs.
+        """Check that the stack still runs.
 
         :raises LocalStackError: it does not, or a part of it has ended.
         """
@@ -94,7 +94,7 @@ class StackClient:
         return [self.table_result(run_id, index, by_task) for index in indexes]
 
     def table_result(self, run_id: str, index: int, instances: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
-        """The result of the table with this map index. Without one (a killed task) its state speaks."""
+        """The result of the table with this map index; made from the task's state if it left none (it was killed)."""
         init, sync = instances.get((INIT_TASK, index)), instances.get((SYNC_TASK, index))
         ran = [instance for instance in (init, sync) if instance and instance["state"] in ("success", "failed")]
         for instance in ran:

@@ -1,4 +1,4 @@
-"""The programs of a stack: how each is started, and how one sees that it does its work."""
+"""The programs of a stack: how each is started, and when it counts as ready."""
 
 import os
 import sys
@@ -115,5 +115,5 @@ def airflow(part: str, api: AirflowApi, variables: dict[str, str], began: Callab
 
 
 def migration(variables: dict[str, str]) -> Component:
-    """What makes or upgrades Airflow's metadata database, and ends."""
+    """A one-off program that makes or upgrades Airflow's metadata database."""
     return Component("db-migrate", [sys.executable, "-m", "airflow", "db", "migrate"], lambda: True, variables)

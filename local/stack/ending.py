@@ -9,7 +9,7 @@ from local.stack.folder import Folder
 
 
 def end_stack(directory: Path) -> bool:
-    """Stop the stack in ``directory``, whoever started it, and whatever a killed one left; True if there was any."""
+    """Stop the stack in ``directory``, whoever started it, and what a killed one left; returns whether any ran."""
     folder = Folder(directory)
     state = folder.state()
     owner = families.same_process(state["pid"], state["created"]) if state.get("pid") else None

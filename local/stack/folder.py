@@ -1,4 +1,4 @@
-"""The folder of a stack: where things are, and what is remembered from one start to the next."""
+"""The folder of a stack: its paths, and what is kept from one start to the next."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ class Folder:
         return self._config_file.exists()
 
     def config(self) -> dict[str, Any]:
-        """What is remembered; empty before the first start."""
+        """What is kept; empty before the first start."""
         try:
             return dict(json.loads(self._config_file.read_text()))
         except FileNotFoundError:
@@ -61,9 +61,9 @@ class Folder:
         return int(self.config()["ports"][service])
 
     def choose_ports(self, ui_port: int | None) -> None:
-        """Ports for all services: those of last time where still free, so that noted addresses keep working.
+        """Choose a port for each service: last time's if it is still free, so that bookmarks keep working.
 
-        :param ui_port: for Airflow, if a person wants a certain one.
+        :param ui_port: for Airflow; None: any.
         :raises LocalStackError: that one is in use.
         """
         if ui_port is not None and not is_free(ui_port):
@@ -80,14 +80,14 @@ class Folder:
     # -- who runs it -----------------------------------------------------------------------------
 
     def announce(self, status: str, message: str = "") -> None:
-        """Say what the process that runs the stack is doing: starting, running, failed."""
+        """Publish the status of the stack that this process runs: starting, running, stopping, failed."""
         _write(
             self._state_file,
             {"status": status, "message": message, "pid": os.getpid(), "created": _created(os.getpid())},
         )
 
     def state(self) -> dict[str, Any]:
-        """The last announcement; ``status`` is ``stopped`` if its process is gone."""
+        """The last status that was announced; ``stopped`` if the process that did is gone."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             state: dict[str, Any] = json.loads(self._state_file.read_text())
             if state["status"] == "failed" or families.same_process(state["pid"], state["created"]):
@@ -95,7 +95,7 @@ class Folder:
         return {"status": "stopped", "message": "", "pid": None}
 
     def forget_state(self) -> None:
-        """Nobody runs the stack any more."""
+        """Withdraw the announcement."""
         self._state_file.unlink(missing_ok=True)
 
 
@@ -106,7 +106,7 @@ def _created(pid: int) -> float:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    """Whole or not at all, and readable by its owner only."""
+    """Write a file atomically, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

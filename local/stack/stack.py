@@ -64,7 +64,7 @@ class Stack(StackClient):
 
     @classmethod
     def from_options(cls, options: Options, purpose: str = "a local stack") -> "Stack":
-        """A stack as a person wants it."""
+        """A stack with a person's options."""
         return cls(
             options.directory,
             rows=options.rows,
@@ -99,7 +99,7 @@ class Stack(StackClient):
             self.supervisor.start([self._airflow_component(part) for part in AIRFLOW_PARTS])
             self._wait_for_dag()
             for run_id in self.api.unfinished_runs():
-                # its tasks died with the stack that ran them; it would hold up every later run
+                # its tasks died with their stack; it would block every later run
                 self.api.fail_run(run_id)
             self.folder.announce("running")
 
@@ -135,7 +135,7 @@ class Stack(StackClient):
         self.stop()
 
     def check(self) -> None:
-        """See that every part lives.
+        """Check that every part still runs.
 
         :raises LocalStackError: names the part that does not, with the last lines of its log.
         """
@@ -149,7 +149,7 @@ class Stack(StackClient):
         except BaseException as error:
             self.stop()
             if isinstance(error, ComponentEnded) and (error.name, error.status) == ("simulator", OTHER_VERSION):
-                # its history and the replica belong together: one without the other would differ for ever
+                # history and replica belong together: with a new history they would differ forever
                 raise LocalStackError(
                     f"The data in {self.folder.path} was made by another version of the simulator; "
                     "`make reset` deletes it and starts anew."
@@ -162,7 +162,7 @@ class Stack(StackClient):
         config = self.folder.config()
         known = config.get("rows")
         if known is not None and "migrated" not in config and self._rows not in (None, known):
-            # nothing was ever replicated from this data: a start that failed must not tie anybody down
+            # nothing was ever replicated from this data: a failed start must not fix the size
             shutil.rmtree(self.folder.simulator, ignore_errors=True)
             known = None
         if known is None:
@@ -210,7 +210,7 @@ class Stack(StackClient):
         return ours | self._extra
 
     def restart(self, part: str) -> None:
-        """Start a component again that was killed with ``supervisor.kill``."""
+        """Start a component again after ``supervisor.kill``."""
         self._began = datetime.now(UTC)
         if part == "simulator":
             self.supervisor.start([self._simulator_component()])

@@ -174,7 +174,7 @@ def parse_columns(tokens: list[str]) -> tuple[Column, ...]:
     keys = keys or [Column("id", ColumnType("i64"), key=True, comment="Primary key.")]
     names = [column.name for column in (*keys, *values)]
     if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"column {', '.join(sorted(repeated))} is there more than once")
+        raise ValueError(f"column {', '.join(sorted(repeated))} appears more than once")
     if any(key.nullable or key.type.kind not in ("i64", "i32", "i16", "uuid", "string", "date") for key in keys):
         raise ValueError("a key column must be a required integer, uuid, sized string or date")
     return (*keys, *values)

@@ -1,7 +1,7 @@
 """The rows of a table as a stream of lines: memory does not grow with the table.
 
-Columns come in groups of four. A group takes one of a few hundred combinations of values, chosen by row and event; the
-combinations are encoded once and then only looked up, which is what makes a million rows a matter of seconds.
+Columns come in groups of four. A group takes one of a few hundred combinations of values, chosen by row and event. Each
+combination is encoded once and then looked up, so that a million rows take seconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -106,7 +106,7 @@ class RowStream:
         self.columns = tuple(columns if columns is not None else view.columns)
         self.keys = tuple(column for column in self.columns if column.key)
         self.values = tuple(column for column in self.columns if not column.key)
-        # A short cut for most tables: such a key needs no escapes.
+        # A shortcut for most tables: such a key needs no escaping.
         self._whole_number_key = [column.type.kind for column in self.keys] == ["i64"]
         self._groups = [self._group(columns) for columns in _runs(self.values)]
         self._segments: dict[int, list[_Segments]] = {}

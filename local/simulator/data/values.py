@@ -1,4 +1,4 @@
-"""Typed values of columns and keys: pure functions of the seed, the column and a number, many of them hurtful."""
+"""Typed values of columns and keys: pure functions of the seed, the column and a number, many of them nasty."""
 
 import math
 import random
@@ -83,7 +83,7 @@ _EPOCH = datetime(2015, 1, 1)
 
 
 def column_value(seed: int, table: str, column: Column, number: int) -> Any:
-    """The `number`-th of a column's values. The first ones are the hurtful ones of its type.
+    """The `number`-th of a column's values. The first ones are the nasty ones of its type.
 
     :returns: None, int, float, bool, str, Decimal, datetime (UTC, without zone), date, time, UUID, dict or list.
     """

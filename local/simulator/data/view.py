@@ -1,4 +1,4 @@
-"""A table at one moment, for whoever reads its rows: events, versions of its schema, and what each row met last."""
+"""A table at one moment, as its rows are read: events, schema versions, and each row's last event."""
 
 import hashlib
 from array import array
@@ -75,5 +75,5 @@ class TableView:
 
 
 def stable_number(*parts: object) -> int:
-    """A number that depends on its arguments only, on every machine and in every process."""
+    """A number that depends only on its arguments, on every machine and in every process."""
     return int.from_bytes(hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest(), "big")

@@ -28,7 +28,7 @@ def not_found(kind: str, identifier: str) -> DapError:
 
 
 def invalid(message: str, character: int = 0, text: str = "") -> DapError:
-    """A request that cannot be understood, and where."""
+    """A malformed request, and where."""
     before = text[:character]
     location = {
         "line": before.count("\n") + 1,

@@ -101,7 +101,7 @@ class Service:
     # -- the calls --------------------------------------------------------------------------------------------------
 
     async def login(self, request: web.Request) -> web.StreamResponse:
-        """Trade credentials for a token."""
+        """Exchange credentials for a token."""
         form = await request.post()
         if not self._s.credentials.accepts(request.headers.get("Authorization", "")):
             raise unauthenticated("Invalid client credentials")
@@ -141,7 +141,7 @@ class Service:
         return web.json_response(job_answer(job))
 
     def _new_one_is_to_fail(self, query: Query) -> bool:
-        """Whether a fault was ordered that an existing job cannot show."""
+        """Whether a pending fault needs a new job."""
         subject = (query.namespace, query.table)
         pending = self._s.faults.pending
         return pending(ROW_KINDS, "rows", *subject) or pending(_FATES, "job", *subject)
@@ -158,7 +158,7 @@ class Service:
         return self._s.jobs.start(query, asked, table.view(), row_faults, fate.kind if fate else None)
 
     def _refused(self, query: Query) -> None:
-        """Faults that refuse a query for what it asks."""
+        """Apply faults that refuse this kind of query."""
         incremental = query.since_ms is not None
         kinds = ("snapshot_required", "out_of_range") if incremental else ("request_type_forbidden",)
         fault = self._s.faults.take(kinds, "data", query.namespace, query.table)
@@ -181,7 +181,7 @@ class Service:
         return web.json_response(job_answer(job))
 
     async def urls(self, request: web.Request) -> web.StreamResponse:
-        """Trade object identifiers for URLs that work for some minutes."""
+        """Exchange object identifiers for URLs that work for some minutes."""
         text = await request.text()
         body = parse_json(text)
         if not isinstance(body, list) or not all(isinstance(o, dict) and isinstance(o.get("id"), str) for o in body):
@@ -199,7 +199,7 @@ class Service:
 
 
 async def happen(fault: Fault) -> web.StreamResponse | None:
-    """Let a fault of the HTTP kind happen. None: the call goes on after all."""
+    """Apply a fault of the HTTP kind; returns None if the call proceeds after all."""
     options = fault.options
     match fault.kind:
         case "hang":

@@ -35,7 +35,7 @@ class RateLimits:
         self.limits.update(limits)
 
     def admit(self, client: str, call: str) -> int | None:
-        """None: go on. A number: refused, come again after that many seconds."""
+        """Count a call; returns None if it is accepted, otherwise the seconds to retry after."""
         now = time.monotonic()
         accepted = self._accepted.setdefault((client, call), deque())
         while accepted and accepted[0] <= now - MINUTE:
@@ -54,7 +54,7 @@ class Statistics:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Count from zero."""
         self.calls: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
         self.jobs: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The object store behind the pre-signed URLs: knows no access tokens, answers errors in XML."""
+"""The object store behind the pre-signed URLs: no access tokens, errors in XML."""
 
 import asyncio
 import contextlib

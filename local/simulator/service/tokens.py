@@ -1,4 +1,4 @@
-"""Access tokens and pre-signed URLs: both expire, both outlive a restart."""
+"""Access tokens and pre-signed URLs; both expire, and both survive a restart."""
 
 import base64
 import hashlib
@@ -77,7 +77,7 @@ class Signer:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
     def verdict(self, path: str, query: dict[str, str]) -> str | None:
-        """None: may be read. Otherwise the S3 error: `SignatureDoesNotMatch` or `AccessDenied` (expired)."""
+        """None if the path may be read; otherwise the S3 error: `SignatureDoesNotMatch` or `AccessDenied` (expired)."""
         given = query.get("X-Amz-Signature", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._signature(path, query).encode()):
             return "SignatureDoesNotMatch"

@@ -43,7 +43,7 @@ class Query:
 
 @dataclass
 class Job:
-    """A job; `ready` once its objects exist or it is clear that they never will."""
+    """A job; `ready` is set once its objects exist, or once it is clear that they never will."""
 
     id: str
     query: Query
@@ -72,7 +72,7 @@ class Job:
 
 
 class Jobs:
-    """All living jobs and the threads that generate their objects."""
+    """All jobs that have not expired, and the threads that generate their objects."""
 
     def __init__(self, world: World, settings: Settings, directory: Path) -> None:
         self._world = world
@@ -88,7 +88,7 @@ class Jobs:
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def living(self, asked: str, state: tuple[int, int]) -> Job | None:
-        """The job that answers the same question, if it lives.
+        """The job that answers the same question, if it has not expired.
 
         Unless the setting `reuse_jobs` is `always`, a job only answers while the table is as it was.
         """
@@ -98,7 +98,7 @@ class Jobs:
         return job if self._settings.reuse_jobs == "always" or job.state == state else None
 
     def get(self, job_id: str) -> Job | None:
-        """A living job."""
+        """A job that has not expired."""
         job = self._jobs.get(job_id)
         if job is not None and job.expires <= time.time():
             self._drop(job)
@@ -106,7 +106,7 @@ class Jobs:
         return job
 
     def path(self, job_id: str, name: str) -> Path | None:
-        """The file of an object of a living job."""
+        """The file of an object, if its job has not expired."""
         job = self.get(job_id)
         if job is None or name not in (job.objects or ()):
             return None
@@ -116,7 +116,7 @@ class Jobs:
         """Make a job of a query and begin to generate its objects.
 
         :param faults: faults in the data, as `RowFault` arguments.
-        :param fate: `failed_job` or `hung_job` when it shall end so.
+        :param fate: `failed_job` or `hung_job`, if it is to end that way.
         """
         now = time.time()
         job = Job(
@@ -171,7 +171,7 @@ class Jobs:
         job.ready.set()
 
     async def stop(self) -> None:
-        """End the generation; jobs that are not ready are generated again at the next start."""
+        """Stop generating; the next start generates unfinished jobs again."""
         self._stop.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown()
@@ -179,7 +179,7 @@ class Jobs:
     # -- the past ---------------------------------------------------------------------------------------------------
 
     def replay(self, entry: dict[str, Any]) -> None:
-        """Bring back a job from the journal (called at its moment of history)."""
+        """Restore a job from the journal; called at its point in history."""
         if entry["do"] == "job_end":
             job = self._jobs.get(entry["id"])
             if job is not None:
@@ -223,7 +223,7 @@ class Jobs:
         self._unfinished.clear()
 
     def expire(self) -> None:
-        """Remove jobs and objects whose time is over."""
+        """Remove expired jobs and their objects."""
         for job in list(self._jobs.values()):
             self.get(job.id)
 

@@ -56,6 +56,6 @@ class Journal:
             written += os.write(self._file, data[written:])
 
     def close(self) -> None:
-        """Give the state directory up."""
+        """Release the state directory."""
         os.close(self._file)
         self._lock.release()

@@ -12,7 +12,7 @@ from local.simulator.data.rows import RowStream, Selection
 
 
 class Cancelled(Exception):
-    """The simulator stops; the job is generated again at the next start."""
+    """The simulator is stopping; the next start generates the job again."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def truncated(path: Path, after_line: bool) -> bytes:
 
 
 def corrupted(path: Path) -> bytes:
-    """An object whose check sum does not fit (its last eight bytes are the CRC and the length)."""
+    """An object whose checksum is wrong (its last eight bytes are the CRC and the length)."""
     data = bytearray(path.read_bytes())
     data[-8] ^= 0xFF
     return bytes(data)

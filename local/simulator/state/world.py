@@ -1,4 +1,4 @@
-"""All tables of the simulator, changed only through here, so that every change is in the journal."""
+"""All tables of the simulator; every change goes through here and into the journal."""
 
 import hashlib
 import secrets
@@ -77,9 +77,9 @@ class World:
                 )
 
     def replay(self, job: Callable[[dict[str, Any]], None]) -> None:
-        """Bring back everything the journal knows, once.
+        """Restore everything from the journal; called once.
 
-        :param job: told the entries about jobs, at the moment of history to which they belong.
+        :param job: called with the entries about jobs, each at its point in history.
         """
         for entry in self._entries[1:]:
             match entry["do"]:
@@ -214,7 +214,7 @@ class World:
         self._create(definition, entry["rows"], entry["at"])
 
     def remove_table(self, namespace: str, name: str) -> None:
-        """Take a table out of the list."""
+        """Remove a table."""
         self.table(namespace, name)
         del self.tables[namespace, name]
         self._record({"do": "remove_table", "table": [namespace, name]})
