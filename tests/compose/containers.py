@@ -19,7 +19,8 @@ from psycopg import sql
 from local.errors import LocalStackError
 from local.postgres import EmbeddedPostgres, installation
 from local.processes.ports import free_port
-from local.processes.supervisor import Component, Supervisor
+from local.processes.program import Component
+from local.processes.supervisor import Supervisor
 
 COMPLETED = "service_completed_successfully"
 HEALTHY = "service_healthy"

@@ -52,7 +52,9 @@ def family(containers: LocalContainers, service: str) -> list[psutil.Process]:
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="asks Linux which libraries a process has loaded")
-def test_the_processes_that_fork_tasks_have_the_client_loaded_before_the_first_task(containers: LocalContainers):
+def test_the_processes_that_fork_tasks_have_the_client_loaded_before_the_first_task(
+    containers: LocalContainers,
+) -> None:
     forking = "worker" if "worker" in containers.services else "scheduler"
 
     loaded = [
@@ -67,7 +69,7 @@ def test_the_processes_that_fork_tasks_have_the_client_loaded_before_the_first_t
     assert not any(CLIENT in file.path for process in family(containers, "triggerer") for file in process.memory_maps())
 
 
-def test_runs_make_the_replica_equal_and_tell_of_it(containers: LocalContainers):
+def test_runs_make_the_replica_equal_and_tell_of_it(containers: LocalContainers) -> None:
     airflow = api(containers)
     wait_until(lambda: airflow.dag() is not None, 60, "the DAG is loaded")
 
@@ -95,7 +97,7 @@ def test_runs_make_the_replica_equal_and_tell_of_it(containers: LocalContainers)
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
 
-def test_starting_again_on_what_is_there_works(containers: LocalContainers):
+def test_starting_again_on_what_is_there_works(containers: LocalContainers) -> None:
     again = containers.run("prepare")
 
     assert again.returncode == 0, again.stdout + again.stderr

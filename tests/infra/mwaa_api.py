@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import requests
 
@@ -44,7 +43,7 @@ class MwaaApi:
 
     def answer(self, host: str, path: str, request: dict[str, Any]) -> Answer:
         _, kind, name = path.split("/", 2)
-        if unquote(name) != NAME:
+        if name != NAME:
             return 404, "ResourceNotFoundException", {"message": "Environment not found"}
         if host.startswith("api.") and kind == "environments":
             return 200, "", {"Environment": self.environment}
@@ -78,10 +77,5 @@ class MwaaApi:
 @contextmanager
 def serving(api: MwaaApi) -> Iterator[dict[str, str]]:
     """The environment variables that lead AWS clients to a server that answers for `api`."""
-
-    def answer(address: str, request: dict[str, Any]) -> Answer:
-        parts = urlsplit(address)
-        return api.answer(parts.hostname or "", parts.path, request)
-
-    with serving_json(answer) as proxy:
+    with serving_json(api.answer) as proxy:
         yield {"AWS_ENDPOINT_URL_MWAA": "http://mwaa.test", "HTTP_PROXY": proxy, "NO_PROXY": "127.0.0.1,localhost"}
