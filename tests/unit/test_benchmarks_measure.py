@@ -30,7 +30,7 @@ print("done")
 """
     usage, printed = python(code, tmp_path)
     assert printed == "done\n"
-    assert 0.9 < usage.wall < 10
+    assert usage.wall > 0.9
     assert 0.4 <= usage.cpu < usage.wall
 
 
@@ -55,7 +55,7 @@ def test_temporary_files_count_also_after_they_are_gone(tmp_path: Path) -> None:
     code = """
 import tempfile, time
 with tempfile.NamedTemporaryFile() as file:
-    file.write(bytes(3_000_000)); file.flush(); time.sleep(0.3)
+    file.write(bytes(3_000_000)); file.flush(); time.sleep(1)
 """
     usage, _ = python(code, tmp_path)
     assert 3 * MEGABYTE <= usage.temporary < 4 * MEGABYTE
@@ -67,7 +67,7 @@ def test_temporary_files_without_a_name_count(tmp_path: Path) -> None:
     code = """
 import os, tempfile, time
 file = tempfile.TemporaryFile()
-os.write(file.fileno(), bytes(2_000_000)); time.sleep(0.3)
+os.write(file.fileno(), bytes(2_000_000)); time.sleep(1)
 """
     usage, _ = python(code, tmp_path)
     assert 2 * MEGABYTE <= usage.temporary < 3 * MEGABYTE
@@ -90,7 +90,7 @@ import subprocess, sys
 print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid)
 """
     _, printed = python(code, tmp_path)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while psutil.pid_exists(int(printed)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not psutil.pid_exists(int(printed)) or psutil.Process(int(printed)).status() == psutil.STATUS_ZOMBIE

@@ -46,7 +46,7 @@ def running(directory: Path) -> set[int]:
 def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path) -> None:
     document = DOCUMENT.read_bytes() if DOCUMENT.exists() else None
     process = command(tmp_path, ROWS_LIST=str(ROWS), SHAPES="narrow")
-    printed, said = process.communicate(timeout=300)
+    printed, said = process.communicate(timeout=900)
     assert process.returncode == 0, printed[-2000:] + said[-3000:]
 
     found = Results.load(tmp_path / "bench" / "results.json")
@@ -95,7 +95,7 @@ def test_ctrl_c_leaves_nothing_running_not_even_what_a_killed_run_left(tmp_path:
     assert running(tmp_path)
     time.sleep(0.5)
     interrupted.send_signal(signal.SIGINT)
-    _, said = interrupted.communicate(timeout=60)
+    _, said = interrupted.communicate(timeout=300)
     assert interrupted.returncode == 130, said
     assert "nothing is left running" in said
     assert not running(tmp_path)

@@ -39,7 +39,9 @@ def loaded(tmp_path: Path, *command: str, lazy: bool = False) -> dict[str, list[
 
 
 @pytest.mark.parametrize(
-    "command", [("celery", "worker"), ("scheduler", "--skip-serve-logs")], ids=lambda words: words[0]
+    "command",
+    [("celery", "worker"), pytest.param(("scheduler", "--skip-serve-logs"), marks=pytest.mark.slow)],
+    ids=["celery", "scheduler"],
 )
 def test_a_worker_has_loaded_all_that_a_task_needs_but_our_own_modules(
     tmp_path: Path, command: tuple[str, ...]
@@ -52,6 +54,8 @@ def test_a_worker_has_loaded_all_that_a_task_needs_but_our_own_modules(
     assert not [name for name in modules["before"] if name.startswith("cd2.replication")]
 
 
-@pytest.mark.parametrize(("command", "lazy"), [("triggerer", False), ("celery", True)])
+@pytest.mark.parametrize(
+    ("command", "lazy"), [("triggerer", False), pytest.param("celery", True, marks=pytest.mark.slow)]
+)
 def test_other_components_and_lazy_plugins_load_nothing(tmp_path: Path, command: str, lazy: bool) -> None:
     assert {"dap.api", "asyncpg"} <= set(loaded(tmp_path, command, lazy=lazy)["later"])
