@@ -129,3 +129,9 @@ def in_metadata(stack: Stack, statement: str) -> int:
 def metadata_dsn(stack: Stack) -> str:
     """Airflow's own database."""
     return stack.airflow_environment()["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
+
+
+def calls_for_failed_runs(stack: Stack) -> int:
+    """How often Airflow has called what the DAG names for a failed run: its dag processor does, after the run's end."""
+    logs = (stack.folder.airflow / "logs" / "dag_processor").rglob("*.log")
+    return sum(log.read_text(errors="replace").count("Executing on_failure dag callback") for log in logs)

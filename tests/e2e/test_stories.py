@@ -16,6 +16,7 @@ from tests.e2e.story import (
     NAMES,
     PATIENCE_S,
     assert_equal_to_the_truth,
+    calls_for_failed_runs,
     clear,
     in_metadata,
     index_of,
@@ -95,6 +96,7 @@ def six_hours_pass(stack: Stack) -> int:
 def test_one_failing_table_fails_the_run_alone_is_told_of_once_and_clearing_it_ends_green(filled: Stack) -> None:
     filled.simulator.advance(0.2, NAMES)
     filled.simulator.fault("canvas", "roles", "missing_column", times=1)
+    calls = calls_for_failed_runs(filled)
     run_id = as_scheduled(filled)
     assert filled.wait(run_id, PATIENCE_S) == "failed"
     assert states(filled, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.roles": "failed"}
@@ -105,6 +107,7 @@ def test_one_failing_table_fails_the_run_alone_is_told_of_once_and_clearing_it_e
     assert f"/runs/{quote(run_id)}/tasks/process_table.sync_table/mapped/" in message.body
     assert message.attributes["status"] == "failure"
     before = sync_starts(filled, run_id)
+    wait_for(lambda: calls_for_failed_runs(filled) > calls, "Airflow calls the callback of a failed run")
     six_hours_pass(filled)
     wait_for(lambda: in_metadata(filled, "SELECT FROM deadline WHERE NOT missed") == 0, "Airflow sees the deadline")
 
