@@ -61,6 +61,7 @@ def read_pins(path: Path) -> dict[str, str]:
 
 
 def pin_lines(pins: dict[str, str]) -> str:
+    """The pins as a requirements file has them."""
     return "".join(f"{name}=={pin}\n" for name, pin in pins.items())
 
 
@@ -144,6 +145,7 @@ def compile_dev_constraints(constraints: str) -> str:
 
 
 def main() -> None:
+    """Write both constraints files anew (`make constraints`)."""
     try:
         constraints = compile_constraints()
         dev_constraints = compile_dev_constraints(constraints)

@@ -83,6 +83,7 @@ def ask() -> tuple[str, str]:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Ask for the DAP key and put it into SSM (`make dap-key`)."""
     parser = argparse.ArgumentParser(prog="dap_key", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", required=True, help="dev, stg or prod")
     given = parser.parse_args(argv)

@@ -134,6 +134,7 @@ class Deployment:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Deploy an environment, step by step (`make deploy`)."""
     parser = argparse.ArgumentParser(prog="deploy", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", default="", help="dev, stg or prod")
     parser.add_argument("--yes", metavar="1", help="confirm beforehand (YES=1), where nobody can be asked")

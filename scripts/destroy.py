@@ -142,6 +142,7 @@ def empty_bucket(bucket: str, region: str | None = None) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Take an environment away (`make destroy`)."""
     parser = argparse.ArgumentParser(prog="destroy", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", default="", help="dev, stg or prod")
     parser.add_argument("--yes", metavar="ENV", help="confirm beforehand, by the environment's name (YES=dev)")

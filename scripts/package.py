@@ -156,6 +156,7 @@ def _read(path: Path) -> bytes:
 
 
 def main() -> None:
+    """Write what MWAA takes into dist/, or into the folder that is named (`make package`)."""
     if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
         raise SystemExit(__doc__)
     try:

@@ -22,6 +22,7 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE--
 
 
 def main(source: Path) -> None:
+    """Write the bundle anew from the package's source file."""
     # In the package each line of a certificate is a JavaScript string that ends in an escaped newline.
     text = re.sub(r"\\n'[ \t+,]*\n\s*'", "\n", source.read_text())
     certificates = [x509.load_pem_x509_certificate(pem.encode()) for pem in _CERTIFICATE.findall(text)]

@@ -30,6 +30,7 @@ NETWORK = re.compile(
 
 
 def say(text: str) -> None:
+    """Print a line of the set-up."""
     print(f"setup: {text}", flush=True)
 
 
@@ -105,6 +106,7 @@ def run(what: str, *command: str | Path, text: str = "", environment: dict[str, 
 
 
 def set_up() -> None:
+    """Install what the requirements and constraints name into `.venv`."""
     started, anew = time.monotonic(), stamp()[:1] != state()[:1]
     STAMP.unlink(missing_ok=True)  # whatever stops this half-way, the next set-up starts afresh
     say(f"{'making' if anew else 'refreshing'} {VENV} with Python {sys.version.split()[0]} ({sys.executable})")
@@ -130,6 +132,7 @@ def set_up() -> None:
 
 
 def main() -> None:
+    """Make or refresh `.venv`, unless it is as it should be (`make setup`)."""
     if up_to_date():
         return None if "--quiet" in sys.argv else say(f"nothing to do, {VENV} is up to date")
     if "--check" in sys.argv:

@@ -203,6 +203,7 @@ def report(outcome: Outcome, name: str) -> bool:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Trigger a dry run through MWAA and tell what became of it (`make smoke`)."""
     parser = argparse.ArgumentParser(prog="smoke", description=__doc__.split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", help="dev, stg or prod: take the name from Terraform")
     parser.add_argument("--name", help="of the MWAA environment, instead")

@@ -98,6 +98,7 @@ def _text(body: str) -> str:
 
 
 def main() -> None:
+    """Write the tables of all modules anew."""
     for module in modules(FOLDER):
         (module / "README.md").write_text(with_tables(module))
 

@@ -32,9 +32,9 @@ def database(postgres: EmbeddedPostgres) -> Iterator[str]:
     postgres.drop_database(name)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def aws_endpoint() -> Iterator[str]:
-    """The address of a moto server, which speaks AWS's protocols."""
+    """The address of a moto server, which speaks AWS's protocols, for all tests of a process."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -138,6 +138,10 @@ class SimulatorControl:
         """How long jobs take from now on; 0: their POST already answers `complete`."""
         self.settings(job_seconds=seconds)
 
+    def finish_jobs(self) -> None:
+        """Let jobs that are under way take no longer."""
+        self._call("POST", "finish_jobs", {})
+
     def stats(self) -> dict[str, Any]:
         """What was called how often.
 

@@ -35,6 +35,7 @@ Without AWS:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="prepare_database",
         description="Give a database what the replication needs: its user, rights and schemas. Idempotent.",
@@ -160,6 +161,7 @@ def _text(path: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Prepare the database that the arguments choose (`make prepare-database`)."""
     given = arguments(argv)
     try:
         run(given)

@@ -6,9 +6,9 @@ from psycopg import pq
 
 
 def scram_verifier(user: str, password: str) -> str:
-    """What `ALTER ROLE ... PASSWORD` takes in place of the password, with a new salt each time.
+    r"""What `ALTER ROLE ... PASSWORD` takes in place of the password, with a new salt each time.
 
-    Made by libpq, as psql's `\\password` does. A server's log, pg_stat_activity or CloudTrail that showed it would not
+    Made by libpq, as psql's `\password` does. A server's log, pg_stat_activity or CloudTrail that showed it would not
     show the password.
     """
     # libpq asks for a connection, but not for one that stands.

@@ -19,8 +19,11 @@ from psycopg import sql
 from local.errors import LocalStackError
 from local.postgres import EmbeddedPostgres, installation
 from local.processes.ports import free_port
-from local.processes.supervisor import Component, Supervisor
+from local.processes.program import Component
+from local.processes.supervisor import Supervisor
 
+PATIENCE = 10
+"""Times the time limits of health checks: a busy machine makes no test fail."""
 COMPLETED = "service_completed_successfully"
 HEALTHY = "service_healthy"
 OURS = "canvas-data-2-airflow"
@@ -113,7 +116,7 @@ class LocalContainers:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=_seconds(check["timeout"]),
+                timeout=PATIENCE * _seconds(check["timeout"]),
             )
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess(command, 1, "", "no answer in time")
@@ -163,7 +166,7 @@ class LocalContainers:
         def ready() -> bool:
             return "healthcheck" not in self.services[service] or self.healthy(service).returncode == 0
 
-        return Component(service, argv, ready, self.environment(service), start_timeout=180.0, grace=10.0)
+        return Component(service, argv, ready, self.environment(service), start_timeout=600.0, grace=10.0)
 
     def _dependencies(self, service: str) -> set[str]:
         wanted = self.services[service].get("depends_on", {})

@@ -48,7 +48,7 @@ def of_make_run(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("variant", [{}, LOCAL_EXECUTOR], ids=["celery", "local-executor"])
-def test_airflow_is_set_up_as_by_make_run(project: Make, tmp_path: Path, variant: dict[str, str]):
+def test_airflow_is_set_up_as_by_make_run(project: Make, tmp_path: Path, variant: dict[str, str]) -> None:
     ours = of_make_run(tmp_path / "stack")
     if not variant:
         ours["AIRFLOW__CORE__EXECUTOR"] = "CeleryExecutor"
@@ -62,7 +62,7 @@ def test_airflow_is_set_up_as_by_make_run(project: Make, tmp_path: Path, variant
         assert {key: theirs[key] for key in set(ours) - PLACES} == {key: ours[key] for key in set(ours) - PLACES}, name
 
 
-def test_the_variants_differ_in_executor_worker_and_broker_only(project: Make):
+def test_the_variants_differ_in_executor_worker_and_broker_only(project: Make) -> None:
     celery = project().config()["services"]
     local = project(**LOCAL_EXECUTOR).config()["services"]
 
@@ -81,7 +81,9 @@ def _without_folder(service: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("variant", [{}, LOCAL_EXECUTOR], ids=["celery", "local-executor"])
-def test_services_that_stay_have_a_health_check_and_wait_for_what_they_need(project: Make, variant: dict[str, str]):
+def test_services_that_stay_have_a_health_check_and_wait_for_what_they_need(
+    project: Make, variant: dict[str, str]
+) -> None:
     services = project(**variant).config()["services"]
     tools = {name for name, service in services.items() if service.get("profiles")}
 
@@ -93,7 +95,7 @@ def test_services_that_stay_have_a_health_check_and_wait_for_what_they_need(proj
     assert services["api-server"]["depends_on"]["prepare"]["condition"] == "service_completed_successfully"
 
 
-def test_ports_are_open_to_this_machine_only_and_do_not_collide(project: Make):
+def test_ports_are_open_to_this_machine_only_and_do_not_collide(project: Make) -> None:
     changed = {"AIRFLOW_PORT": "9001", "POSTGRES_PORT": "9002", "SIMULATOR_PORT": "9003", "AWS_PORT": "9004"}
 
     for settings in ({}, changed):
@@ -105,7 +107,7 @@ def test_ports_are_open_to_this_machine_only_and_do_not_collide(project: Make):
     assert set(published) == set(changed.values())
 
 
-def test_dags_plugins_and_the_simulator_are_the_files_of_the_repository(project: Make):
+def test_dags_plugins_and_the_simulator_are_the_files_of_the_repository(project: Make) -> None:
     made = project()
     services = made.config()["services"]
 
@@ -122,7 +124,7 @@ def test_dags_plugins_and_the_simulator_are_the_files_of_the_repository(project:
 # -- .env ------------------------------------------------------------------------------------------
 
 
-def test_credentials_lead_to_the_real_dap_and_only_prepare_gets_them(project: Make):
+def test_credentials_lead_to_the_real_dap_and_only_prepare_gets_them(project: Make) -> None:
     services = project(DAP_CLIENT_ID="us-east-1#the-id", DAP_CLIENT_SECRET="'se$cret'").config()["services"]
 
     environment = services["scheduler"]["environment"]
@@ -133,7 +135,7 @@ def test_credentials_lead_to_the_real_dap_and_only_prepare_gets_them(project: Ma
     assert services["prepare"]["environment"]["CD2_LOCAL_DAP_CLIENT_ID"] == "us-east-1#the-id"
 
 
-def test_lines_of_env_airflow_win(project: Make):
+def test_lines_of_env_airflow_win(project: Make) -> None:
     made = project(airflow={"AIRFLOW__CD2__NAMESPACES": "catalog", "AIRFLOW__CD2__DAP_BASE_URL": "http://elsewhere"})
 
     environment = made.config()["services"]["scheduler"]["environment"]
@@ -153,7 +155,7 @@ def test_lines_of_env_airflow_win(project: Make):
 )
 def test_a_wrong_line_of_env_ends_the_start_with_a_sentence(
     project: Make, tmp_path: Path, service: str, settings: dict[str, str], sentence: str
-):
+) -> None:
     containers = LocalContainers(project(**settings).config(), tmp_path / "containers")
 
     answer = containers.run(service)
@@ -164,14 +166,14 @@ def test_a_wrong_line_of_env_ends_the_start_with_a_sentence(
     assert "a-word" not in answer.stdout + answer.stderr
 
 
-def test_a_port_that_is_no_number_is_refused_by_compose(project: Make):
+def test_a_port_that_is_no_number_is_refused_by_compose(project: Make) -> None:
     answer = project(AIRFLOW_PORT="http").call("config", "--quiet")
 
     assert answer.returncode != 0
     assert "invalid hostPort: http" in answer.stderr
 
 
-def test_the_example_names_exactly_what_the_files_read_with_their_defaults(project: Make):
+def test_the_example_names_exactly_what_the_files_read_with_their_defaults(project: Make) -> None:
     example = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (REPOSITORY / ".env.example").read_text(), re.MULTILINE))
 
     heading, *lines = project().call("config", "--variables").stdout.splitlines()
@@ -199,7 +201,7 @@ def copies() -> Iterator[tuple[str, str]]:
             yield source, target
 
 
-def test_the_images_have_the_versions_that_the_tests_run_on(project: Make, postgres: EmbeddedPostgres):
+def test_the_images_have_the_versions_that_the_tests_run_on(project: Make, postgres: EmbeddedPostgres) -> None:
     services = project().config()["services"]
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
 
@@ -211,7 +213,7 @@ def test_the_images_have_the_versions_that_the_tests_run_on(project: Make, postg
     assert services["postgres"]["image"] == f"postgres:{int(answer[0]) // 10000}"
 
 
-def test_the_image_installs_what_mwaa_installs_as_mwaa_does():
+def test_the_image_installs_what_mwaa_installs_as_mwaa_does() -> None:
     targets = dict(copies())
     requirements = (REPOSITORY / "requirements.txt").read_text()
     (constraints,) = re.findall(r'^--constraint "(.+)"$', requirements, re.MULTILINE)

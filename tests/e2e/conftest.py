@@ -1,15 +1,19 @@
-"""One local stack for all stories: real PostgreSQL, simulator, AWS server, Airflow scheduler and API server."""
+"""One local stack for all stories of a process: PostgreSQL, simulator, AWS server, Airflow.
+
+A story begins with nothing under way, whatever the one before has left, and ends with a search for secrets in all that
+it has left behind.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
 from local.stack import Stack
+from tests.e2e.secrets_search import Search, secrets_of
+from tests.e2e.story import forget_what_is_under_way, run
 
 MOST_TABLES = 95
 """Of one list, in the stack of the stories; Airflow's own default is 1,024."""
-TABLES = ["users", "roles", "courses", "enrollment_states", "web_logs"]
-NAMES = ["canvas.courses", "canvas.enrollment_states", "canvas.roles", "canvas.users", "canvas_logs.web_logs"]
 
 
 @pytest.fixture(scope="session")
@@ -24,19 +28,25 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture
-def fresh(stack: Stack) -> Stack:
-    """The stack without faults and without messages of the story before."""
-    stack.simulator.clear_faults()
-    stack.notifications()
-    return stack
+@pytest.fixture(scope="session")
+def search(stack: Stack) -> Search:
+    """Searches what the stack's runs leave behind."""
+    return Search(stack)
 
 
 @pytest.fixture(scope="session")
 def filled_once(stack: Stack) -> None:
     """Every table of the stories is in the replica, whichever story comes first."""
-    conf = {"namespaces": ["canvas", "canvas_logs"], "tables": NAMES}
-    assert stack.wait(stack.trigger(conf), 240) == "success"
+    forget_what_is_under_way(stack)
+    assert run(stack)[1] == "success"
+
+
+@pytest.fixture
+def fresh(stack: Stack, search: Search) -> Iterator[Stack]:
+    """The stack with nothing under way; what a story leaves behind is searched for secrets."""
+    forget_what_is_under_way(stack)
+    yield stack
+    assert search.places_of(secrets_of(stack)) == []
 
 
 @pytest.fixture

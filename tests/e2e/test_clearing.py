@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from local.airflow.api import SYNC_TASK
-from local.simulator.control import SimulatorControl
 from local.stack import Stack
-from tests.e2e.conftest import NAMES
-from tests.e2e.test_stories import assert_equal_to_the_truth, index_of, run, states, sync_starts
+from tests.e2e.story import NAMES, assert_equal_to_the_truth, clear, index_of, run, states, sync_starts
 
 pytestmark = pytest.mark.slow
 
@@ -24,16 +22,8 @@ def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fille
     before = sync_starts(filled, run_id)
 
     chosen = [[SYNC_TASK, index_of(filled, run_id, name)] for name in ("canvas.roles", "canvas.users")]
-    filled.api.clear(
-        {
-            "dag_run_id": run_id,
-            "task_ids": chosen,
-            "only_failed": False,
-            "include_downstream": True,
-            "reset_dag_runs": True,
-        }
-    )
-    assert filled.wait(run_id, 240) == "success"
+    how = {"only_failed": False, "include_downstream": True, "reset_dag_runs": True}
+    assert clear(filled, run_id, task_ids=chosen, **how) == "success"
     after = sync_starts(filled, run_id)
     assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles", "canvas.users"]
     assert states(filled, run_id) == dict.fromkeys(NAMES, "complete")
@@ -42,38 +32,30 @@ def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fille
     assert_equal_to_the_truth(filled)
 
 
-def add_table(simulator: SimulatorControl, name: str) -> None:
-    simulator.add_table("canvas", name, "*key:i64 name:s255?", 10)
-
-
-def test_a_run_that_is_cleared_after_the_list_has_grown_and_shrunk_replicates_what_there_is_now(filled: Stack) -> None:
-    simulator = filled.simulator
+def test_a_run_that_is_cleared_after_the_list_has_grown_and_shrunk_replicates_what_there_is_now(fresh: Stack) -> None:
+    simulator = fresh.simulator
+    columns = "*key:i64 name:s255?"
     for name in ("zz_first", "zz_second"):
-        add_table(simulator, name)
+        simulator.add_table("canvas", name, columns, 10)
     simulator.fault("canvas", "zz_first", "missing_column", times=1)
-    run_id, state = run(filled, {"tables": ["canvas.zz_*"]})
+    run_id, state = run(fresh, {"tables": ["canvas.zz_*"]})
     assert state == "failed"
-    filled.notifications()
+    fresh.notifications()
+    list_again = {"task_ids": ["list_tables"], "only_failed": False, "include_downstream": True}
 
-    add_table(simulator, "zz_third")
-    filled.api.clear(
-        {"dag_run_id": run_id, "task_ids": ["list_tables"], "only_failed": False, "include_downstream": True}
-    )
-    assert filled.wait(run_id, 240) == "success"
+    simulator.add_table("canvas", "zz_third", columns, 10)
+    assert clear(fresh, run_id, **list_again) == "success"
     grown = ["canvas.zz_first", "canvas.zz_second", "canvas.zz_third"]
-    assert sorted(states(filled, run_id)) == grown
-    assert_equal_to_the_truth(filled, grown)
-    (message,) = filled.notifications()
+    assert sorted(states(fresh, run_id)) == grown
+    assert_equal_to_the_truth(fresh, grown)
+    (message,) = fresh.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 3 tables up to date"
 
     simulator.remove_table("canvas", "zz_first")
-    filled.api.clear(
-        {"dag_run_id": run_id, "task_ids": ["list_tables"], "only_failed": False, "include_downstream": True}
-    )
-    assert filled.wait(run_id, 240) == "success"
-    (message,) = filled.notifications()
+    assert clear(fresh, run_id, **list_again) == "success"
+    (message,) = fresh.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: re-run, 2 tables up to date"
-    assert_equal_to_the_truth(filled, grown[1:])
+    assert_equal_to_the_truth(fresh, grown[1:])
     for name in ("zz_second", "zz_third"):
         simulator.remove_table("canvas", name)
 
@@ -82,8 +64,7 @@ def test_clearing_a_run_that_was_green_ends_green_and_says_that_it_was_a_re_run(
     run_id, state = run(filled)
     assert state == "success"
     filled.notifications()
-    filled.api.clear({"dag_run_id": run_id, "only_failed": False})
-    assert filled.wait(run_id, 240) == "success"
+    assert clear(filled, run_id, only_failed=False) == "success"
     (message,) = filled.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: re-run, 5 tables up to date"
     assert set(states(filled, run_id)) == set(NAMES)

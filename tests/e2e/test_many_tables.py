@@ -6,7 +6,7 @@ import pytest
 
 from local.stack import Stack
 from tests.e2e.conftest import MOST_TABLES
-from tests.e2e.test_stories import assert_equal_to_the_truth, states, tasks
+from tests.e2e.story import PATIENCE_S, assert_equal_to_the_truth, states, tasks
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ def test_ninety_tables_at_once_wait_out_a_storm_of_429s_and_ask_for_each_job_onc
         fresh.simulator.fault("canvas", name.split(".")[1], "too_many_requests", retry_after=2)
     fresh.simulator.reset_stats()
     run_id = fresh.trigger({"namespaces": ["canvas"], "tables": names})
-    assert fresh.wait(run_id, 900) == "success"
+    assert fresh.wait(run_id, 2 * PATIENCE_S) == "success"
     assert set(states(fresh, run_id)) == set(names)
     assert set(states(fresh, run_id).values()) <= {"initialized", "complete"}
     stats = fresh.simulator.stats()
@@ -39,7 +39,7 @@ def test_ninety_tables_at_once_wait_out_a_storm_of_429s_and_ask_for_each_job_onc
 def test_more_tables_than_airflow_takes_of_one_list_is_an_error_that_names_the_option(fresh: Stack) -> None:
     assert len(fresh.simulator.tables()) > MOST_TABLES
     run_id = fresh.trigger({"namespaces": ALL})
-    assert fresh.wait(run_id, 240) == "failed"
+    assert fresh.wait(run_id, PATIENCE_S) == "failed"
     assert tasks(fresh, run_id, "process_table.sync_table") == {}
     (message,) = fresh.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: list_tables failed"
@@ -49,11 +49,14 @@ def test_more_tables_than_airflow_takes_of_one_list_is_an_error_that_names_the_o
 
 
 def test_a_namespace_without_a_table_is_a_green_run_that_says_so(fresh: Stack) -> None:
-    for name in fresh.simulator.tables():
-        namespace, table = name.split(".")
-        if namespace == "catalog":
-            fresh.simulator.remove_table(namespace, table)
-    run_id = fresh.trigger({"namespaces": ["catalog"]})
-    assert fresh.wait(run_id, 240) == "success"
+    removed = [name.split(".") for name in fresh.simulator.tables() if name.startswith("catalog.")]
+    for namespace, table in removed:
+        fresh.simulator.remove_table(namespace, table)
+    try:
+        run_id = fresh.trigger({"namespaces": ["catalog"]})
+        assert fresh.wait(run_id, PATIENCE_S) == "success"
+    finally:
+        for namespace, table in removed:
+            fresh.simulator.add_table(namespace, table)
     (message,) = fresh.notifications()
     assert message.subject == "[WARNING] Canvas Data 2 dev: no table to replicate"

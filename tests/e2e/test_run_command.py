@@ -5,13 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local.compare import compare
+from local.processes.record import Record
 from local.settings import REPOSITORY
 from local.stack import Stack
 from tests.e2e.official_client import dap
 
+ROWS = "20"
 NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
 
 
@@ -27,7 +30,7 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "CD2_LOCAL_DIR": str(folder), **environment},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1500,
         check=False,
     )
 
@@ -41,7 +44,7 @@ def assert_equal(stack: Stack) -> int:
 
 @pytest.mark.slow
 def test_two_runs_in_a_row_replicate_every_table_and_the_official_client_goes_on(folder: Path) -> None:
-    first = run(folder, ROWS="20")
+    first = run(folder, ROWS=ROWS)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "[OK] Canvas Data 2 dev:" in first.stdout
     second = run(folder)
@@ -63,9 +66,10 @@ def test_two_runs_in_a_row_replicate_every_table_and_the_official_client_goes_on
 
 @pytest.mark.slow
 def test_a_wrong_setting_ends_the_run_with_its_sentence_and_leaves_nothing_running(folder: Path) -> None:
-    done = run(folder, TABLES="roles", AIRFLOW__CD2__ENVIRONMENT="production")
+    done = run(folder, ROWS=ROWS, TABLES="roles", AIRFLOW__CD2__ENVIRONMENT="production")
     assert done.returncode != 0
     assert "Setting [cd2] environment = 'production' is wrong: it must be one of dev, stg, prod." in done.stdout
-    assert not [
-        process for process in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in process.read_bytes()
-    ]
+    assert Record(folder).running() == set()
+    assert [
+        process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])
+    ] == []

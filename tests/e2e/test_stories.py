@@ -1,126 +1,158 @@
-"""What users do and see, through a real scheduler, its REST API and the notification as a subscriber receives it.
+"""What users do and see, through a real scheduler, its REST API and the notification as a subscriber receives it."""
 
-The stories run in this order on one stack: the first fills the replica that the others go on with.
-"""
+from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
 
-from local.airflow.api import INIT_TASK, SYNC_TASK
-from local.compare import compare
+from local.airflow.api import DAG_ID, INIT_TASK, SYNC_TASK
 from local.stack import Stack
-from tests.e2e.conftest import NAMES, TABLES
-from tests.e2e.secrets_search import MISTYPED, assert_no_secret_is_kept
+from tests.e2e.secrets_search import MISTYPED, Search
+from tests.e2e.story import (
+    CONF,
+    NAMES,
+    PATIENCE_S,
+    assert_equal_to_the_truth,
+    calls_for_failed_runs,
+    clear,
+    in_metadata,
+    index_of,
+    jobs_held_back,
+    next_notification,
+    run,
+    states,
+    sync_starts,
+    sync_states,
+    tasks,
+    wait_for,
+)
 
-NAMESPACES = ["canvas", "canvas_logs"]
-CONF = {"namespaces": NAMESPACES, "tables": [*TABLES[:-1], "canvas_logs.web_logs"]}
-
-
-def run(stack: Stack, conf: dict[str, object] | None = None) -> tuple[str, str]:
-    """Trigger a run and wait for it: its id and its state."""
-    run_id = stack.trigger(CONF | (conf or {}))
-    return run_id, stack.wait(run_id, 240)
-
-
-def states(stack: Stack, run_id: str) -> dict[str, str]:
-    return {f"{result['namespace']}.{result['table']}": result["state"] for result in stack.results(run_id)}
-
-
-def assert_equal_to_the_truth(stack: Stack, names: list[str] = NAMES) -> None:
-    assert [table for table in compare(stack.simulator_url, stack.replica_dsn, names) if not table.equal] == []
-
-
-def tasks(stack: Stack, run_id: str, task_id: str) -> dict[str, str]:
-    """State of each mapped instance of a task by the name that the grid shows."""
-    return {
-        instance["rendered_map_index"]: instance["state"]
-        for instance in stack.api.task_instances(run_id)
-        if instance["task_id"] == task_id and instance["map_index"] >= 0
-    }
-
-
-def index_of(stack: Stack, run_id: str, name: str) -> int:
-    """The map index of a table."""
-    instances = stack.api.task_instances(run_id)
-    (found,) = [i for i in instances if i["task_id"] == SYNC_TASK and i["rendered_map_index"] == name]
-    return int(found["map_index"])
-
-
-def sync_starts(stack: Stack, run_id: str) -> dict[str, str]:
-    """When each table's sync last started."""
-    instances = stack.api.task_instances(run_id)
-    return {i["rendered_map_index"]: i["start_date"] for i in instances if i["task_id"] == "process_table.sync_table"}
+pytestmark = pytest.mark.slow
 
 
 def test_the_first_run_initialises_every_table_and_the_grid_shows_their_names(fresh: Stack) -> None:
-    run_id, state = run(fresh)
-    assert state == "success"
-    assert states(fresh, run_id) == dict.fromkeys(NAMES, "initialized")
-    assert tasks(fresh, run_id, "process_table.sync_table") == dict.fromkeys(NAMES, "success")
-    assert tasks(fresh, run_id, "process_table.init_table") == dict.fromkeys(NAMES, "success")
-    assert_equal_to_the_truth(fresh)
+    names = ["canvas.yy_first", "canvas.yy_second"]
+    for name in names:
+        fresh.simulator.add_table("canvas", name.removeprefix("canvas."), "*key:i64 name:s255?", 10)
+    try:
+        run_id, state = run(fresh, {"tables": names})
+        assert state == "success"
+        assert states(fresh, run_id) == dict.fromkeys(names, "initialized")
+        assert tasks(fresh, run_id, SYNC_TASK) == dict.fromkeys(names, "success")
+        assert tasks(fresh, run_id, INIT_TASK) == dict.fromkeys(names, "success")
+        assert_equal_to_the_truth(fresh, names)
+    finally:
+        for name in names:
+            fresh.simulator.remove_table("canvas", name.removeprefix("canvas."))
     (message,) = fresh.notifications()
-    assert message.subject == "[OK] Canvas Data 2 dev: 5 tables up to date"
+    assert message.subject == "[OK] Canvas Data 2 dev: 2 tables up to date"
     assert message.attributes == {"environment": "dev", "status": "success"}
-    assert "initialized                      5" in message.body
-    users = index_of(fresh, run_id, "canvas.users")
-    buttons = fresh.api.links(run_id, INIT_TASK, users)
+    assert "initialized                      2" in message.body
+    index = index_of(fresh, run_id, names[0])
+    buttons = fresh.api.links(run_id, INIT_TASK, index)
     assert buttons["DAP job"].startswith(f"{fresh.simulator_url}/dap/job/")
-    assert f"{INIT_TASK}/mapped/{users}" in buttons["Log of this table"]
+    assert f"{INIT_TASK}/mapped/{index}" in buttons["Log of this table"]
 
 
-def test_the_next_run_syncs_what_changed_and_skips_every_init(fresh: Stack) -> None:
-    fresh.simulator.advance(0.3, NAMES)
-    version = fresh.simulator.alter("canvas", "courses", "add_column", "homeroom", type="bool")
-    run_id, state = run(fresh)
+def asset_events(stack: Stack) -> list[dict[str, object]]:
+    events: list[dict[str, object]] = stack.api.call("GET", "/assets/events", params={"limit": 500})["asset_events"]
+    return events
+
+
+def test_the_next_run_syncs_what_changed_reports_it_as_assets_and_skips_every_init(filled: Stack) -> None:
+    assert run(filled)[1] == "success"
+    filled.notifications()
+    before = {event["id"] for event in asset_events(filled)}
+    filled.simulator.advance(0.3, ["canvas.courses", "canvas.users"])
+    version = filled.simulator.alter("canvas", "courses", "add_column", "homeroom", type="bool")
+    run_id, state = run(filled)
     assert state == "success"
-    assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.courses": "complete_with_schema_update"}
-    assert set(tasks(fresh, run_id, "process_table.init_table").values()) == {"skipped"}
-    courses = next(result for result in fresh.results(run_id) if result["table"] == "courses")
+    assert states(filled, run_id) == dict.fromkeys(NAMES, "complete") | {
+        "canvas.courses": "complete_with_schema_update"
+    }
+    assert set(tasks(filled, run_id, INIT_TASK).values()) == {"skipped"}
+    courses = next(result for result in filled.results(run_id) if result["table"] == "courses")
     assert courses["schema_version"] == version
     assert courses["rows_upserted"] > 0
-    assert_equal_to_the_truth(fresh)
+    new = [event for event in asset_events(filled) if event["id"] not in before]
+    assert sorted(str(event["uri"]) for event in new) == ["cd2://canvas/courses", "cd2://canvas/users"]
+    assert_equal_to_the_truth(filled)
 
 
-def test_one_failing_table_fails_the_run_alone_and_clearing_it_ends_green(fresh: Stack) -> None:
-    fresh.simulator.advance(0.2, NAMES)
-    fresh.simulator.fault("canvas", "roles", "missing_column", times=1)
-    run_id, state = run(fresh)
-    assert state == "failed"
-    assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.roles": "failed"}
-    (message,) = fresh.notifications()
+def as_scheduled(stack: Stack) -> str:
+    """A run with a logical date, as the schedule makes it; its id."""
+    body = {"logical_date": datetime.now(UTC).isoformat(), "conf": CONF}
+    return str(stack.api.call("POST", f"/dags/{DAG_ID}/dagRuns", json=body)["dag_run_id"])
+
+
+def six_hours_pass(stack: Stack) -> int:
+    """Let the deadlines of all runs be now: how many there are."""
+    return in_metadata(stack, "UPDATE deadline SET deadline_time = now() WHERE NOT missed")
+
+
+def test_one_failing_table_fails_the_run_alone_is_told_of_once_and_clearing_it_ends_green(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.fault("canvas", "roles", "missing_column", times=1)
+    calls = calls_for_failed_runs(filled)
+    run_id = as_scheduled(filled)
+    assert filled.wait(run_id, PATIENCE_S) == "failed"
+    assert states(filled, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.roles": "failed"}
+    (message,) = filled.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: 1 of 5 tables failed"
     assert "canvas.roles: the data of job " in message.body
     assert "which its schema" in message.body
     assert f"/runs/{quote(run_id)}/tasks/process_table.sync_table/mapped/" in message.body
     assert message.attributes["status"] == "failure"
-    before = sync_starts(fresh, run_id)
+    before = sync_starts(filled, run_id)
+    wait_for(lambda: calls_for_failed_runs(filled) > calls, "Airflow calls the callback of a failed run")
+    six_hours_pass(filled)
+    wait_for(lambda: in_metadata(filled, "SELECT FROM deadline WHERE NOT missed") == 0, "Airflow sees the deadline")
 
-    fresh.api.clear({"dag_run_id": run_id, "only_failed": True})
-    assert fresh.wait(run_id, 240) == "success"
-    assert states(fresh, run_id) == dict.fromkeys(NAMES, "complete")
-    (message,) = fresh.notifications()
+    assert clear(filled, run_id, only_failed=True) == "success"
+    assert states(filled, run_id) == dict.fromkeys(NAMES, "complete")
+    # neither the callback of the failed run nor the deadline has told of it a second time
+    (message,) = filled.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
-    after = sync_starts(fresh, run_id)
+    after = sync_starts(filled, run_id)
     assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles"]
-    assert_equal_to_the_truth(fresh)
+    assert_equal_to_the_truth(filled)
 
 
-def test_a_dry_run_lists_and_replicates_nothing(fresh: Stack) -> None:
-    run_id, state = run(fresh, {"dry_run": True})
-    assert state == "success"
-    assert states(fresh, run_id) == {}
-    (message,) = fresh.notifications()
-    assert "dry run, 5 tables listed" in message.subject
-    assert "\n".join(NAMES) in message.body
+def test_a_run_that_takes_too_long_is_told_of_while_it_goes_on(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    with jobs_held_back(filled):
+        run_id = as_scheduled(filled)
+        wait_for(lambda: "deferred" in sync_states(filled, run_id), "a table waits")
+        assert six_hours_pass(filled) == 1
+        message = next_notification(filled)
+        assert filled.api.run(run_id)["state"] == "running"
+    assert message.subject == "[WARNING] Canvas Data 2 dev: a run is still running after 6 h"
+    assert run_id in message.body
+    assert message.attributes == {"environment": "dev", "status": "warning"}
+    assert filled.wait(run_id, PATIENCE_S) == "success"
+
+
+def test_a_run_that_airflow_ends_before_notify_is_told_of(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    with jobs_held_back(filled):
+        run_id = filled.trigger(CONF)
+        wait_for(lambda: "deferred" in sync_states(filled, run_id), "a table waits")
+        a_day_ago = "UPDATE dag_run SET start_date = now() - interval '25 h' WHERE state = 'running'"
+        assert in_metadata(filled, a_day_ago) == 1
+        assert filled.wait(run_id, PATIENCE_S) == "failed"
+        message = next_notification(filled)
+    assert message.subject == "[FAILURE] Canvas Data 2 dev: the run ended before it could report"
+    assert run_id in message.body
+    assert message.attributes == {"environment": "dev", "status": "failure"}
 
 
 def test_an_unknown_table_fails_before_any_work_and_is_told(fresh: Stack) -> None:
     run_id, state = run(fresh, {"tables": ["userz"]})
     assert state == "failed"
-    assert tasks(fresh, run_id, "process_table.sync_table") == {}
+    assert tasks(fresh, run_id, SYNC_TASK) == {}
     (message,) = fresh.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: list_tables failed"
     assert "The trigger form names userz, but DAP lists no such table" in message.body
@@ -147,6 +179,10 @@ def test_wrong_credentials_end_the_run_at_once_with_a_sentence(fresh: Stack, wro
     assert [instance["try_number"] for instance in listing] == [1]
 
 
-def test_no_secret_reaches_logs_or_what_airflow_keeps(stack: Stack) -> None:
-    """Last, so that it searches all that the stories left behind, failures included."""
-    assert_no_secret_is_kept(stack)
+def test_the_search_for_secrets_after_each_story_finds_what_is_in_logs_and_in_airflows_database(filled: Stack) -> None:
+    run_id, state = run(filled)
+    assert state == "success"
+    places = set(Search(filled).places_of([run_id]))
+    assert places >= {"xcom", "rendered_task_instance_fields", "task_state_store", "log", "logs/scheduler.log"}
+    of_tasks = [place for place in Search(filled).places_of(["canvas.users"]) if f"run_id={run_id}" in place]
+    assert [place for place in of_tasks if "task_id=process_table.sync_table" in place]

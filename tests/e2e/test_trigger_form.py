@@ -12,8 +12,7 @@ import pytest
 from local.airflow.api import DAG_ID
 from local.errors import LocalStackError
 from local.stack import Stack
-from tests.e2e.conftest import NAMES
-from tests.e2e.test_stories import CONF
+from tests.e2e.story import CONF, NAMES, PATIENCE_S, states
 
 pytestmark = pytest.mark.slow
 
@@ -21,14 +20,17 @@ Trigger = Callable[[Stack, dict[str, object]], str]
 
 
 def by_rest(stack: Stack, conf: dict[str, object]) -> str:
-    """The id of the run that was made; raises LocalStackError with what Airflow says."""
+    """Trigger a run; its id.
+
+    :raises LocalStackError: with what Airflow says.
+    """
     return stack.trigger(conf)
 
 
 def by_command_line(stack: Stack, conf: dict[str, object]) -> str:
     """The same."""
     command = [sys.executable, "-m", "airflow", "dags", "trigger", DAG_ID, "--conf", json.dumps(conf), "-o", "json"]
-    ended = subprocess.run(command, env=stack.airflow_environment(), capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, env=stack.airflow_environment(), capture_output=True, text=True, timeout=PATIENCE_S)
     if ended.returncode:
         raise LocalStackError(ended.stderr + ended.stdout)
     answer = json.loads(ended.stdout[ended.stdout.index("[{") :])
@@ -36,9 +38,10 @@ def by_command_line(stack: Stack, conf: dict[str, object]) -> str:
 
 
 @pytest.mark.parametrize("trigger", [by_rest, by_command_line])
-def test_a_dry_run_of_a_subset_lists_just_that(fresh: Stack, trigger: Trigger) -> None:
+def test_a_dry_run_of_a_subset_lists_just_that_and_replicates_nothing(fresh: Stack, trigger: Trigger) -> None:
     run_id = trigger(fresh, CONF | {"dry_run": True})
-    assert fresh.wait(run_id, 240) == "success"
+    assert fresh.wait(run_id, PATIENCE_S) == "success"
+    assert states(fresh, run_id) == {}
     (message,) = fresh.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: dry run, 5 tables listed"
     assert "\n".join(NAMES) in message.body

@@ -1,56 +1,106 @@
-"""Tables wait in the triggerer: nothing is lost or asked for twice when it, or a worker, goes away."""
+"""A process of Airflow is taken away, or a job never ends well: nothing is lost or asked for twice."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import os
+import signal
 
+import psutil
+import psycopg
 import pytest
 
 from local.stack import Stack
-from tests.e2e.conftest import NAMES
-from tests.e2e.test_stories import CONF, assert_equal_to_the_truth
+from tests.e2e.story import (
+    CONF,
+    NAMES,
+    PATIENCE_S,
+    assert_equal_to_the_truth,
+    in_metadata,
+    jobs_held_back,
+    states,
+    sync_states,
+    wait_for,
+)
 
 pytestmark = pytest.mark.slow
 
 
-def sync_states(stack: Stack, run_id: str) -> list[str | None]:
-    instances = stack.api.task_instances(run_id)
-    return [i["state"] for i in instances if i["task_id"] == "process_table.sync_table" and i["map_index"] >= 0]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+def all_have_their_jobs(stack: Stack, run_id: str) -> bool:
+    """Whether every table waits in the triggerer for a job that it has asked for."""
+    if sync_states(stack, run_id) != ["deferred"] * len(NAMES):
+        return False
+    return bool(stack.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1))
 
 
 def test_a_triggerer_that_is_killed_while_tables_wait_costs_no_second_job(filled: Stack) -> None:
     filled.simulator.advance(0.2, NAMES)
     filled.simulator.reset_stats()
-    filled.simulator.job_seconds(20)
-    try:
+    with jobs_held_back(filled):
         run_id = filled.trigger(CONF)
-        wait_for(lambda: sum(filled.simulator.stats()["jobs"].values()) == len(NAMES))
-        assert set(sync_states(filled, run_id)) == {"deferred"}
+        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
         filled.supervisor.kill("triggerer")
         filled.restart("triggerer")
-        assert filled.wait(run_id, 240) == "success"
-    finally:
-        filled.simulator.job_seconds(0)
+    assert filled.wait(run_id, PATIENCE_S) == "success"
     assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
     assert_equal_to_the_truth(filled)
 
 
-def test_each_table_that_changed_is_an_asset_that_changed(filled: Stack) -> None:
-    before = {event["id"] for event in _events(filled)}
-    filled.simulator.advance(0.3, ["canvas.users"])
-    assert filled.wait(filled.trigger(CONF), 240) == "success"
-    new = [event for event in _events(filled) if event["id"] not in before]
-    assert [event["uri"] for event in new] == ["cd2://canvas/users"]
+def test_what_one_waiting_table_meets_for_all_ends_the_waits_of_the_others(filled: Stack) -> None:
+    # New changes: a job that has been done before would be there at once.
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.reset_stats()
+    with jobs_held_back(filled):
+        run_id = filled.trigger(CONF)
+        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+        filled.simulator.fault(kind="account_disabled", endpoint="job")
+        # though no job has ended
+        assert filled.wait(run_id, PATIENCE_S) == "failed"
+    assert states(filled, run_id) == dict.fromkeys(NAMES, "failed")
+    (message,) = filled.notifications()
+    assert message.subject == "[FAILURE] Canvas Data 2 dev: 5 of 5 tables failed"
+    assert message.body.count("Instructure has disabled DAP for this account") == 1
+    assert "5 tables met this" in message.body
 
 
-def _events(stack: Stack) -> list[dict[str, object]]:
-    events: list[dict[str, object]] = stack.api.call("GET", "/assets/events", params={"limit": 500})["asset_events"]
-    return events
+def loading_process(stack: Stack) -> psutil.Process | None:
+    """The process of the task that copies rows into the replica at this moment."""
+    with psycopg.connect(stack.replica_dsn) as connection:
+        row = connection.execute("SELECT client_port FROM pg_stat_activity WHERE query LIKE 'COPY %'").fetchone()
+    if row is None:
+        return None
+    for process in psutil.process_iter():
+        try:
+            if any(c.laddr and c.laddr.port == row[0] for c in process.net_connections("tcp")):
+                return process
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return None
+
+
+@pytest.mark.parametrize("lost", ["the task", "the task and the worker that watches it"])
+def test_a_table_whose_worker_is_killed_while_it_loads_goes_on_with_the_same_job(filled: Stack, lost: str) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.reset_stats()
+    filled.simulator.fault("canvas", "users", "slow_download", seconds=100)
+    run_id = filled.trigger(CONF)
+    victim: list[psutil.Process] = []
+
+    def found() -> bool:
+        if process := loading_process(filled):
+            victim.append(process)
+        return bool(victim)
+
+    wait_for(found, "a task copies rows")
+    task = victim[0]
+    watcher = task.parent()
+    assert watcher is not None
+    os.kill(task.pid, signal.SIGKILL)
+    if lost != "the task":
+        os.kill(watcher.pid, signal.SIGKILL)
+    wait_for(lambda: "up_for_retry" in sync_states(filled, run_id), "Airflow misses the task")
+    an_hour_ago = "UPDATE task_instance SET end_date = now() - interval '1 h' WHERE state = 'up_for_retry'"
+    assert in_metadata(filled, an_hour_ago)
+    assert filled.wait(run_id, PATIENCE_S) == "success"
+    assert states(filled, run_id) == dict.fromkeys(NAMES, "complete")
+    assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
+    assert_equal_to_the_truth(filled)

@@ -44,7 +44,7 @@ def _of_structure(shape: StructureShape, value: dict[str, Any], where: str) -> l
     return found
 
 
-TYPES = {
+TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str, "integer": int, "long": int, "boolean": bool, "double": (int, float), "float": (int, float),
 }  # fmt: skip
 
@@ -62,7 +62,7 @@ def _of_scalar(shape: Shape, value: Any, where: str) -> list[str]:
     return found + _of_size(shape, len(value) if isinstance(value, str) else value, where)
 
 
-def _of_size(shape: Shape, size: float, where: str) -> list[str]:
+def _of_size(shape: Shape, size: Any, where: str) -> list[str]:
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     if (low is not None and size < low) or (high is not None and size > high):
         return [f"{where} is {size}, allowed are {low} to {high}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator
 
@@ -9,8 +10,13 @@ import boto3
 import pytest
 
 from local import aws
+from local.postgres import EmbeddedPostgres
 from local.settings import REPOSITORY
 from local.stack import Stack
+from tests.infra.aurora import CLUSTER, PASSWORD, Aurora, put_secret
+from tests.infra.data_api import DataApi, serving
+from tests.infra.deployment import Deployment
+from tests.infra.plan import Workspace
 
 
 @pytest.fixture
@@ -32,3 +38,31 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     often = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "1"}
     with Stack(folder / "stack", rows=10, dags=folder / "dags", environment=often) as running:
         yield running
+
+
+@pytest.fixture
+def aurora(postgres: EmbeddedPostgres, moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aurora]:
+    token = secrets.token_hex(4)
+    names = {"database": f"cd2_{token}", "admin": f"admin_{token}", "user": f"loader-{token}"}
+    postgres.create_role(names["admin"], "admin password", "CREATEROLE CREATEDB")
+    postgres.create_database(names["database"], owner=names["admin"])
+    put_secret(names["admin"], username=names["admin"], password="admin password")
+    put_secret(
+        names["user"],
+        host="db.example",
+        port=5432,
+        dbname=names["database"],
+        username=names["user"],
+        password=PASSWORD,
+    )
+    api = DataApi({CLUSTER: ("127.0.0.1", int(postgres.port or 0))})
+    with serving(api) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_RDS_DATA", address)
+        yield Aurora(postgres, api, names["database"], names["admin"], names["user"])
+    postgres.drop_database(names["database"])
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """One that tests look at and plan changes of, but never apply another to."""
+    return Deployment(Workspace(tmp_path_factory.mktemp("deployment") / "checkout"))

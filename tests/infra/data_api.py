@@ -133,7 +133,7 @@ def cell(value: Any) -> dict[str, Any]:
 def serving(api: DataApi) -> Iterator[str]:
     """The address of a server that answers for `api`."""
 
-    def answer(path: str, request: dict[str, Any]) -> Answer:
+    def answer(_: str, path: str, request: dict[str, Any]) -> Answer:
         try:
             return 200, "", api.answer(path, request)
         except Refusal as refusal:

@@ -63,7 +63,7 @@ def running(folder: Path) -> Iterator[MiniStack]:
 
 
 def _answering(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> MiniStack:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     with requests.Session() as session:
         session.trust_env = False
         while True:

@@ -79,6 +79,7 @@ class Workspace:
         self.dags = folder / "dags"
         self.package = folder / "dist"
         self.state = folder / "terraform.tfstate"
+        self.plan_file = folder / "plan"
         shutil.copytree(FOLDER, self.root_module, ignore=NOT_COPIED)
         shutil.copytree(ROOT / "dags", self.dags, ignore=NOT_COPIED)
         shutil.copytree(FOLDER / "tests" / "package", self.package)
@@ -104,9 +105,8 @@ class Workspace:
 
         :returns: the plan as Terraform writes it as JSON.
         """
-        target = self.folder / "plan"
-        self.run("plan", f"-state={self.state}", f"-out={target}", *arguments, **environment).check()
-        shown = self.run("show", "-json", str(target)).check()
+        self.run("plan", f"-state={self.state}", f"-out={self.plan_file}", *arguments, **environment).check()
+        shown = self.run("show", "-json", str(self.plan_file)).check()
         plan: dict[str, Any] = json.loads(next(line for line in shown.splitlines() if line.startswith("{")))
         return plan
 
@@ -117,8 +117,10 @@ class Workspace:
 
 @functools.cache
 def _own_cache() -> Path:
-    """A folder for the tool to work in, of this process alone: each call writes its provider there anew, while another
-    process's Terraform may be starting it. Only what takes long, the provider's packages, is shared.
+    """A folder for the tool to work in, of this process alone.
+
+    Each call writes its provider there anew, while another process's Terraform may be starting it. Only what takes
+    long, the provider's packages, is shared.
     """
     elsewhere = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     shared = Path(os.environ.get("TF_OFFLINE_CACHE") or Path(elsewhere) / "terraform-offline")

@@ -55,17 +55,17 @@ def failed(found: dict[str, Any], *, ours: bool) -> set[str]:
     }
 
 
-def test_checkov_finds_nothing(found: dict[str, Any]):
+def test_checkov_finds_nothing(found: dict[str, Any]) -> None:
     assert failed(found, ours=True) == set()
     assert found["summary"]["parsing_errors"] == 0
     assert found["summary"]["passed"] > 80
 
 
-def test_it_would_find_something(found: dict[str, Any]):
+def test_it_would_find_something(found: dict[str, Any]) -> None:
     assert any(each.startswith("CKV_AWS_24 ") for each in failed(found, ours=False))
 
 
-def test_every_exception_is_justified_where_it_is_made():
+def test_every_exception_is_justified_where_it_is_made() -> None:
     exceptions = [
         (path.name, line.strip())
         for path in FOLDER.rglob("*.tf")

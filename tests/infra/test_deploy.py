@@ -28,6 +28,7 @@ from scripts.destroy import empty_bucket
 from scripts.mwaa import DAG_ID
 from scripts.terraform import Outputs, TerraformError
 from tests.infra import data_api, mwaa_api
+from tests.infra.plan import Workspace
 
 pytestmark = pytest.mark.infra
 
@@ -252,8 +253,7 @@ def test_emptying_a_bucket_goes_through_all_its_pages(world: World) -> None:
 
 def test_our_terraform_is_deployed_and_destroyed_by_the_same_commands(world: World, tmp_path: Path) -> None:
     """Up to where AWS itself would have to be there: the offline provider makes up what it says."""
-    plan = pytest.importorskip("tests.infra.plan", reason="comes with infra/terraform")
-    workspace = plan.Workspace(tmp_path / "checkout")
+    workspace = Workspace(tmp_path / "checkout")
     workspace.run("version").check()
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     mirror = Path(os.environ.get("TF_OFFLINE_CACHE") or Path(cache) / "terraform-offline", "mirror")

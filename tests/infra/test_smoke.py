@@ -138,7 +138,7 @@ class TestOnAirflow:
         stack.api.call("PATCH", f"/dags/{DAG_ID}", json={"is_paused": True}, params={"update_mask": "is_paused"})
 
     @staticmethod
-    def wait(condition: object, seconds: float = 60) -> None:
+    def wait(condition: object, seconds: float = 600) -> None:
         deadline = time.monotonic() + seconds
         while not condition():  # type: ignore[operator]
             assert time.monotonic() < deadline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,19 +21,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("code") / "checkout")
 
 
-def test_terraform_is_needed_and_its_lack_is_no_skip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_terraform_is_needed_and_its_lack_is_no_skip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(pytest.fail.Exception, match=r"There is no terraform on PATH: install Terraform 1\.11"):
         plan.need_terraform()
 
 
-def test_it_is_formatted():
+def test_it_is_formatted() -> None:
     command = [plan.need_terraform(), "fmt", "-check", "-recursive", "-diff", str(FOLDER)]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=False)
     assert done.returncode == 0, f"terraform fmt -recursive infra/terraform would change:\n{done.stdout}{done.stderr}"
 
 
-def test_it_is_valid(tmp_path: Path, workspace: Workspace):
+def test_it_is_valid(tmp_path: Path, workspace: Workspace) -> None:
     if plan.TOOL.is_file():
         assert "The configuration is valid" in workspace.run("validate").check()
         return
@@ -43,13 +44,13 @@ def test_it_is_valid(tmp_path: Path, workspace: Workspace):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_may_be_combined_is_planned_and_bad_input_is_refused(workspace: Workspace):
-    """infra/terraform/tests/*.tftest.hcl"""
+def test_what_may_be_combined_is_planned_and_bad_input_is_refused(workspace: Workspace) -> None:
+    """The tests in infra/terraform/tests/*.tftest.hcl."""
     said = workspace.run("test").check()
     assert re.search(r"Success! (\d\d) passed, 0 failed", said)
 
 
-def test_every_rule_for_input_has_a_test_that_it_refuses_something():
+def test_every_rule_for_input_has_a_test_that_it_refuses_something() -> None:
     tested = set(re.findall(r"\bvar\.(\w+)", (FOLDER / "tests" / "bad_input.tftest.hcl").read_text()))
     text = "\n".join(path.read_text() for path in FOLDER.glob("variables*.tf"))
     ruled = {name for name, body in re.findall(r'(?ms)^variable "(\w+)" \{\n(.*?)^\}', text) if "validation {" in body}
@@ -57,7 +58,7 @@ def test_every_rule_for_input_has_a_test_that_it_refuses_something():
     assert ruled - tested == set()
 
 
-SENTENCES = {
+SENTENCES: dict[str, dict[str, Any]] = {
     "private_subnet_ids must be exactly two different private subnets": {
         "create_network": "false", "vpc_id": "vpc-1", "private_subnet_ids": ["subnet-1", "subnet-2", "subnet-3"],
     },
@@ -74,17 +75,17 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_bad_input_is_explained(workspace: Workspace, sentence: str):
+def test_bad_input_is_explained(workspace: Workspace, sentence: str) -> None:
     done = workspace.run("plan", *variables("dev", **SENTENCES[sentence]))
     assert done.code == 1
     assert sentence in " ".join(done.said.split())
 
 
-def test_the_tables_of_inputs_and_outputs_are_those_of_the_code():
+def test_the_tables_of_inputs_and_outputs_are_those_of_the_code() -> None:
     assert terraform_tables.outdated(FOLDER) == [], "python -m scripts.terraform_tables writes them anew"
 
 
-def test_everything_is_described():
+def test_everything_is_described() -> None:
     for module in terraform_tables.modules(FOLDER):
         for entry in [*terraform_tables.inputs(module), *terraform_tables.outputs(module)]:
             assert entry.description.endswith("."), f"{module.name}: {entry.name}"
@@ -92,7 +93,7 @@ def test_everything_is_described():
             assert entry.type, f"{module.name}: {entry.name} has no type"
 
 
-def test_neither_state_nor_lock_file_is_in_version_control():
+def test_neither_state_nor_lock_file_is_in_version_control() -> None:
     """The lock would name the digest of the offline provider, and refuse the real one."""
     tracked = subprocess.run(["git", "ls-files", "--", str(FOLDER)], cwd=FOLDER, capture_output=True, text=True)
     assert tracked.returncode == 0
@@ -101,7 +102,7 @@ def test_neither_state_nor_lock_file_is_in_version_control():
     assert not names & {".terraform.lock.hcl", "terraform.tfstate"}
 
 
-def test_the_example_of_a_backend_is_one(workspace: Workspace, tmp_path: Path):
+def test_the_example_of_a_backend_is_one(workspace: Workspace, tmp_path: Path) -> None:
     """With S3's own lock, and without any setting: those are in a file for each environment."""
     (tmp_path / "backend.tf").write_text((FOLDER / "backend.tf.example").read_text())
     settings = (FOLDER / "backend.tf.example").read_text()

@@ -83,7 +83,7 @@ def create_cluster(environment: str, **variables: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_mwaa_accepts_the_environment(environment: str):
+def test_mwaa_accepts_the_environment(environment: str) -> None:
     call = create_environment(environment, **ENVIRONMENTS[environment])
     assert problems(input_of("mwaa", "CreateEnvironment"), call) == []
     assert len(call["NetworkConfiguration"]["SubnetIds"]) == 2
@@ -106,20 +106,20 @@ def test_mwaa_accepts_the_environment(environment: str):
         ({"MaxWorkers": "three"}, "must be of the type integer"),
     ],
 )
-def test_what_mwaa_would_refuse_is_found(changed: dict[str, Any], problem: str):
+def test_what_mwaa_would_refuse_is_found(changed: dict[str, Any], problem: str) -> None:
     """That the test above can fail."""
     (found,) = problems(input_of("mwaa", "CreateEnvironment"), create_environment("dev") | changed)
     assert problem in found
 
 
-def test_a_required_argument_that_is_missing_is_found():
+def test_a_required_argument_that_is_missing_is_found() -> None:
     call = create_environment("dev")
     del call["SourceBucketArn"]
     assert problems(input_of("mwaa", "CreateEnvironment"), call) == [".SourceBucketArn is missing"]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_rds_accepts_the_cluster(environment: str):
+def test_rds_accepts_the_cluster(environment: str) -> None:
     call = create_cluster(environment, **ENVIRONMENTS[environment])
     assert problems(input_of("rds", "CreateDBCluster"), call) == []
     assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", call["DBClusterIdentifier"])
@@ -127,7 +127,7 @@ def test_rds_accepts_the_cluster(environment: str):
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_rds_accepts_the_instance(environment: str):
+def test_rds_accepts_the_instance(environment: str) -> None:
     values = resources(planned(environment, **ENVIRONMENTS[environment]))[WRITER]
     call = {
         RDS_NAMES.get(name, pascal(name)): value
@@ -138,7 +138,7 @@ def test_rds_accepts_the_instance(environment: str):
     assert call["DBInstanceClass"] == "db.serverless"
 
 
-def test_the_database_is_closed_encrypted_backed_up_and_reachable_by_the_data_api():
+def test_the_database_is_closed_encrypted_backed_up_and_reachable_by_the_data_api() -> None:
     call = create_cluster("prod")
     assert call["Engine"] == "aurora-postgresql"
     assert call["EngineMode"] == "provisioned"  # Serverless v2
@@ -160,14 +160,14 @@ def test_the_database_is_closed_encrypted_backed_up_and_reachable_by_the_data_ap
     ] * 2
 
 
-def test_it_pauses_where_it_may():
+def test_it_pauses_where_it_may() -> None:
     assert create_cluster("dev")["ServerlessV2ScalingConfiguration"] == {
         "MinCapacity": 0, "MaxCapacity": 2, "SecondsUntilAutoPause": 600,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(("environment", "protected"), [("dev", False), ("stg", False), ("prod", True)])
-def test_only_prod_is_protected_against_being_deleted(environment: str, protected: bool):
+def test_only_prod_is_protected_against_being_deleted(environment: str, protected: bool) -> None:
     made = resources(planned(environment))
     assert made[AURORA]["deletion_protection"] is protected
     assert final_snapshot(made[AURORA]) == (f"canvas-data-2-{environment}-final" if protected else None)
@@ -176,7 +176,7 @@ def test_only_prod_is_protected_against_being_deleted(environment: str, protecte
     assert days == (30 if protected else 0)
 
 
-def test_a_database_of_prod_that_may_go_still_leaves_a_snapshot():
+def test_a_database_of_prod_that_may_go_still_leaves_a_snapshot() -> None:
     cluster = resources(planned("prod", database_deletion_protection="false"))[AURORA]
     assert cluster["deletion_protection"] is False
     assert final_snapshot(cluster) == "canvas-data-2-prod-final"

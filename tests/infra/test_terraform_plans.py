@@ -32,7 +32,7 @@ def mwaa(environment: str = "dev", **variables: Any) -> dict[str, Any]:
     return resources(planned(environment, **variables))["module.environment.aws_mwaa_environment.this"]
 
 
-def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else():
+def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else() -> None:
     """Each statement, against what AWS documents for an execution role and what cd2/tasks/credentials.py calls."""
     via = [f"{service}.us-east-1.amazonaws.com" for service in ("sqs", "s3", "ssm", "secretsmanager", "sns")]
     planned_statements = statements(planned_role_policy("dev"))
@@ -89,7 +89,7 @@ def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else():
     }  # fmt: skip
 
 
-def test_with_what_is_yours_the_role_may_use_that_instead():
+def test_with_what_is_yours_the_role_may_use_that_instead() -> None:
     foreign_key = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/99999999-2222-3333-4444-555555555555"
     topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:operations"
     plan = planned("dev", **OWN_DATABASE, sns_topic_arn=topic, other_kms_key_arns=json.dumps([foreign_key]))
@@ -106,7 +106,7 @@ def test_with_what_is_yours_the_role_may_use_that_instead():
     assert "aws_vpc_security_group_ingress_rule.own_database[0]" in made
 
 
-def test_only_this_environment_of_mwaa_may_take_the_role():
+def test_only_this_environment_of_mwaa_may_take_the_role() -> None:
     role = resources(planned("dev"))["module.environment.aws_iam_role.this"]
     (trust,) = json.loads(role["assume_role_policy"])["Statement"]
     assert trust["Principal"] == {"Service": ["airflow.amazonaws.com", "airflow-env.amazonaws.com"]}
@@ -116,7 +116,7 @@ def test_only_this_environment_of_mwaa_may_take_the_role():
     }
 
 
-def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform():
+def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform() -> None:
     """The list in main.tf is that of plugins/cd2/settings.py."""
     text = (FOLDER / "main.tf").read_text()
     free = set(re.findall(r'"(\w+)"', re.search(r"free_settings = \[(.*?)\]", text, re.DOTALL)[1]))  # type: ignore[index]
@@ -129,7 +129,7 @@ def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform():
 
 
 @pytest.mark.parametrize("environment", ["dev", "stg", "prod"])
-def test_the_dag_accepts_its_settings_and_finds_what_is_made(environment: str):
+def test_the_dag_accepts_its_settings_and_finds_what_is_made(environment: str) -> None:
     chosen = {"namespaces": "canvas, catalog", "max_active_tables": "20", "notification_format": "chatbot"}
     made = resources(planned(environment, settings=json.dumps(chosen)))
     options = made["module.environment.aws_mwaa_environment.this"]["airflow_configuration_options"]
@@ -144,7 +144,7 @@ def test_the_dag_accepts_its_settings_and_finds_what_is_made(environment: str):
     assert settings.sns_topic_arn.endswith(f":{made['module.notifications.aws_sns_topic.this[0]']['name']}")
 
 
-def test_airflow_has_the_options_that_the_documentation_says_matter():
+def test_airflow_has_the_options_that_the_documentation_says_matter() -> None:
     table = (ROOT / "docs" / "configuration.md").read_text().split("## Airflow options that matter")[1]
     documented = dict(re.findall(r"(?m)^\| `(\w+\.\w+)` \| `([^`]+)` \|", table))
     assert documented
@@ -155,7 +155,7 @@ def test_airflow_has_the_options_that_the_documentation_says_matter():
     ] == "2048"  # fmt: skip
 
 
-def test_all_components_log():
+def test_all_components_log() -> None:
     (logging,) = mwaa()["logging_configuration"]
     assert {component: (log["enabled"], log["log_level"]) for component, (log,) in logging.items()} == dict.fromkeys(
         ("dag_processing_logs", "scheduler_logs", "task_logs", "webserver_logs", "worker_logs"), (True, "INFO")
@@ -169,7 +169,7 @@ def test_all_components_log():
     assert {(group["retention_in_days"], group["kms_key_id"]) for group in groups} == {(30, A_KEY)}
 
 
-def test_the_bucket_is_closed_versioned_and_encrypted():
+def test_the_bucket_is_closed_versioned_and_encrypted() -> None:
     made = {
         a.removeprefix("module.storage."): v for a, v in resources(planned("dev")).items() if "module.storage." in a
     }
@@ -193,7 +193,7 @@ ALARMS = {
 }
 
 
-def test_the_alarms_watch_metrics_that_aws_publishes_and_tell_the_topic():
+def test_the_alarms_watch_metrics_that_aws_publishes_and_tell_the_topic() -> None:
     alarms = {
         values["alarm_name"].removeprefix(f"{NAME}-"): values
         for address, values in resources(planned("dev")).items()
@@ -217,13 +217,13 @@ def test_the_alarms_watch_metrics_that_aws_publishes_and_tell_the_topic():
     assert day["period"] <= 3600
 
 
-def test_the_alarms_watch_the_dag_that_there_is():
+def test_the_alarms_watch_the_dag_that_there_is() -> None:
     dag = re.search(r'DAG\(\s*"(\w+)"', (ROOT / "dags" / "canvas_data_2.py").read_text())
     assert dag
     assert dag[1] == ALARMS["run-failed"][2]["DAG"]
 
 
-def test_only_mwaa_reaches_the_database_and_only_at_its_port():
+def test_only_mwaa_reaches_the_database_and_only_at_its_port() -> None:
     rules = {a: v for a, v in resources(planned("dev")).items() if "aws_vpc_security_group_ingress_rule" in a}
     assert set(rules) == {
         "module.database[0].aws_vpc_security_group_ingress_rule.environment",
@@ -236,7 +236,7 @@ def test_only_mwaa_reaches_the_database_and_only_at_its_port():
     )
 
 
-def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database():
+def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database() -> None:
     made = resources(planned("dev"))
     routes = {address: values for address, values in made.items() if ".aws_route." in address}
     assert set(routes) == {"module.network[0].aws_route.internet"} | {

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.compile_constraints import uv_environment
+from scripts.setup import uv_environment
 
 
 def installed(package: str, version: str) -> Path:

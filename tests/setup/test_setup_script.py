@@ -1,5 +1,7 @@
-"""scripts/setup makes the development environment, quickly says so when there is nothing to do, mends what was left
-half-made, and ends with one sentence when it cannot."""
+"""scripts/setup makes the development environment, or ends with one sentence.
+
+It says quickly when there is nothing to do, and mends what was left half-made.
+"""
 
 from __future__ import annotations
 

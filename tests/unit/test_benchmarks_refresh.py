@@ -43,6 +43,7 @@ def test_slots_are_read_from_the_log_of_airflows_supervisor(tmp_path: Path) -> N
     assert durations(log) == [1.5078]
 
 
+@pytest.mark.slow
 def test_the_dag_file_is_parsed_in_a_moment_and_loads_nothing_heavy() -> None:
     seconds, heavy = parse_time(repeats=1)
     assert seconds > 0

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -41,10 +43,10 @@ def running(directory: Path) -> set[int]:
     return {process.pid for process in families.marked(str(directory / "bench" / "arena" / "simulator"))}
 
 
-def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path):
+def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path) -> None:
     document = DOCUMENT.read_bytes() if DOCUMENT.exists() else None
     process = command(tmp_path, ROWS_LIST=str(ROWS), SHAPES="narrow")
-    printed, said = process.communicate(timeout=300)
+    printed, said = process.communicate(timeout=900)
     assert process.returncode == 0, printed[-2000:] + said[-3000:]
 
     found = Results.load(tmp_path / "bench" / "results.json")
@@ -79,7 +81,7 @@ def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path):
     assert not running(tmp_path)
 
 
-def test_ctrl_c_leaves_nothing_running_not_even_what_a_killed_run_left(tmp_path: Path):
+def test_ctrl_c_leaves_nothing_running_not_even_what_a_killed_run_left(tmp_path: Path) -> None:
     killed = command(tmp_path, ROWS_LIST=str(ROWS), CASES="init")
     _wait_for(killed, "narrow table")
     left = running(tmp_path)
@@ -93,7 +95,7 @@ def test_ctrl_c_leaves_nothing_running_not_even_what_a_killed_run_left(tmp_path:
     assert running(tmp_path)
     time.sleep(0.5)
     interrupted.send_signal(signal.SIGINT)
-    _, said = interrupted.communicate(timeout=60)
+    _, said = interrupted.communicate(timeout=300)
     assert interrupted.returncode == 130, said
     assert "nothing is left running" in said
     assert not running(tmp_path)
@@ -109,15 +111,15 @@ def _wait_for(process: subprocess.Popen[str], text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory):
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     with Arena(tmp_path_factory.mktemp("arena") / "arena") as started:
         yield started
 
 
-def test_a_load_that_loses_rows_is_no_result(arena: Arena):
+def test_a_load_that_loses_rows_is_no_result(arena: Arena) -> None:
     """The official client takes an object that was cut after a line for a whole one."""
     results = Results({}, {})
-    spoilt = []
+    spoilt: list[int] = []
 
     def after_a_run() -> None:
         if not spoilt:
@@ -129,7 +131,9 @@ def test_a_load_that_loses_rows_is_no_result(arena: Arena):
     assert [run.competitor for run in results.runs] == [OURS]
 
 
-def test_psql_copies_the_wide_table_whole_into_the_same_table_that_the_engine_makes(arena: Arena, tmp_path: Path):
+def test_psql_copies_the_wide_table_whole_into_the_same_table_that_the_engine_makes(
+    arena: Arena, tmp_path: Path
+) -> None:
     table = arena.service.add_table("wide", 300)
     snapshot = tmp_path / "snapshot.tsv"
     data = arena.service.snapshot(table, snapshot)
@@ -151,7 +155,7 @@ def test_psql_copies_the_wide_table_whole_into_the_same_table_that_the_engine_ma
     assert catalogues[0] == catalogues[1]
 
 
-def _catalogue(dsn: str, table: str) -> list[tuple]:
+def _catalogue(dsn: str, table: str) -> list[tuple[Any, ...]]:
     columns = """
         SELECT attname, format_type(atttypid, atttypmod), attnotnull, attlen, attstorage FROM pg_attribute
         WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname"""

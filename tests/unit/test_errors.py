@@ -1,6 +1,7 @@
 """Every failure becomes one of five kinds, with a sentence, and without secrets or row values."""
 
 import ssl
+from collections.abc import Callable
 
 import aiohttp
 import asyncpg
@@ -16,7 +17,7 @@ from cd2.replication.failures import classify
 SIGNED_URL = "https://bucket.example/object.gz?X-Amz-Signature=abc123"
 
 
-def operation_error(cls: type, type_: str, **more: object) -> Exception:
+def operation_error(cls: Callable[..., Exception], type_: str, **more: object) -> Exception:
     return cls(type=type_, uuid="u-1", message="words of the service", **more)
 
 

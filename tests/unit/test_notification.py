@@ -135,7 +135,7 @@ def test_a_failed_table_is_told_with_how_fresh_it_still_is() -> None:
 
 
 def test_of_tables_that_met_the_same_the_one_that_is_worst_off_is_told() -> None:
-    other = replace(BAD, table="roles")
+    other = replace(BAD, table=ROLES)
     fresh = {
         TableName("canvas", "users"): Freshness(NOW - timedelta(hours=4), NOW - timedelta(hours=1)),
         TableName("canvas", "roles"): Freshness(NOW - timedelta(hours=2), NOW),

@@ -39,16 +39,23 @@ def loaded(tmp_path: Path, *command: str, lazy: bool = False) -> dict[str, list[
 
 
 @pytest.mark.parametrize(
-    "command", [("celery", "worker"), ("scheduler", "--skip-serve-logs")], ids=lambda words: words[0]
+    "command",
+    [("celery", "worker"), pytest.param(("scheduler", "--skip-serve-logs"), marks=pytest.mark.slow)],
+    ids=["celery", "scheduler"],
 )
-def test_a_worker_has_loaded_all_that_a_task_needs_but_our_own_modules(tmp_path: Path, command: tuple[str, ...]):
+def test_a_worker_has_loaded_all_that_a_task_needs_but_our_own_modules(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     modules = loaded(tmp_path, *command)
 
     others = {name.split(".")[0] for name in modules["later"]} - {"cd2"}
+    assert "cd2.replication.replicator" in modules["later"]
     assert others <= set(sys.stdlib_module_names)
     assert not [name for name in modules["before"] if name.startswith("cd2.replication")]
 
 
-@pytest.mark.parametrize(("command", "lazy"), [("triggerer", False), ("celery", True)])
-def test_other_components_and_lazy_plugins_load_nothing(tmp_path: Path, command: str, lazy: bool):
-    assert {"dap.api", "asyncpg"} & set(loaded(tmp_path, command, lazy=lazy)["later"])
+@pytest.mark.parametrize(
+    ("command", "lazy"), [("triggerer", False), pytest.param("celery", True, marks=pytest.mark.slow)]
+)
+def test_other_components_and_lazy_plugins_load_nothing(tmp_path: Path, command: str, lazy: bool) -> None:
+    assert {"dap.api", "asyncpg"} <= set(loaded(tmp_path, command, lazy=lazy)["later"])

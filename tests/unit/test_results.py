@@ -46,7 +46,7 @@ def test_a_run_succeeds_only_if_every_table_did() -> None:
     new = TableResult(TableName("canvas", "quizzes"), "init", "initialized")
     assert summary_of(good, changed, new).status == "success"
     for state in ("failed", "needs_init"):
-        bad = TableResult(TableName("canvas", "terms"), "sync", state)  # type: ignore[arg-type]
+        bad = TableResult(TableName("canvas", "terms"), "sync", state)
         assert summary_of(good, bad).status == "failure"
         assert summary_of(good, bad).failed == (bad,)
 

@@ -32,7 +32,7 @@ class Dap:
 
 def waiting() -> Answer:
     async def wait() -> str:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
         return "late"
 
     return wait
@@ -59,7 +59,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
                     return event.payload
                 raise AssertionError("no event")
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(120):
                 done = await asyncio.gather(*(one(table, key) for table, key in tables.items()))
             return dict(zip(tables, done, strict=True))
 

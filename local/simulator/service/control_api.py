@@ -34,6 +34,7 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
         _post("limits", control.limits),
         _post("settings", control.settings),
         web.post("/control/clear_faults", _answered(lambda _: control.clear_faults())),
+        web.post("/control/finish_jobs", _answered(lambda _: control.finish_jobs())),
         web.post("/control/reset_stats", _answered(lambda _: control.reset_stats())),
         web.get("/control/truth/{namespace}/{table}", _refusing(control.truth)),
     ]
@@ -124,6 +125,10 @@ class Control:
     async def settings(self, body: dict[str, Any]) -> dict[str, Any]:
         self._s.settings.change(body)
         return self._s.settings.as_dict()
+
+    async def finish_jobs(self) -> dict[str, Any]:
+        self._s.jobs.finish()
+        return {}
 
     async def stats(self) -> dict[str, Any]:
         return {**self._s.statistics.as_dict(), "faults_to_come": self._s.faults.as_list()}
