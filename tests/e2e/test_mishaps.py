@@ -132,7 +132,7 @@ def test_what_one_waiting_table_meets_for_all_ends_the_waits_of_the_others(fille
     (message,) = filled.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: 5 of 5 tables failed"
     assert message.body.count("Instructure has disabled DAP for this account") == 1
-    assert "5 tables met this" in message.body
+    assert "5 tables failed with this" in message.body
     filled.api.clear({"dag_run_id": run_id, "only_failed": True})
     assert filled.wait(run_id, 240) == "success"
     assert_equal_to_the_truth(filled)
