@@ -1,4 +1,4 @@
-"""The tables that are loaded, in the notation of the simulator's catalogue, and their SQL."""
+"""The tables that are loaded, in the notation of the simulator's catalog, and their SQL."""
 
 from __future__ import annotations
 

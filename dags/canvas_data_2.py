@@ -26,33 +26,33 @@ from cd2.tasks.retries import Backoff
 DOCS = """
 ### Canvas Data 2 -> PostgreSQL
 
-Every three hours: lists the tables that Instructure's DAP API offers, brings each one up to date (or initialises it
-where that is needed), and sends one notification with all results. The run is green only if every table is.
+Every three hours: lists the tables that Instructure's DAP API offers, brings each one up to date (or initializes it
+if needed), and sends one notification with all results. The run is green only if every table is up to date.
 
-* **A table failed?** Its log ends with a sentence that says what to do. Clear the task when the cause is gone: that
+* **A table failed?** Its log ends with a sentence that says what to do. When the cause is fixed, clear the task: that
   table and `notify` run again, nothing else.
 * **Trigger** takes a subset of namespaces and tables, a full refresh, or a dry run that only lists.
-* DAP allows 5 job creations a minute: about 90 tables take 18 minutes at the least. Tables that wait are *deferred*
-  (purple): they hold no worker.
+* DAP allows 5 job creations a minute: about 90 tables take at least 18 minutes. Tables that wait are *deferred*
+  (purple) and hold no worker.
 * How fresh each table is: `SELECT * FROM cd2.freshness`.
 """
 
 TASK_DOCS = {
-    "prepare_database": """Makes the schemas and the bookkeeping that all tables share.
+    "prepare_database": """Creates the schemas and the bookkeeping that all tables share.
 
 **Red?** Settings, credentials or the database: the log says which. Clear it with its downstream tasks.""",
-    "list_tables": """Asks DAP which tables there are, and chooses by `[cd2] include_tables`, `skip_tables` and the
+    "list_tables": """Asks DAP which tables there are, and selects by `[cd2] include_tables`, `skip_tables` and the
 trigger form.
 
 **Red?** The DAP key, or a name that DAP does not list: the log says which.""",
     "sync_table": """Brings one table up to date, or leaves it to `init_table`. *Deferred* (purple) while it waits for
 its turn at DAP and for its job.
 
-**Red?** The log ends with what to do. Clear it with its downstream tasks.""",
-    "init_table": """Fills one table from a snapshot where `sync_table` found that it is needed; skipped otherwise.
+**Red?** The log ends with what to do. Then clear the task with its downstream tasks.""",
+    "init_table": """Fills one table from a snapshot if `sync_table` found that it needs one; otherwise skipped.
 Readers see the old rows until it is done.""",
     "notify": """Accounts for every listed table once, publishes one message, and fails if any table failed, so that
-the run is red. Clearing a table takes it along.""",
+the run is red. Clearing a table also clears it.""",
 }
 """Shown beside each task in the UI."""
 
@@ -72,13 +72,13 @@ PARAMS = {
         title="Tables",
         type=["null", "array"],
         items={"type": "string", "pattern": r"^[a-z0-9_*?\[\]!-]+(\.[a-z0-9_*?\[\]!-]+)?$"},
-        description="table or namespace.table, one a line, wildcards allowed. Empty: all that the settings include.",
+        description="table or namespace.table, one per line, wildcards allowed. Empty: all that the settings include.",
     ),
     "full_refresh": Param(
         False,
         title="Full refresh",
         type="boolean",
-        description="Replace the rows of these tables by a new snapshot. DAP may refuse repeats.",
+        description="Make these tables equal to a new snapshot. DAP may refuse repeated snapshots.",
     ),
     "dry_run": Param(False, title="Dry run", type="boolean", description="Only list the tables; replicate nothing."),
 }
@@ -92,11 +92,11 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
-    # The first load of a large institution may take long; a run that hangs must not hold up the next ones for ever.
+    # The first load of a large institution may take long, but a run that hangs must not block the next ones forever.
     dagrun_timeout=timedelta(hours=24),
     on_failure_callback=partial(report_failed_run, notify_task_id="notify"),
-    # With DAGRUN_QUEUED_AT clearing a task answers 500 in Airflow 3.3.1. A run that a person triggers has no logical
-    # date, and no deadline.
+    # With DAGRUN_QUEUED_AT, clearing a task answers 500 in Airflow 3.3.1. A run that a person triggers has no logical
+    # date, and so no deadline.
     deadline=DeadlineAlert(
         reference=DeadlineReference.DAGRUN_LOGICAL_DATE, interval=LATE_AFTER, callback=AsyncCallback(report_late_run)
     ),
@@ -107,11 +107,11 @@ with DAG(
         "owner": "data-engineering",
         "retries": 3,
         "retry_policy": Backoff(),
-        # for tries that end without a word, such as a killed worker's
+        # for tries that end without an exception, such as a killed worker's
         "retry_delay": timedelta(minutes=1),
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=15),
-        # MWAA takes a task away after 12 hours
+        # MWAA ends a task after 12 hours
         "execution_timeout": timedelta(hours=11),
     },
 ):
@@ -130,7 +130,7 @@ with DAG(
 
     @task_group(group_id="process_table")
     def process_table(table: str) -> None:
-        """One table: a sync, and an init where the sync finds that it is needed."""
+        """One table: a sync, and an init if the sync finds that it needs one."""
         sync_table = SyncTable(
             task_id="sync_table",
             doc_md=TASK_DOCS["sync_table"],
@@ -146,11 +146,11 @@ with DAG(
             sync_task_id="process_table.sync_table",
             map_index_template=TABLE_NAME,
             outlets=[CHANGES],
-            # With the default weights every sync would go before the first init.
+            # With the default weights every sync would run before the first init.
             priority_weight=10,
             weight_rule=WeightRule.ABSOLUTE,
         )
-        # Direct edges: after a clear with a grown list new syncs have no init yet, and notify would run beside them.
+        # Direct edges: if a clear lengthens the list, new syncs have no init yet, and notify would not wait for them.
         sync_table >> init_table
         [sync_table, init_table] >> notify
 

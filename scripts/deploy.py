@@ -90,7 +90,7 @@ class Deployment:
 
     def _apply(self) -> None:
         self.step("terraform init and plan")
-        self._terraform.initialise()
+        self._terraform.initialize()
         with tempfile.TemporaryDirectory() as folder:
             plan = Path(folder, "plan")
             if not self._terraform.plan(plan):

@@ -39,7 +39,7 @@ class Destruction:
         print(f"destroying {environment} as {identity()}", flush=True)
         # Terraform looks at the files that it uploaded even when it deletes them.
         package.build()
-        self._terraform.initialise()
+        self._terraform.initialize()
         outputs = self._terraform.outputs()
         snapshot = self._check_protection(outputs)
         with tempfile.TemporaryDirectory() as folder:

@@ -105,12 +105,12 @@ class Terraform:
             )
         return found[1]
 
-    def initialise(self) -> None:
+    def initialize(self) -> None:
         """Fetch providers and open the environment's state."""
-        for arguments in self._initialisation():
+        for arguments in self._initialization():
             self.run(*arguments)
 
-    def _initialisation(self) -> list[list[str]]:
+    def _initialization(self) -> list[list[str]]:
         init = ["init", "-input=false", "-reconfigure"]
         if (self.folder / "backend.tf").is_file():
             if not self.backend.is_file():
@@ -159,7 +159,7 @@ class Terraform:
         :raises TerraformError: nothing is deployed.
         """
         self.check()
-        for arguments in self._initialisation():
+        for arguments in self._initialization():
             self._captured(*arguments)
         return self.outputs()
 

@@ -1,6 +1,6 @@
 """The `[cd2]` section of the Airflow configuration as one frozen `Settings`.
 
-Light on purpose: the DAG file imports it, and MWAA parses that every 30 seconds.
+Light on purpose: the DAG file imports it, and MWAA parses the DAG file every 30 seconds.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ ENVIRONMENTS = ("dev", "stg", "prod")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 NOTIFICATION_FORMATS = ("text", "chatbot")
 RDS_CA_BUNDLE = Path(__file__).with_name("rds-global-bundle.pem")
-"""Amazon's certificate authorities for RDS and Aurora, all regions; shipped with the plugins."""
+"""Amazon's certificate authorities for RDS and Aurora in all regions; shipped with the plugins."""
 
 
 class SettingsError(ValueError):
     """One or more `[cd2]` settings are wrong.
 
     :param problems: one sentence for each wrong setting.
-    :param usable: the settings with the default in place of each wrong one, so that a notification about the
-        mistake can still be sent.
+    :param usable: the settings with the default in place of each wrong one, so that the mistake can still be reported.
     """
 
     def __init__(self, problems: list[str], usable: Settings) -> None:
@@ -36,7 +35,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be configured. Names and defaults are a contract (docs/configuration.md describes each)."""
+    """All settings. Names and defaults are a contract; docs/configuration.md describes each."""
 
     environment: str = "dev"
     namespaces: tuple[str, ...] = ("canvas",)
@@ -67,7 +66,7 @@ class Settings:
 
     @classmethod
     def load_usable(cls) -> Settings:
-        """Like `load`, with the default in place of each wrong setting: for parsing the DAG and for notifying."""
+        """Like `load`, with the default in place of each wrong setting: for parsing the DAG and notifying."""
         try:
             return cls.load()
         except SettingsError as error:
@@ -75,7 +74,9 @@ class Settings:
 
     @classmethod
     def from_text(cls, read: Callable[[str], str | None]) -> Settings:
-        """Make settings of their texts; `read` returns None for a setting that is not there.
+        """Parse the settings.
+
+        :param read: returns the text of a setting, None if it is not set.
 
         :raises SettingsError: see `load`.
         """

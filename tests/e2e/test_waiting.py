@@ -59,7 +59,7 @@ def test_what_one_waiting_table_meets_for_all_ends_the_waits_of_the_others(fille
     (message,) = filled.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: 5 of 5 tables failed"
     assert message.body.count("Instructure has disabled DAP for this account") == 1
-    assert "5 tables met this" in message.body
+    assert "5 tables failed with this" in message.body
 
 
 def loading_process(stack: Stack) -> psutil.Process | None:

@@ -64,7 +64,7 @@ def test_a_server_signed_by_somebody_else_is_refused(
 ) -> None:
     error = failure(target_with(port=tls_server.port, sslmode=sslmode, sslrootcert=str(tls_server.foreign)))
     assert isinstance(error, StopAll)
-    assert "was not trusted" in error.message
+    assert "is not trusted" in error.message
     assert "database_sslrootcert" in error.message
 
 
@@ -80,7 +80,7 @@ def test_the_default_bundle_does_not_trust_a_private_authority(tls_server: TlsSe
     from cd2.settings import RDS_CA_BUNDLE
 
     error = failure(target_with(port=tls_server.port, sslmode="verify-full", sslrootcert=str(RDS_CA_BUNDLE)))
-    assert "was not trusted" in error.message
+    assert "is not trusted" in error.message
 
 
 def test_disable_really_disables(tls_server: TlsServer, target_with: TargetWith) -> None:
@@ -104,7 +104,7 @@ def test_the_official_clients_loader_uses_the_same_verified_connection(
 
     asyncio.run(open_with(tls_server.trusted))
     assert tls_server.seen == ["tls"]
-    with pytest.raises(StopAll, match="was not trusted"):
+    with pytest.raises(StopAll, match="is not trusted"):
         asyncio.run(open_with(tls_server.foreign))
 
 

@@ -102,7 +102,7 @@ def test_what_is_no_view_and_stands_in_the_way_is_named(corpus: World, statement
     corpus.admin(statement, role="alice")
     message = refused(corpus)
     assert named in message
-    assert "Drop them, and create them again after the sync" in message
+    assert "Drop them, and recreate them after the sync" in message
 
 
 def test_a_view_that_belongs_to_an_extension_is_named(corpus: World) -> None:
@@ -119,7 +119,7 @@ def test_views_that_select_from_each_other_in_a_circle_are_named(corpus: World) 
     )
     message = refused(corpus)
     assert "analytics.a" in message
-    assert "circle" in message
+    assert "cycle" in message
 
 
 def test_a_temporary_view_of_another_session_is_named(corpus: World) -> None:

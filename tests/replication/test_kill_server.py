@@ -135,7 +135,7 @@ def test_a_server_that_is_killed_comes_back_with_whole_loads_only(
                 kill_server(server)
                 answer = worker.wait()
             assert answer["error"] == "TransientError"
-            assert "tried again" in answer["message"]
+            assert "retried" in answer["message"]
             restart(server)
             assert world.judge(before) == "old"
             world.update()

@@ -115,7 +115,7 @@ def test_many_objects_are_loaded_and_expired_addresses_asked_for_again(
     with caplog.at_level(logging.DEBUG):
         result = run(init(replicator, "canvas.pseudonyms"))
     assert result.rows_upserted == simulator.tables()["canvas.pseudonyms"]["rows"]
-    assert "goes on with a fresh URL" in caplog.text
+    assert "resuming with a fresh URL" in caplog.text
     assert "signature" not in caplog.text.lower()
     assert_equal(simulator, database, "canvas.pseudonyms")
 

@@ -107,7 +107,7 @@ def test_what_several_tables_met_is_told_once() -> None:
     failures = [TableResult(table, "sync", "failed", error=error) for table in tables]
     body = compose(summary_of(GOOD, *failures)).body
     assert body.count("it is disabled.") == 1
-    assert "3 tables met this: canvas.users, canvas.roles, canvas.courses" in body
+    assert "3 tables failed with this: canvas.users, canvas.roles, canvas.courses" in body
 
 
 def test_a_failed_table_tells_what_its_data_is_as_of() -> None:
@@ -118,7 +118,7 @@ def test_a_failed_table_tells_what_its_data_is_as_of() -> None:
 def test_a_re_run_and_a_recovery_say_so() -> None:
     message = compose(summary_of(GOOD, rerun=True, recovered=True))
     assert message.subject == "[OK] Canvas Data 2 prod: recovered, re-run, 1 table up to date"
-    assert "an earlier message told of it" in message.body
+    assert "an earlier message reported it" in message.body
 
 
 def test_a_failed_table_is_told_with_how_fresh_it_still_is() -> None:

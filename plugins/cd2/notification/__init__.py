@@ -1,4 +1,4 @@
-"""The message about a run: what it is made of, what it says, and how it is sent.
+"""The message about a run: its content, its text, and its delivery.
 
-May import `cd2.replication` (names, results, errors) and `cd2.settings`; nothing of `cd2.tasks`.
+May import `cd2.replication` (names, results, errors) and `cd2.settings`, but not `cd2.tasks`.
 """

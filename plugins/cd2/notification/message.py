@@ -14,11 +14,11 @@ from cd2.replication.results import TableResult
 SUBJECT_LIMIT = 100
 """SNS: at most 100 ASCII characters."""
 BODY_LIMIT = 200_000
-"""Bytes. SNS takes 256 KB, and JSON escapes make some of it longer."""
+"""Bytes. SNS accepts 256 KB, and JSON escapes lengthen the text."""
 CHAT_LIMIT = 7_000
-"""Characters that a chat message may be long; the service cuts at 8,000."""
+"""Characters in a chat message; the service truncates at 8,000."""
 SIGNATURE = f"Sent by Canvas Data 2 on Airflow {__version__}.\n"
-"""The last line, which names what to look up in the changelog; it stays where the rest is cut."""
+"""The last line; it names the version to look up in the changelog, and stays when the text is cut."""
 _MARKS = {"success": "OK", "warning": "WARNING", "failure": "FAILURE"}
 
 
@@ -75,7 +75,7 @@ def _text(summary: RunSummary) -> str:
 
 
 def _attention(summary: RunSummary) -> list[str]:
-    """What is no failure, but worth a look."""
+    """What is not a failure, but deserves a look."""
     sections = []
     if summary.broken_dependents:
         sections.append(
@@ -85,7 +85,7 @@ def _attention(summary: RunSummary) -> list[str]:
     if summary.stale:
         hours = STALE_AFTER // timedelta(hours=1)
         sections.append(
-            f"DATA OLDER THAN {hours} HOURS (normal for tables in which nothing happens)\n"
+            f"DATA OLDER THAN {hours} HOURS (normal for tables in which nothing changes)\n"
             + "\n".join(
                 f"{result.table}: as of {_time(datetime.fromisoformat(result.data_as_of or ''))}"
                 for result in summary.stale
@@ -104,12 +104,12 @@ def _overview(summary: RunSummary) -> str:
     figures["duration"] = _duration(summary.finished - summary.started)
     figures["run"] = summary.run_id
     lines = [f"{name:<28}{value}" for name, value in figures.items()]
-    rerun = "Tasks of this run were cleared; an earlier message told of it before.\n" * summary.rerun
+    rerun = "Tasks of this run were cleared; an earlier message reported it before.\n" * summary.rerun
     return f"Canvas Data 2, {summary.environment}: {_headline(summary)}.\n{rerun}\n" + "\n".join(lines)
 
 
 def _failures(summary: RunSummary) -> list[str]:
-    """One entry for each failure; one for all tables that met the very same."""
+    """One entry per failure; tables with exactly the same failure share one."""
     same: dict[ErrorInfo | None, list[TableResult]] = {}
     for result in summary.failed:
         same.setdefault(result.error, []).append(result)
@@ -123,14 +123,14 @@ def _failure(summary: RunSummary, error: ErrorInfo | None, results: list[TableRe
     if error and (error.type or error.uuid):
         lines.append(f"  type {error.type or '-'}, uuid {error.uuid or '-'}")
     if len(names) > 1:
-        lines.append(f"  {len(names)} tables met this: {', '.join(names)}")
+        lines.append(f"  {len(names)} tables failed with this: {', '.join(names)}")
     if fresh := _freshness(summary, results):
         lines.append(f"  {fresh}")
     return "\n".join(lines) + _log_of(summary, names[0])
 
 
 def _freshness(summary: RunSummary, results: list[TableResult]) -> str:
-    """What the tables still hold, told of the one that is worst off."""
+    """How fresh the tables are; of several, the oldest counts."""
     known = [summary.freshness[result.table] for result in results if result.table in summary.freshness]
     checked = [fresh.checked_at for fresh in known if fresh.checked_at]
     failing = [fresh.failing_since for fresh in known if fresh.failing_since]
@@ -158,7 +158,7 @@ def _log_of(summary: RunSummary, name: str) -> str:
 
 def _chatbot(summary: RunSummary) -> str:
     """The custom notification of Amazon Q Developer in chat applications (formerly AWS Chatbot), version 1.0."""
-    steps = ["Open the run in Airflow, read the log of a failed table, clear it when its cause is gone."] * bool(
+    steps = ["Open the run in Airflow, read the log of a failed table, clear it when the cause is fixed."] * bool(
         summary.failed or summary.problems
     )
     return json.dumps(
@@ -184,7 +184,7 @@ def _chatbot(summary: RunSummary) -> str:
 
 
 def _shorten(text: str, limit: int) -> str:
-    """Cut at the end of a line, and say so: the counts come first, and every table has its log."""
+    """Cut the text at the end of a line, and say so; the counts come first, and every table has its log."""
     if len(text.encode()) <= limit:
         return text
     note = f"\n... (cut: the message would be too long. The run in Airflow shows every table.)\n\n{SIGNATURE}"

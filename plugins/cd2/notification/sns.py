@@ -1,4 +1,4 @@
-"""Publishes notifications to the SNS topic of the settings."""
+"""Publishes notifications to the SNS topic in the settings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def publish(settings: Settings, message: Message) -> str:
 
 
 def aws_reason(error: Exception) -> str:
-    """AWS's own error code where there is one: its messages quote account ids and request ids."""
+    """AWS's error code, if there is one: its messages quote account ids and request ids."""
     from botocore.exceptions import ClientError
 
     if isinstance(error, ClientError):

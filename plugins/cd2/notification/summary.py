@@ -1,4 +1,4 @@
-"""What a notification is about: a whole run, with every listed table exactly once."""
+"""What a notification reports: a whole run, with every listed table exactly once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STALE_AFTER = timedelta(hours=8)
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A whole run: every listed table exactly once, and what went wrong outside of the tables.
+    """A whole run: every listed table exactly once, and the failures outside of the tables.
 
     :param problems: a sentence for each failure that belongs to no table (settings, listing, ...), by task id.
     :param log_links: URL of the log that explains a failure, by table name or task id.
-    :param listed_only: tables that a dry run lists; it replicates nothing.
-    :param rerun: an earlier message has reported this run already; since then tasks were cleared.
+    :param listed_only: the tables that a dry run lists; it replicates nothing.
+    :param rerun: an earlier message has already reported this run; since then tasks were cleared.
     :param recovered: all is well again, after the last message reported a failure.
-    :param freshness: as far as it is known.
+    :param freshness: of the tables, as far as known.
     """
 
     environment: str
@@ -64,7 +64,7 @@ class RunSummary:
     def status(self) -> Status:
         """failure: a table or the run failed; warning: all is loaded, but somebody should look; otherwise success.
 
-        Stale tables are listed but cause no warning: a quiet table's data stays behind the clock for long.
+        Stale tables are listed but cause no warning: the data of a quiet table may be old and yet right.
         """
         if self.failed or self.problems:
             return "failure"

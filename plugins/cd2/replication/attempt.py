@@ -30,7 +30,7 @@ class Attempt:
     """One attempt at one table.
 
     :param started: seconds of the monotonic clock.
-    :param tally: counts what comes over the network while the attempt goes on.
+    :param tally: counts what comes over the network during the attempt.
     """
 
     table: TableName
@@ -41,7 +41,7 @@ class Attempt:
 
     @property
     def what(self) -> str:
-        """For the beginning of a sentence: `canvas.users: sync`."""
+        """To begin a sentence: `canvas.users: sync`."""
         return f"{self.table}: {self.action}"
 
     def result(
@@ -55,7 +55,7 @@ class Attempt:
         """How the attempt ended.
 
         :param before: the cursor that it found.
-        :param after: the cursor that it left, if that is another one.
+        :param after: the cursor that it left, if it moved.
         :param applied: what it changed; None: nothing.
         """
         applied = applied or Applied()
@@ -80,7 +80,7 @@ class Attempt:
 def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:
     """What to do with a job: a snapshot of a table that exists is a re-init.
 
-    :raises ReinitRequired: the job holds changes, but they cannot be applied to this table.
+    :raises ReinitRequired: the job holds changes that cannot be applied to this table.
     """
     if job.since is None:
         return "reinit" if plan.exists else "init"
@@ -90,10 +90,10 @@ def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:
 
 
 def is_past(table: TableName, job: Job, cursor: Cursor | None) -> bool:
-    """Whether another process has already loaded what this job brings.
+    """Whether another process has already loaded the changes of this job.
 
     :raises ReinitRequired: the cursor is gone.
-    :raises TransientError: the cursor was set back, and the job begins too late for it.
+    :raises TransientError: the cursor was set back, and the job starts after it.
     """
     if job.since is None or job.as_of is None:
         return False
@@ -115,8 +115,8 @@ def models(
 ) -> tuple[TableModel, TableModel]:
     """What the table should be, and the part of it that the job's data has.
 
-    They differ only if DAP's schema has changed since the job was created: then the columns that are missing in the
-    data come with the next sync, unless the table has them already.
+    They differ only if DAP's schema has changed since the job was created: columns that the data lacks come with the
+    next sync, unless the table already has them.
 
     :param described: DAP's newest schema of the table.
     :param columns: the columns of the data; none if there is no object.

@@ -1,19 +1,19 @@
 """Every failure in our own words, as one of five kinds.
 
-A kind says what happens next (docs/operations.md tells people the same):
+The kind decides what happens next (docs/operations.md tells people the same):
 
 ====================  ==========================================================================================
 class                 what the DAG does
 ====================  ==========================================================================================
-TransientError        the task fails, and Airflow retries it after a while
-WaitError             the same, after at least the time that the service asked for
-ReinitRequired        the table is initialised again in the same run
-TableFailure          the table fails at once: a retry would fail in the same way; a person must act
-StopAll               as TableFailure, and it affects every other table too (credentials, account, database)
+TransientError        the task fails, and Airflow retries it
+WaitError             the same, but not before the time that the service set
+ReinitRequired        the table is re-initialized in the same run
+TableFailure          the table fails at once: a retry would fail the same way; a person must act
+StopAll               like TableFailure, but for every table (credentials, account, database)
 ====================  ==========================================================================================
 
-`cd2.replication.failures` turns the exceptions of libraries into these. This module imports none of them, so that
-Airflow's processes can load it at little cost.
+`cd2.replication.failures` turns the exceptions of libraries into these. This module imports none of the libraries, so
+Airflow's processes can load it cheaply.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ErrorInfo:
 
     :param name: the error's class (`class` in JSON).
     :param type: DAP's machine-readable error type, or the SQLSTATE.
-    :param uuid: DAP's identifier of the failure, which Instructure's support asks for.
+    :param uuid: DAP's identifier of the failure, which Instructure's support needs.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Cd2Error(Exception):
     :param message: what is wrong, where, and what to do; free of secrets, signed URLs and row values.
     :param cause: class name of the original exception.
     :param type: DAP's machine-readable error type, or the SQLSTATE.
-    :param uuid: DAP's identifier of the failure, which Instructure's support asks for.
+    :param uuid: DAP's identifier of the failure, which Instructure's support needs.
 
     `result` is the failed table's result, if the failure belongs to one table.
     """
@@ -79,13 +79,13 @@ class Cd2Error(Exception):
 
 
 class TransientError(Cd2Error):
-    """Passes by itself: retry."""
+    """Temporary: a retry may succeed."""
 
 
 class WaitError(TransientError):
-    """The service asks us to wait: retry later.
+    """The service tells us to wait: retry later.
 
-    :param seconds: how long at least.
+    :param seconds: the least time to wait.
     """
 
     def __init__(self, message: str, *, seconds: float = 60.0, **details: str | None) -> None:
@@ -94,7 +94,7 @@ class WaitError(TransientError):
 
 
 class FailedJobError(TransientError):
-    """DAP could not carry out a query: another job may succeed."""
+    """DAP could not complete a job: a new one may succeed."""
 
 
 class ReinitRequired(Cd2Error):
@@ -102,7 +102,7 @@ class ReinitRequired(Cd2Error):
 
 
 class TableFailure(Cd2Error):
-    """Fails again until somebody acts."""
+    """Fails until somebody acts."""
 
 
 class StopAll(TableFailure):
@@ -115,7 +115,7 @@ KINDS: dict[str, type[Cd2Error]] = {
 
 
 def to_json(error: Cd2Error) -> dict[str, str | None]:
-    """An error as one process hands it to another; a subclass of one of the five kinds becomes that kind."""
+    """The form in which one process hands on an error; a subclass of one of the five kinds becomes that kind."""
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in (*KINDS, "Cd2Error"))
     return {"kind": kind, "message": error.message, "cause": error.cause, "type": error.type, "uuid": error.uuid}
 

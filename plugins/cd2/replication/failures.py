@@ -1,6 +1,6 @@
-"""The exceptions of the DAP client, the network and PostgreSQL -> our own errors.
+"""Turns exceptions of the DAP client, the network and PostgreSQL into our own errors.
 
-An exception is recognised by its class and its code: DAP's `type`, or PostgreSQL's SQLSTATE.
+An exception is recognized by its class and its code: DAP's `type`, or PostgreSQL's SQLSTATE.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Rule:
 
     :param exception: its class, or a base class.
     :param code: beginning of its code; empty: any.
-    :param advice: what it means for people, and what they can do.
+    :param advice: what it means, and what to do, for people.
     """
 
     exception: type[BaseException]
@@ -37,7 +37,7 @@ _BLOCKED = "The table's schema changed, and another object that uses the table b
 
 RULES: tuple[Rule, ...] = (
     # -- the DAP service, by the `type` in its error envelope ------------------------------------------------------
-    Rule(OperationError, "SnapshotRequired", ReinitRequired, "The table was reloaded in DAP: it needs a new snapshot."),
+    Rule(OperationError, "SnapshotRequired", ReinitRequired, "DAP has reloaded the table: it needs a new snapshot."),
     Rule(
         OperationError, "OutOfRange", ReinitRequired, "DAP no longer has these changes: the table needs a new snapshot."
     ),
@@ -76,21 +76,26 @@ RULES: tuple[Rule, ...] = (
         OperationError,
         "NotFound",
         TableFailure,
-        "DAP does not know this table, job or object, or no longer: the next run lists the tables again.",
+        "DAP does not have this table, job or object (any more): the next run lists the tables again.",
     ),
-    Rule(OperationError, "ValidationError", TableFailure, "DAP rejected the request as invalid: report this."),
+    Rule(
+        OperationError,
+        "ValidationError",
+        TableFailure,
+        "DAP rejected the request as invalid: please report this as a bug.",
+    ),
     Rule(AuthenticationError, "", StopAll, "DAP refused the credentials: check client id and secret."),
     Rule(OperationError, "", TransientError, "DAP could not process the request: it will be retried."),
     Rule(ServerError, "", TransientError, "DAP answered with a server error: it will be retried."),
     Rule(GatewayTimeoutError, "", TransientError, "DAP's gateway timed out: it will be retried."),
     Rule(DownloadError, "", TransientError, "An object could not be downloaded: it will be retried."),
-    Rule(DAPClientError, "", TransientError, "The DAP job or answer was not as expected: it will be retried."),
+    Rule(DAPClientError, "", TransientError, "DAP sent an unexpected job or response: it will be retried."),
     # -- the network -----------------------------------------------------------------------------------------------
     Rule(
         aiohttp.ClientResponseError,
         "",
         TransientError,
-        "A download was refused, as it is when its URL has expired: it will be retried.",
+        "A download was refused; its URL may have expired: it will be retried.",
     ),
     Rule(aiohttp.ClientError, "", TransientError, "The DAP service could not be reached: it will be retried."),
     # -- PostgreSQL, by SQLSTATE -----------------------------------------------------------------------------------
@@ -99,22 +104,22 @@ RULES: tuple[Rule, ...] = (
         asyncpg.PostgresError,
         "3D",
         StopAll,
-        "This database does not exist on the server: check the name of the database.",
+        "The server has no such database: check the database name.",
     ),
     Rule(
         asyncpg.PostgresError,
         "42501",
         TableFailure,
-        "The replication role lacks a privilege: grant it what is named here.",
+        "The replication role lacks a privilege: grant it.",
     ),
     Rule(asyncpg.PostgresError, "08", TransientError, "The connection to PostgreSQL was lost: it will be retried."),
     Rule(
         asyncpg.PostgresError,
         "40",
         TransientError,
-        "PostgreSQL rolled back because of another session: it will be retried.",
+        "PostgreSQL rolled the transaction back because of another session: it will be retried.",
     ),
-    Rule(asyncpg.PostgresError, "53100", StopAll, "The database's disk is full: give it more space."),
+    Rule(asyncpg.PostgresError, "53100", StopAll, "The database's disk is full: add space."),
     Rule(asyncpg.PostgresError, "53", TransientError, "PostgreSQL is short of resources: it will be retried."),
     Rule(asyncpg.PostgresError, "55", TransientError, "Another session holds a lock: it will be retried."),
     Rule(asyncpg.PostgresError, "57", TransientError, "PostgreSQL is shutting down or starting: it will be retried."),
@@ -132,14 +137,14 @@ RULES: tuple[Rule, ...] = (
         TableFailure,
         "Rows violate a constraint of the table (duplicate key or missing value).",
     ),
-    Rule(asyncpg.PostgresError, "", TableFailure, "PostgreSQL refused a statement."),
+    Rule(asyncpg.PostgresError, "", TableFailure, "PostgreSQL rejected a statement."),
     Rule(asyncpg.InterfaceError, "", TransientError, "The connection to PostgreSQL was lost: it will be retried."),
     # -- Python's own ----------------------------------------------------------------------------------------------
     Rule(
         ssl.SSLError,
         "",
         StopAll,
-        "PostgreSQL's certificate was not accepted: check database_sslmode and database_sslrootcert.",
+        "PostgreSQL's certificate is not trusted: check database_sslmode and database_sslrootcert.",
     ),
     Rule(TimeoutError, "", TransientError, "A time limit was reached: it will be retried."),
     Rule(OSError, "", TransientError, "A connection failed: it will be retried."),
@@ -147,7 +152,7 @@ RULES: tuple[Rule, ...] = (
         ValueError,
         "",
         TableFailure,
-        "The data does not match its schema; the value is not shown, as it may be private.",
+        "The data does not match its schema. (The value is not shown: it may be private.)",
     ),
 )
 """The first match wins."""
@@ -158,16 +163,16 @@ _COPY_CONTEXT = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:]+))?")
 class in_our_words:  # noqa: N801 - reads as what it does: with in_our_words("Listing the tables of canvas"):
     """Turns whatever the block raises into a `Cd2Error`.
 
-    The original is hidden: its text and context may hold secrets, signed URLs or row values.
+    The original is dropped: its text and context may hold secrets, signed URLs or row values.
 
-    :param where: what the block does, for the beginning of the sentence: `canvas.users: sync`.
+    :param where: what the block does, to begin the sentence: `canvas.users: sync`.
     """
 
     def __init__(self, where: str) -> None:
         self._where = where
 
     def __enter__(self) -> None:
-        """Nothing is needed before the block."""
+        """Nothing to do."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -181,11 +186,11 @@ class in_our_words:  # noqa: N801 - reads as what it does: with in_our_words("Li
 
 
 def classify(exception: BaseException, where: str) -> Cd2Error:
-    """Say in our words what happened.
+    """Describe a failure in our words.
 
-    :param exception: what was caught; its cause counts too, because libraries wrap what they do not know.
-    :param where: what was being done, for the beginning of the sentence: `canvas.users: sync`.
-    :returns: the error to raise or to report. A `Cd2Error` is returned as it is.
+    :param exception: what was caught; its causes are examined too, because libraries wrap exceptions.
+    :param where: what was being done, to begin the sentence: `canvas.users: sync`.
+    :returns: the error to raise or to report; a `Cd2Error` is returned unchanged.
     """
     if isinstance(exception, Cd2Error):
         return exception
@@ -206,7 +211,7 @@ def classify(exception: BaseException, where: str) -> Cd2Error:
 
 
 def _chain(exception: BaseException) -> list[BaseException]:
-    """The exception and its causes: pysqlsync wraps PostgreSQL's errors, and only the cause has a code."""
+    """The exception and its causes: pysqlsync wraps PostgreSQL's errors, and only the cause has the code."""
     chain = [exception]
     while (cause := chain[-1].__cause__) is not None and cause not in chain:
         chain.append(cause)
@@ -219,11 +224,11 @@ def _matches(exception: BaseException, rule: Rule) -> bool:
 
 
 def _detail(exception: BaseException) -> str:
-    """What may be quoted of the original text: only what comes from sources that quote no row value or signed URL."""
+    """What may be quoted of the original text: only from sources that never quote row values or signed URLs."""
     if _text(exception, "uuid"):
         return _text(exception, "message") or ""
     if sqlstate := _text(exception, "sqlstate"):
-        # SQLSTATE classes 22 and 23 quote values in their texts; the others name tables, columns, roles.
+        # The texts of SQLSTATE classes 22 and 23 quote values; the others name tables, columns, roles.
         return _place(exception) if sqlstate.startswith(("22", "23")) else str(exception).split("\n")[0]
     if status := getattr(exception, "status", None):
         return f"HTTP {status}"
@@ -233,7 +238,7 @@ def _detail(exception: BaseException) -> str:
 
 
 def _place(exception: BaseException) -> str:
-    """Where in the data the error is, without the data: `column sis_id, line 17`."""
+    """Where in the data the error is, without the data itself: `column sis_id, line 17 of an object`."""
     parts = [f"{name} {value}" for name in ("column", "constraint") if (value := _text(exception, f"{name}_name"))]
     if copying := _COPY_CONTEXT.search(_text(exception, "context") or ""):
         line, column = copying.groups()

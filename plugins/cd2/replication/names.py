@@ -1,16 +1,16 @@
-"""Names: of the namespaces and tables of Canvas Data 2, and of anything in PostgreSQL."""
+"""Names of namespaces and tables of Canvas Data 2, and quoted names for SQL."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
-"""The namespaces that the official client can replicate; it refuses any other name."""
+"""The namespaces that the official client can replicate; it rejects any other name."""
 
 
 @dataclass(frozen=True, order=True)
 class TableName:
-    """A table of Canvas Data 2, and the table of the replica that holds its rows: both have the same name."""
+    """A table of Canvas Data 2, and the table of the replica with its rows: both have the same name."""
 
     namespace: str
     table: str
@@ -19,7 +19,7 @@ class TableName:
     def parse(cls, text: str) -> TableName:
         """Read `namespace.table`.
 
-        :raises ValueError: the text is no such name.
+        :raises ValueError: it is not of that form.
         """
         namespace, dot, table = text.partition(".")
         if not (namespace and dot and table):
@@ -31,10 +31,10 @@ class TableName:
 
     @property
     def quoted(self) -> str:
-        """The name as SQL reads it: `"canvas"."users"`."""
+        """The name for SQL: `"canvas"."users"`."""
         return f"{quote_identifier(self.namespace)}.{quote_identifier(self.table)}"
 
 
 def quote_identifier(name: str) -> str:
-    """A name as PostgreSQL reads it, whatever characters it has."""
+    """A name quoted for SQL, whatever characters it has."""
     return '"' + name.replace('"', '""') + '"'

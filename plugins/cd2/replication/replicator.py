@@ -1,8 +1,8 @@
 """How a table is replicated: the page to read first.
 
-Each table goes through three steps, which may run in different processes: read its *cursor*, *ask* DAP for a job and
-wait until it is done, and *load* the job. The load is one transaction on one connection, under the table's lock, from
-reading the cursor to the commit: rows, schema, dependents and cursor change together or not at all.
+Each table goes through three steps, which may run in different processes: read its *cursor*; *ask* DAP and wait until
+the job is done; *load* the job. The load is one transaction on one connection, and holds the table's lock from reading
+the cursor to the commit: rows, schema, dependents and cursor change together or not at all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def log_progress(progress: Progress) -> None:
-    """Show in the log that a long load is alive."""
+    """Log how far a long load is."""
     log.info("%s", progress)
 
 
@@ -46,7 +46,7 @@ class Replicator:
     :param credentials: the DAP key.
     :param target: the replica.
     :param job_creations_per_minute: DAP's limit for the key.
-    :param progress: is called about every ten seconds with how far a load is.
+    :param progress: called about every ten seconds during a load.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Replicator:
     # -- for all tables ----------------------------------------------------------------------------
 
     async def prepare(self, namespaces: Iterable[str]) -> None:
-        """Create schemas and bookkeeping before the tables are worked on in parallel.
+        """Create schemas and bookkeeping, before tables are replicated in parallel.
 
         :raises Cd2Error: the database cannot be reached, or a privilege is missing.
         """
@@ -82,7 +82,7 @@ class Replicator:
     async def list_tables(self, namespace: str) -> list[TableName]:
         """The tables that DAP offers in a namespace, sorted.
 
-        :raises Cd2Error: the service refuses or cannot be reached.
+        :raises Cd2Error: DAP refuses or cannot be reached.
         """
         with in_our_words(f"Listing the tables of {namespace}"):
             async with self._session() as session:
@@ -98,13 +98,13 @@ class Replicator:
                 return await freshness.read(connection)
 
     def job_url(self, job_id: str) -> str:
-        """The URL of a job at DAP; it needs the DAP key to be opened."""
+        """The URL of a job at DAP; opening it requires the DAP key."""
         return f"{self._credentials.base_url}/dap/job/{job_id}"
 
     # -- for one table, in this order --------------------------------------------------------------
 
     async def cursor(self, table: TableName) -> datetime | None:
-        """The state of DAP that a table holds (UTC); None: it needs an init.
+        """Up to when a table holds the data of DAP (UTC); None: it needs an init.
 
         :raises Cd2Error: the database cannot be reached.
         """
@@ -113,9 +113,9 @@ class Replicator:
             return cursor.since if cursor else None
 
     async def ask(self, table: TableName, since: datetime | None, *, tries: int = CREATION_TRIES) -> str:
-        """Take a turn, ask DAP for the changes since then (None: for all rows), and wait until the job is done.
+        """Take a turn, ask DAP for the changes since `since` (None: all rows), and wait until the job is done.
 
-        The turn or the job of an earlier attempt is used if it still lives.
+        The turn or the job of an earlier attempt is used if it has not expired.
 
         :param tries: how often to ask while DAP answers 429.
         :returns: the job's id.
@@ -129,9 +129,9 @@ class Replicator:
         """Load a finished job.
 
         :param action: sync or init; an init of a table that exists becomes a re-init.
-        :param requested: whether a person requested an init; otherwise it counts for the limit, see `freshness`.
+        :param requested: whether a person requested the init; an automatic one counts towards the daily limit.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
-        :raises Cd2Error: what went wrong, in our words; the replica is as it was.
+        :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
         """
         attempt = Attempt(table, action, job_id)
         async with _Reported(self, attempt):
@@ -145,9 +145,9 @@ class Replicator:
                 return await self._needs_init(attempt, required)
 
     async def failed(self, table: TableName, action: Action, failure: Cd2Error) -> TableResult:
-        """What becomes of a table whose `ask` failed.
+        """The outcome of a table whose `ask` failed.
 
-        :returns: state needs_init, if a new snapshot may help.
+        :returns: state needs_init, if a new snapshot helps.
         :raises Cd2Error: the failure, with the table's result in it.
         """
         attempt = Attempt(table, action)
@@ -159,7 +159,7 @@ class Replicator:
     # -- inside ------------------------------------------------------------------------------------
 
     async def _load(self, attempt: Attempt, session: DapSession, job: Job, requested: bool) -> TableResult:
-        """Load a finished job, in one transaction, under the table's lock from reading the cursor to the commit."""
+        """Load a finished job in one transaction; the table's lock is held from reading the cursor to the commit."""
         table = attempt.table
         if job.as_of is None:
             raise TransientError(f"{table}: the job {job.id} is not done yet: it will be retried.")
@@ -198,9 +198,9 @@ class Replicator:
         return attempt.result("needs_init", error=required)
 
     async def _note_failure(self, attempt: Attempt, failure: Cd2Error) -> TableResult:
-        """Note a failure in `cd2.freshness`, as far as the database lets us."""
+        """Note a failure in `cd2.freshness`, if the database can be reached."""
         cursor = None
-        with suppress(Exception):  # the failure itself matters more
+        with suppress(Exception):  # the original failure matters more
             async with self._connection() as connection:
                 await freshness.failed(connection, attempt.table, failure)
                 if not jobs.keeps_its_job(failure):
@@ -216,9 +216,9 @@ class Replicator:
 
 
 class _Reported:
-    """A failure of an attempt leaves as a `Cd2Error` with the table's result, and is noted in `cd2.freshness`.
+    """Turns a failure of an attempt into a `Cd2Error` with the table's result, and notes it in `cd2.freshness`.
 
-    It is noted once, by the innermost of these. A sync that needs a new snapshot has not failed.
+    When nested, only the innermost notes it. A sync that needs a new snapshot has not failed.
     """
 
     def __init__(self, replicator: Replicator, attempt: Attempt) -> None:
@@ -226,7 +226,7 @@ class _Reported:
         self._attempt = attempt
 
     async def __aenter__(self) -> None:
-        """Nothing is needed before the attempt."""
+        """Nothing to do."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,4 +1,4 @@
-"""What becomes of a table: the `TableResult` that its tasks hand on, and how fresh the table is."""
+"""The outcome of a table, `TableResult`, which its tasks hand on, and how fresh the table is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD_STATES: tuple[State, ...] = ("complete", "complete_with_schema_update", "in
 
 @dataclass(frozen=True)
 class Dependents:
-    """Views dropped for a schema change: qualified names of those restored, and of those that could not be."""
+    """Views that a schema change dropped: qualified names of those restored, and of those that could not be."""
 
     restored: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class TableResult:
     error: ErrorInfo | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The form in which tasks hand it on."""
+        """The form in which a task hands it on."""
         values = asdict(self)
         del values["table"]
         values["dependents"] = {
@@ -87,7 +87,7 @@ class Freshness:
     """How fresh a table is, from `cd2.freshness`; times are aware.
 
     :param checked_at: when it was last brought up to date with DAP.
-    :param failing_since: since when every attempt has failed; None: the last one succeeded.
+    :param failing_since: time of the first failure since the last success; None: the last attempt succeeded.
     """
 
     checked_at: datetime | None

@@ -1,6 +1,6 @@
-"""Report a run when `notify` cannot: Airflow calls these outside of any task.
+"""Reports a run when `notify` cannot: Airflow calls these functions outside of any task.
 
-A failed run is reported by the dag processor, one that takes too long by the triggerer.
+The DAG processor reports a failed run, the triggerer a run that takes too long.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LATE_AFTER = timedelta(hours=6)
-"""Two runs have been missed by then."""
+"""By then two runs have been missed."""
 REPORTED = "reported"
-"""XCom of notify: its message is published. Airflow clears it when notify starts again."""
+"""XCom of `notify`: it has published its message. Airflow deletes it when `notify` starts again."""
 
 
 def report_failed_run(context: Context, notify_task_id: str) -> None:
     """Publish a short message, unless `notify` has published the full one.
 
-    (`notify` fails on purpose afterwards, so that the run is red.)
+    (After publishing, `notify` fails on purpose, so that the run is red.)
     """
     run_id: str = context.get("run_id") or context["dag_run"].run_id
     if _is_reported(context["dag"].dag_id, run_id, notify_task_id):
@@ -38,18 +38,18 @@ def report_failed_run(context: Context, notify_task_id: str) -> None:
     reason = str(context.get("reason") or "unknown")
     subject = f"[FAILURE] Canvas Data 2 {settings.environment}: the run ended before it could report"
     body = (
-        f"The run {run_id} of Canvas Data 2 failed ({reason}), and its task {notify_task_id} could not report how the "
-        "tables are.\n"
-        "Open the run in Airflow: the grid shows every table. When the cause is gone, clear what failed together with "
-        f"{notify_task_id}.\n"
+        f"The run {run_id} of Canvas Data 2 failed ({reason}), and its task {notify_task_id} could not report the "
+        "tables.\n"
+        "Open the run in Airflow: the grid shows every table. When the cause is fixed, clear the failed tasks together "
+        f"with {notify_task_id}.\n"
     )
     _report(settings, Message(subject[:100], body, {"environment": settings.environment, "status": "failure"}))
 
 
 async def report_late_run(context: dict[str, Any]) -> None:
-    """Publish that a scheduled run is still running `LATE_AFTER` it was due: the next ones wait for it.
+    """Report that a scheduled run is still running `LATE_AFTER` it was due: the next runs wait for it.
 
-    :param context: of Airflow's deadline alert: the run as the REST API describes it.
+    :param context: of Airflow's deadline alert; it holds the run as the REST API describes it.
     """
     run = context["dag_run"]
     if run["state"] not in ("queued", "running"):
@@ -60,7 +60,7 @@ async def report_late_run(context: dict[str, Any]) -> None:
     body = (
         f"The run {run['dag_run_id']} of Canvas Data 2 was due at {run['logical_date']} and has not ended; the next "
         "one waits for it.\n"
-        "That can be right while large tables are loaded for the first time. Open the run in Airflow: the grid shows "
+        "This is normal while large tables are loaded for the first time. Open the run in Airflow: the grid shows "
         "which tables are running or waiting (deferred), and their logs say what for.\n"
     )
     message = Message(subject[:100], body, {"environment": settings.environment, "status": "warning"})
@@ -79,6 +79,9 @@ def _is_reported(dag_id: str, run_id: str, notify_task_id: str) -> bool:
     try:
         reported = BaseXCom.get_one(key=REPORTED, dag_id=dag_id, task_id=notify_task_id, run_id=run_id)
     except Exception:
-        log.exception("Could not find out whether %s has published: better twice than never.", notify_task_id)
+        log.exception(
+            "Could not find out whether %s has published; publishing, because twice is better than never.",
+            notify_task_id,
+        )
         return False
     return reported is not None

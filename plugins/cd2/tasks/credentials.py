@@ -1,4 +1,4 @@
-"""The DAP key and the database's credentials: from Airflow connections, otherwise from SSM and Secrets Manager."""
+"""The DAP key and the database login: from Airflow connections, otherwise from SSM and Secrets Manager."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
 
 PLACEHOLDER = "not-set-yet"
-"""What Terraform creates the parameters of the DAP key with: SSM takes no empty value."""
+"""The value of the DAP key's parameters when Terraform creates them: SSM rejects an empty value."""
 
 
 def load_settings() -> Settings:
     """The settings of this process.
 
-    :raises StopAll: one of them is wrong; names each.
+    :raises StopAll: settings are wrong; names each of them.
     """
     try:
         return Settings.load()
@@ -34,7 +34,7 @@ def load_settings() -> Settings:
 
 
 def make_replicator() -> Replicator:
-    """The replicator of these settings.
+    """The replicator for the current settings.
 
     :raises StopAll: a setting is wrong; credentials are missing, incomplete or unreadable (says where they belong); or
         the packages of requirements.txt are not installed.
@@ -43,7 +43,7 @@ def make_replicator() -> Replicator:
     requirements_check.check()
     from cd2.replication.replicator import Replicator
 
-    # Each lookup would add two lines about where credentials and endpoint were found.
+    # Each lookup would log two lines about where it found credentials and endpoint.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     return Replicator(dap_credentials(settings), database_target(settings), settings.job_creations_per_minute)
 
@@ -139,7 +139,7 @@ def _base_url(connection: Connection) -> str | None:
 
 
 def _dap_key(settings: Settings) -> tuple[str, str]:
-    """Client id and secret from SSM, through one client: making it is most of the cost."""
+    """Client id and secret from SSM, with one client: creating it is most of the cost."""
     from airflow.providers.amazon.aws.hooks.ssm import SsmHook
 
     hook = SsmHook(aws_conn_id=settings.aws_conn_id)

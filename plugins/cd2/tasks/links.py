@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class DapJobLink(BaseOperatorLink):
-    """The address of the DAP job that brought the table's rows: Instructure's support asks for it.
+    """The URL of the DAP job that delivered the table's rows: Instructure's support asks for it.
 
-    Airflow asks when the task ends, in its process; the address needs the DAP key to be opened.
+    Airflow calls this when the task ends, in its process. Opening the URL requires the DAP key.
     """
 
     name = "DAP job"
@@ -29,5 +29,5 @@ class TableLogLink(BaseOperatorLink):
     name = "Log of this table"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        instance: Any = ti_key  # of the task that runs, which knows its address
+        instance: Any = ti_key  # the running task instance, which knows its URL
         return str(getattr(instance, "log_url", ""))

@@ -1,6 +1,6 @@
-"""The DAG's tasks. Each logs and calls; the work is done in `cd2.replication`.
+"""The DAG's tasks. They decide, call `cd2.replication`, and report.
 
-Heavy packages are imported inside `execute`: every parse and every task process loads this module.
+Heavy packages are imported inside functions: every parse and every task process loads this module.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 PUBLISHED = "published"
 CHATBOT = "chatbot"
 CHANGES = AssetAlias("canvas_data_2")
-"""What the tables' tasks write to: each adds its table's own asset."""
+"""The outlet of the table tasks: each adds its own table's asset."""
 CHANGED_STATES = ("initialized", "complete_with_schema_update")
 WAIT_TIMEOUT = timedelta(hours=10)
-"""For the turn and the job together; the job alone has its own, shorter limit (`cd2.replication.dap.jobs`)."""
+"""For turn and job together; the job alone has a shorter limit (`cd2.replication.dap.jobs`)."""
 
 
 def asset_of(table: TableName) -> Asset:
-    """The asset of a table: another DAG can be scheduled on it."""
+    """The asset of a table; other DAGs can be scheduled on it."""
     return Asset(name=str(table), uri=f"cd2://{table.namespace}/{table.table}")
 
 
 def _fail(ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
-    """End this try with a sentence: for good where a person must act, otherwise so that Airflow retries."""
+    """Fail this try with a sentence; Airflow retries, unless a person must act."""
     ti.xcom_push(key=ERROR, value=error.message)
     if isinstance(error, TableFailure):
         raise AirflowFailException(error.message) from None
@@ -65,10 +65,10 @@ class PrepareDatabase(BaseOperator):
 
 
 class ListTables(BaseOperator):
-    """List the tables of DAP that the settings and the trigger form ask for, as `namespace.table`."""
+    """List the tables of DAP that the settings and the trigger form select, as `namespace.table`."""
 
     def execute(self, context: Context) -> list[str]:
-        """The names; none for a dry run, which leaves them in an XCom."""
+        """The names; none in a dry run, which leaves them in another XCom."""
         params = context["params"]
         try:
             tables = asyncio.run(self._list(load_settings(), params))
@@ -92,14 +92,14 @@ class ListTables(BaseOperator):
         most = conf.getint("core", "max_map_length")
         if len(chosen) > most:
             raise TableFailure(
-                f"There are {len(chosen):,} tables to replicate, but Airflow maps a list of at most {most:,}: "
-                "raise the Airflow option core.max_map_length, or choose by [cd2] include_tables and skip_tables."
+                f"There are {len(chosen):,} tables to replicate, but Airflow maps at most {most:,}: raise the Airflow "
+                "option core.max_map_length, or select fewer with [cd2] include_tables and skip_tables."
             )
         return chosen
 
 
 class _TableOperator(BaseOperator):
-    """A task of one table.
+    """A task for one table.
 
     :param table: `namespace.table`; the grid shows it.
     """
@@ -119,13 +119,16 @@ class _TableOperator(BaseOperator):
         return TableName.parse(self.table)
 
     def fail_table(self, ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
-        """End this try, and leave the table's result for the notification."""
+        """Fail this try, and leave the table's result for the notification."""
         result = error.result or TableResult(self.table_name, self.action, "failed", error=error.info)
         ti.xcom_push(key=RESULT, value=result.to_json())
         _fail(ti, error)
 
     def wait_for_job(self, context: Context, since: datetime | None) -> NoReturn:
-        """Leave the worker slot until DAP has the rows (`since` None) or changes ready; `load` goes on then."""
+        """Free the worker slot until DAP's job is done; then Airflow calls `load`.
+
+        :param since: ask for the changes since then; None: for a snapshot.
+        """
         dag_run = context["dag_run"]
         run = f"{dag_run.dag_id} {dag_run.run_id} {getattr(dag_run, 'clear_number', 0)}"
         trigger = JobTrigger(self.table, since=since.isoformat() if since else None, run=run)
@@ -134,7 +137,7 @@ class _TableOperator(BaseOperator):
     def load_job(
         self, ti: RuntimeTaskInstanceProtocol, event: dict[str, Any], *, requested: bool = True
     ) -> TableResult:
-        """Load the job of a trigger's event; a failure ends this try."""
+        """Load the job that a trigger's event names; a failure fails this try."""
         try:
             replicator = make_replicator()
             try:
@@ -147,7 +150,7 @@ class _TableOperator(BaseOperator):
             self.fail_table(ti, error)
 
     def report(self, context: Context, result: TableResult) -> None:
-        """Log and hand on the result; tell other DAGs if the table changed."""
+        """Log the result and hand it on; if the table changed, add an event to its asset."""
         self.log.info(
             "%s: %s, %s rows written, %s deleted, %s bytes downloaded, data as of %s, %s s",
             result.table,
@@ -168,9 +171,9 @@ class _TableOperator(BaseOperator):
 class SyncTable(_TableOperator):
     """Bring one table up to date, or leave it to `init_table`.
 
-    Decides, hands the waiting to the triggerer, and loads when the job is done.
+    Decides, waits in the triggerer, and loads when the job is done.
 
-    :param init_task_id: the task to skip when the table needs no init.
+    :param init_task_id: the task to skip if the table needs no init.
     """
 
     action: Action = "sync"
@@ -192,7 +195,7 @@ class SyncTable(_TableOperator):
         self.wait_for_job(context, since)
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
-        """Go on when the job is done."""
+        """Load the finished job."""
         ti = context["ti"]
         result = self.load_job(ti, event)
         self.report(context, result)
@@ -202,9 +205,9 @@ class SyncTable(_TableOperator):
 
 
 class InitTable(_TableOperator):
-    """Fill one table from a snapshot, where its `sync_table` found that it is needed.
+    """Fill one table from a snapshot, if its `sync_table` found that it needs one.
 
-    :param sync_task_id: the task whose result at our own index decides.
+    :param sync_task_id: the task whose result at our map index decides.
     """
 
     action: Action = "init"
@@ -214,18 +217,18 @@ class InitTable(_TableOperator):
         self.sync_task_id = sync_task_id
 
     def execute(self, context: Context) -> None:
-        """Wait for a job with all rows, unless the table needs no init."""
-        # Our instance may be created only after a quick sync skipped it, and then starts all the same.
+        """Wait for a snapshot, unless the table needs no init."""
+        # If a quick sync skips us before our instance exists, the instance starts anyway.
         synced = self._synced(context["ti"])
         if not synced or synced["state"] != "needs_init":
             raise AirflowSkipException(f"{self.table} needs no init.")
         self.wait_for_job(context, None)
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
-        """Go on when the job is done."""
+        """Load the finished job."""
         ti = context["ti"]
         synced = self._synced(ti) or {}
-        # A table without rows so far, or a full refresh, carries no error.
+        # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
         self.report(context, self.load_job(ti, event, requested=not synced.get("error")))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
@@ -236,7 +239,7 @@ class InitTable(_TableOperator):
 class Notify(BaseOperator):
     """Account for every listed table, publish one message, and fail the run if anything failed.
 
-    :param prepare_task_id, list_task_id, sync_task_id, init_task_id: the tasks to account for.
+    :param prepare_task_id, list_task_id, sync_task_id, init_task_id: the tasks to report.
     """
 
     def __init__(
@@ -246,14 +249,14 @@ class Notify(BaseOperator):
         self.tasks = RunTasks(prepare_task_id, list_task_id, sync_task_id, init_task_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Publish the message, once for each clear of this task."""
-        # Wrong settings are what prepare_database failed with: that must be reported too.
+        """Publish the message, once per clear of this task."""
+        # With wrong settings prepare_database failed, and that must be reported too.
         settings = Settings.load_usable()
         published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
         summary = collect(context, settings, self.tasks, published)
         message = compose(summary, settings.notification_format)
         if published.get("max_tries") == context["ti"].max_tries:
-            # By an earlier try: `max_tries` changes with each clear only.
+            # By an earlier try: `max_tries` changes only when the task is cleared.
             self.log.info("Already published as %s.", published["message_id"])
         else:
             self._publish(context, settings, message, summary.status)

@@ -30,12 +30,12 @@ ERROR = "error"
 DRY_RUN = "dry_run"
 """Keys of XComs."""
 RAN = ("success", "failed")
-"""States of a task that ran to its end. A skipped init may still have the XCom of an earlier try."""
+"""States of a task that ran. A skipped init may still have the XCom of an earlier try."""
 
 
 @dataclass(frozen=True)
 class RunTasks:
-    """Ids of the tasks to account for."""
+    """Ids of the tasks to report."""
 
     prepare: str
     listing: str
@@ -45,7 +45,7 @@ class RunTasks:
 
 @dataclass(frozen=True)
 class TableTasks:
-    """The two tasks of a table: their states (None: no such task instance) and results, as far as they left any."""
+    """The two tasks of a table: their states (None: no such task instance), and their results, if any."""
 
     sync_state: str | None
     init_state: str | None
@@ -56,7 +56,7 @@ class TableTasks:
 def collect(context: Context, settings: Settings, tasks: RunTasks, published: dict[str, Any]) -> RunSummary:
     """The run so far: every listed table exactly once.
 
-    :param published: what notify noted when it last reported this run; empty: never.
+    :param published: what `notify` noted when it last reported this run; empty: it has not reported it yet.
     """
     ti = context["ti"]
     run_id = ti.run_id
@@ -84,13 +84,13 @@ def collect(context: Context, settings: Settings, tasks: RunTasks, published: di
         rerun=bool(published) and published["max_tries"] != ti.max_tries,
         freshness=_freshness() if any(result.state == "failed" for result in results) else {},
     )
-    # A dry run, or one without a table, shows nothing of how the tables are.
+    # A dry run, or a run without tables, does not prove that all is well.
     fine = bool(results) and summary.status != "failure"
     return replace(summary, recovered=fine and _has_recovered(ti, published))
 
 
 def table_result(table: TableName, tasks: TableTasks) -> TableResult:
-    """The one result of a listed table; a table whose tasks do not say that all is well has failed."""
+    """The one result of a listed table; unless its tasks prove that all is well, it has failed."""
     if tasks.sync_state != "success":
         return _failure(table, tasks.sync_state, tasks.synced, "sync_table")
     if tasks.synced is None:
@@ -111,8 +111,8 @@ def table_result(table: TableName, tasks: TableTasks) -> TableResult:
 def results_by_table(values: Iterable[Mapping[str, object]]) -> dict[TableName, TableResult]:
     """XComs of mapped tasks by table.
 
-    :param values: in the order of their indexes. After the list has shrunk, those of instances that were removed come
-        last, and belong to an earlier run of the same tables: the first of a table counts.
+    :param values: in the order of their map indexes. If a clear has shortened the list, removed ones come last, with
+        results from before the clear: the first result of a table counts.
     """
     by_table: dict[TableName, TableResult] = {}
     for value in values:
@@ -127,7 +127,7 @@ def _failure(table: TableName, state: str | None, result: TableResult | None, ta
     return _without_result(
         table,
         f"{task} ended as {state or 'never started'} before it could report why: its process was killed, ran out of "
-        "memory or of time, or somebody set its state. Its log may say more; clear it to run it again.",
+        "memory or time, or somebody set its state. Its log may say more; clear it to run it again.",
     )
 
 
@@ -138,7 +138,7 @@ def _without_result(table: TableName, message: str) -> TableResult:
 def _results(
     ti: RuntimeTaskInstanceProtocol, tasks: RunTasks, states: dict[str, Any], links: dict[str, str], run_url: str
 ) -> list[TableResult]:
-    """Adds the log that explains each table to `links`."""
+    """The results of all tables; also adds the log that explains each table to `links`."""
     names: list[str] = ti.xcom_pull(task_ids=tasks.listing, key=RESULT) or []
     synced, initialized = (
         results_by_table(BaseXCom.get_all(key=RESULT, dag_id=ti.dag_id, task_id=task_id, run_id=ti.run_id) or [])
@@ -160,16 +160,16 @@ def _results(
 
 
 def _freshness() -> dict[TableName, Freshness]:
-    """Nothing if it cannot be read: the database may be what failed."""
+    """The freshness of the tables; empty if it cannot be read: the database may be what failed."""
     try:
         return asyncio.run(make_replicator().freshness())
     except Cd2Error as error:
-        log.warning("How fresh the tables are is unknown: %s", error)
+        log.warning("The freshness of the tables is unknown: %s", error)
         return {}
 
 
 def _has_recovered(ti: RuntimeTaskInstanceProtocol, published: dict[str, Any]) -> bool:
-    """Whether the last message, of this run before a clear or of the run before, reported a failure."""
+    """Whether the last message (about this run before a clear, or about the previous run) reported a failure."""
     if published:
         return bool(published["status"] == "failure")
     previous = ti.get_previous_dagrun()

@@ -1,4 +1,4 @@
-"""Whether the packages of requirements.txt are there: MWAA only logs a failed install, and starts without them."""
+"""Whether the packages of requirements.txt are installed: MWAA only logs a failed install, and starts anyway."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from cd2.replication.errors import StopAll
 
 REQUIRED = {"instructure-dap-client": "2.3.1", "aiohttp": "3.13.4", "asyncpg": "0.31.0"}
-"""What the replication is built on, at the versions it was tested with. The client brings pysqlsync along."""
+"""The packages that the replication uses, at the tested versions. The client depends on pysqlsync."""
 MODULES = ("dap.api", "dap.replicator.meta_schema", "pysqlsync.dialect.postgresql.generator", "asyncpg")
 
 
 def check() -> None:
-    """See that the packages are there, at the right versions, and can be imported.
+    """Check that the packages are installed at the right versions and can be imported.
 
     :raises StopAll: they are not; says where MWAA logged why.
     """
@@ -45,7 +45,7 @@ def _not_importable() -> str | None:
     for name in MODULES:
         try:
             importlib.import_module(name)
-        except Exception as error:  # what a half-installed package raises can be anything
+        except Exception as error:  # a half-installed package can raise anything
             return f"{name} cannot be imported, {type(error).__name__}: {error}"
     return None
 

@@ -1,4 +1,4 @@
-"""When a failed try is made again: exponential backoff, with jitter, or as long as DAP asks for."""
+"""How long Airflow waits before a retry: exponential backoff with jitter, and at least as long as DAP demands."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 FIRST_DELAY_S = 60.0
 LONGEST_DELAY_S = 15 * 60.0
 PATIENCE_S = 20 * 60.0
-"""After a `WaitError` at the least: it comes only after a long series of answers 429."""
+"""At least this long after a `WaitError`, which comes only after a long series of 429s."""
 JITTER = 0.5
 
 
 class Backoff(RetryPolicy):
-    """Airflow's own backoff has the same jitter for all tables of a run, and goes on growing after a clear.
+    """Unlike Airflow's own backoff, it has a different jitter for each table, and starts over after a clear.
 
-    What a person must mend does not come here: `AirflowFailException` ends a task at once.
+    Failures that a person must fix do not come here: `AirflowFailException` fails a task at once.
     """
 
     def evaluate(
@@ -32,15 +32,13 @@ class Backoff(RetryPolicy):
     ) -> RetryDecision:
         retries = (context["task"].retries or 0) if context is not None else max_tries
         delay = delay_s(exception, failures=max(1, retries - (max_tries - try_number)))
-        return RetryDecision.retry(
-            timedelta(seconds=delay), f"{type(exception).__name__}: the next try is in {delay:.0f} s"
-        )
+        return RetryDecision.retry(timedelta(seconds=delay), f"{type(exception).__name__}: retry after {delay:.0f} s")
 
 
 def delay_s(exception: BaseException, failures: int) -> float:
     """Seconds until the next try.
 
-    :param failures: tries that have failed since the task was last cleared, this one included.
+    :param failures: failed tries since the task was last cleared, including this one.
     """
     delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** (failures - 1))
     if isinstance(exception, WaitError):

@@ -1,4 +1,4 @@
-"""Which namespaces and tables a run works on: the settings, and what the trigger form requests."""
+"""Which namespaces and tables a run works on: by the settings and the trigger form."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def choose_tables(listed: Sequence[TableName], settings: Settings, requested: Se
     """Which of the listed tables to work on.
 
     :param requested: names or shell wildcards from the trigger form; empty: all that the settings include.
-    :raises TableFailure: a requested or included name matches no table; nothing has been done yet.
+    :raises TableFailure: a requested or included name matches no table.
     """
     for source, patterns in (("The trigger form", requested), ("[cd2] include_tables", settings.include_tables)):
         if unknown := [pattern for pattern in patterns if not any(_matches(name, pattern) for name in listed)]:

@@ -1,7 +1,7 @@
-"""Waits that hold no worker slot: for a turn at DAP, and for a job to finish.
+"""Waits for a turn at DAP and for a job to finish, without a worker slot.
 
-Runs in the triggerer, many tables in one process. A restarted triggerer runs its triggers again; they go on with the
-turns and jobs that `cd2.jobs` holds.
+Runs in the triggerer, many tables in one process. A restarted triggerer runs its triggers again; they resume with the
+turns and jobs in `cd2.jobs`.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE_TRIES = 20
-"""How often a job is requested while DAP answers 429: waiting costs nothing here."""
+"""How often to ask while DAP answers 429: waiting costs nothing here."""
 SETTLE_S = 4.0
-"""How long after a heartbeat the executor reports to the scheduler that the process that deferred has ended. A task
-that runs again before that is taken for a killed one in Airflow 3.3.1, and its try fails ("task state changed
-externally")."""
+"""How long after a heartbeat the executor reports to the scheduler that the deferring process has ended. Airflow 3.3.1
+takes a task that runs again before that for a killed one, and fails its try ("task state changed externally")."""
 REPLICATOR_LIFE_S = 300.0
-"""Credentials are looked up again after this time: 90 triggers that start at once share one lookup."""
+"""How long one lookup of the credentials is shared: 90 triggers may start at once."""
 STOPPED_KEPT = 20
 """How many stopped runs are remembered."""
 
 
 class JobTrigger(BaseTrigger):
-    """Asks DAP for a table's rows or changes and waits until the job is done.
+    """Asks DAP for a table's snapshot or changes and waits until the job is done.
 
     Its event is `{"job_id": ...}` or `{"error": ...}` (`cd2.replication.errors.to_json`); see `job_of`.
 
     :param table: `namespace.table`.
-    :param since: the changes since then, ISO 8601 in UTC; None: all rows.
-    :param run: the DAG run, another one after each clear; what stops all tables stops those of the same run.
+    :param since: the changes since then, ISO 8601 in UTC; None: a snapshot.
+    :param run: identifies the DAG run, differently after each clear; a StopAll ends all waits of the same run.
     """
 
     def __init__(self, table: str, since: str | None, run: str) -> None:
@@ -54,12 +53,12 @@ class JobTrigger(BaseTrigger):
         self.run_key = run
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class path and the arguments that the metadata database keeps."""
+        """The class path and the arguments that Airflow stores."""
         arguments = {"table": self.table, "since": self.since, "run": self.run_key}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait for the job; one event says how that ended."""
+        """Wait for the job; one event reports the outcome."""
         not_before = time.monotonic() + _settle_s()
         try:
             since = datetime.fromisoformat(self.since) if self.since else None
@@ -67,7 +66,7 @@ class JobTrigger(BaseTrigger):
             job = replicator.ask(TableName.parse(self.table), since, tries=PATIENCE_TRIES)
             event = TriggerEvent({"job_id": await WAITS.until_done(self.run_key, job)})
         except Exception as error:
-            # Loaded already, by whatever raised; this module must stay light.
+            # Imported here, because this module must stay light; what raised has loaded it already.
             from cd2.replication.failures import classify
 
             failure = classify(error, f"{self.table}: asking DAP")
@@ -92,7 +91,7 @@ def _settle_s() -> float:
 
 
 class SharedReplicator:
-    """One replicator for all triggers of the process, made anew when it is `REPLICATOR_LIFE_S` old."""
+    """One replicator for all triggers of the process, replaced when it is `REPLICATOR_LIFE_S` old."""
 
     def __init__(self) -> None:
         self._made: Replicator | None = None
@@ -113,14 +112,14 @@ class SharedReplicator:
             return self._made
 
     def forget(self) -> None:
-        """Look the credentials up again: they were refused."""
+        """Make `get` look the credentials up again: they were refused."""
         self._made = None
 
 
 class Waits:
-    """The waits of this process: what affects every table ends all waits of a run at once.
+    """The waits of this process: a `StopAll` of one table ends all waits of its run.
 
-    :param replicator: is made anew after a stop.
+    :param replicator: replaced after a stop.
     """
 
     def __init__(self, replicator: SharedReplicator) -> None:
@@ -129,9 +128,9 @@ class Waits:
         self._stopped: dict[str, StopAll] = {}
 
     async def until_done(self, run: str, work: Coroutine[Any, Any, str]) -> str:
-        """Wait for the work, or until another table of the run fails with what affects every table.
+        """Wait for the work, or until another table of the run stops all.
 
-        :raises StopAll: that.
+        :raises StopAll: the failure of this or the other table.
         """
         if stop := self._stopped.get(run):
             work.close()
@@ -147,7 +146,7 @@ class Waits:
         except asyncio.CancelledError:
             if task.cancelled() and run in self._stopped:
                 raise self._stopped[run] from None
-            task.cancel()  # our trigger is being taken away
+            task.cancel()  # our trigger is being canceled
             raise
         finally:
             siblings.discard(task)
@@ -165,4 +164,4 @@ class Waits:
 
 REPLICATOR = SharedReplicator()
 WAITS = Waits(REPLICATOR)
-"""Triggers are made one by one from what the metadata database keeps; what they share lives in their process."""
+"""Airflow creates each trigger from its serialized arguments; what triggers share lives in their process."""

@@ -14,8 +14,8 @@ from cd2.replication.names import TableName
 class Cursor:
     """How far a table is replicated.
 
-    :param since: state of the table in DAP that the replica holds, UTC.
-    :param description: the JSON schema that the table was last brought to.
+    :param since: the replica holds the table as DAP had it at this time, UTC.
+    :param description: the JSON schema that the table has.
     """
 
     since: datetime
@@ -24,7 +24,7 @@ class Cursor:
 
 
 async def read(connection: asyncpg.Connection, table: TableName) -> Cursor | None:
-    """The table's row in `instructure_dap.table_sync`; None if the table was never (completely) initialised."""
+    """The table's row in `instructure_dap.table_sync`; None if the table was never (completely) initialized."""
     row = await connection.fetchrow(
         "SELECT timestamp, schema_version, schema_description FROM instructure_dap.table_sync "
         "WHERE source_namespace = $1 AND source_table = $2 ORDER BY id DESC LIMIT 1",
@@ -37,7 +37,7 @@ async def read(connection: asyncpg.Connection, table: TableName) -> Cursor | Non
 
 
 async def write(connection: asyncpg.Connection, table: TableName, cursor: Cursor) -> None:
-    """Note how far a table is replicated, as the official client does, in the caller's transaction."""
+    """Write the cursor as the official client does, in the caller's transaction."""
     values = (
         table.namespace,
         table.table,

@@ -1,6 +1,6 @@
 """How fresh each table is, for people and reports: `SELECT * FROM cd2.freshness`.
 
-A quiet table's data may be old and right all the same: what tells is when it was last found equal to DAP.
+The data of a quiet table may be old and yet right: what matters is when it was last found equal to DAP.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cd2.replication.names import TableName
 from cd2.replication.results import Freshness
 
 REINIT_EVERY = timedelta(hours=24)
-"""How often a table may be re-initialised without a person's request: DAP may refuse repeated snapshots."""
+"""How often a table may be re-initialized automatically: DAP may refuse repeated snapshots."""
 
 _UP_TO_DATE = """
 INSERT INTO cd2.freshness AS f (namespace, table_name, checked_at, data_as_of, reinitialized_at)
@@ -31,9 +31,9 @@ ON CONFLICT (namespace, table_name) DO UPDATE
 async def up_to_date(
     connection: asyncpg.Connection, table: TableName, as_of: datetime, *, reinitialized: bool = False
 ) -> None:
-    """Note that a table was brought up to date, in the caller's transaction.
+    """Note that a table is up to date, in the caller's transaction.
 
-    :param reinitialized: with a snapshot that nobody but the program requested.
+    :param reinitialized: by a snapshot that no person requested.
     """
     await connection.execute(_UP_TO_DATE, table.namespace, table.table, as_of, reinitialized)
 
@@ -50,9 +50,9 @@ async def read(connection: asyncpg.Connection) -> dict[TableName, Freshness]:
 
 
 async def check_reinit(connection: asyncpg.Connection, table: TableName, required: ReinitRequired) -> None:
-    """Whether the table may get a new snapshot that nobody requested.
+    """Check that the table may get a new snapshot automatically.
 
-    :raises TableFailure: it got one within the last `REINIT_EVERY`.
+    :raises TableFailure: it already got one within the last `REINIT_EVERY`.
     """
     last = await connection.fetchval(
         "SELECT reinitialized_at FROM cd2.freshness WHERE namespace = $1 AND table_name = $2 "
@@ -63,8 +63,8 @@ async def check_reinit(connection: asyncpg.Connection, table: TableName, require
     )
     if last is not None:
         raise TableFailure(
-            f"{required.message} It already got one automatically at {last:%Y-%m-%d %H:%M} UTC, and gets one only "
-            f"every {REINIT_EVERY // timedelta(hours=1)} h, because DAP may refuse repeated snapshots: to do it now, "
+            f"{required.message} It already got one automatically at {last:%Y-%m-%d %H:%M} UTC, and gets only one "
+            f"every {REINIT_EVERY // timedelta(hours=1)} h, because DAP may refuse repeated snapshots. To load it now, "
             "trigger the DAG with this table and full_refresh.",
             cause=required.cause,
             type=required.type,

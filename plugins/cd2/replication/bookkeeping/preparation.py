@@ -1,4 +1,4 @@
-"""Prepares a database: what all tables share, before the first of them is worked on."""
+"""Creates what all tables share, before the first of them is replicated."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PREPARATION_LOCK = 0x6364320001
 async def prepare(target: DatabaseTarget, connection: asyncpg.Connection, namespaces: Iterable[str]) -> None:
     """Create what all tables share: the schemas, the client's bookkeeping in its newest version, our own tables.
 
-    Idempotent, cheap, and safe to run at the same time from several places. Without it the first inits race each
-    other for the schemas, and a late `version_upgrade` truncates the bookkeeping of the others.
+    Idempotent, cheap, and safe to run concurrently. Without it, the first inits would race to create the schemas, and
+    the client's upgrade in one of them would truncate the cursors of the others.
 
-    :raises TableFailure: the role may not create a schema that is missing.
+    :raises TableFailure: the role may not create a missing schema.
     """
     await connection.execute("SELECT pg_advisory_lock($1)", PREPARATION_LOCK)
     try:
@@ -56,7 +56,7 @@ async def _ensure_schema(connection: asyncpg.Connection, schema: str) -> None:
 async def _upgrade_bookkeeping(target: DatabaseTarget, connection: asyncpg.Connection) -> None:
     async with client_context(target) as (context, explorer):
         if await _filled_by_client_1(connection):
-            # The client's upgrade script would TRUNCATE the cursors of such a database: say that it is up to date.
+            # The client's upgrade script would TRUNCATE the cursors of such a database: mark it as up to date.
             await explorer.synchronize(modules=[meta_schema])
             await connection.execute("INSERT INTO instructure_dap.database_version (version) VALUES (1)")
         await VersionUpgrader(explorer, context, DIALECT).upgrade()

@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS cd2.pacer (
     next_turn timestamptz NOT NULL,
     PRIMARY KEY (key, endpoint)
 )"""
-"""When the next turn of a DAP key at an endpoint is."""
+"""The next free turn of each DAP key at each endpoint."""
 
 JOBS = """
 CREATE TABLE IF NOT EXISTS cd2.jobs (
@@ -35,15 +35,15 @@ CREATE TABLE IF NOT EXISTS cd2.freshness (
     PRIMARY KEY (namespace, table_name)
 );
 COMMENT ON TABLE cd2.freshness IS 'How fresh each replicated table is';
-COMMENT ON COLUMN cd2.freshness.checked_at IS 'When the table was last brought up to date with DAP';
-COMMENT ON COLUMN cd2.freshness.data_as_of IS 'The state of Canvas Data 2 that the table holds';
-COMMENT ON COLUMN cd2.freshness.reinitialized_at IS 'When it last got a new snapshot because DAP had no increments';
-COMMENT ON COLUMN cd2.freshness.failing_since IS 'Since when every attempt failed; NULL: the last one did not';
-COMMENT ON COLUMN cd2.freshness.error IS 'What the last failed attempt met';
+COMMENT ON COLUMN cd2.freshness.checked_at IS 'When the table was last found equal to DAP';
+COMMENT ON COLUMN cd2.freshness.data_as_of IS 'The table holds Canvas Data 2 as of this time';
+COMMENT ON COLUMN cd2.freshness.reinitialized_at IS 'When it was last re-initialized automatically';
+COMMENT ON COLUMN cd2.freshness.failing_since IS 'First failure since the last success; NULL: no failure since';
+COMMENT ON COLUMN cd2.freshness.error IS 'Why the last failed attempt failed';
 """
 """How fresh each table is."""
 
-# Only if it is missing: even IF NOT EXISTS would wait for the locks of a load that writes here.
+# Checked first, because even IF NOT EXISTS would wait for the locks of a load that writes here.
 BROKEN_DEPENDENTS = """
 DO $$
 BEGIN
@@ -65,11 +65,11 @@ BEGIN
     );
     CREATE INDEX broken_dependents_tables ON cd2.broken_dependents USING gin (tables);
     COMMENT ON TABLE cd2.broken_dependents IS
-        'Views that a schema change broke. Each is tried again when one of its tables is synced; '
-        'delete a row to forget it.';
-    COMMENT ON COLUMN cd2.broken_dependents.tables IS 'Qualified and quoted names of the tables its rows come from.';
+        'Views that a schema change broke. Each is retried when one of its tables is synced; '
+        'delete a row to forget the view.';
+    COMMENT ON COLUMN cd2.broken_dependents.tables IS 'Qualified and quoted names of the tables with its rows.';
     COMMENT ON COLUMN cd2.broken_dependents.missing IS
-        'True: the view does not exist. False: it does (relation), but the steps in definition could not be done.';
+        'True: the view does not exist. False: it exists (relation), but the steps in definition failed.';
     COMMENT ON COLUMN cd2.broken_dependents.definition IS
         'Its CREATE statement, owner, the steps after it (indexes, comments, ...) and its access control list.';
 END

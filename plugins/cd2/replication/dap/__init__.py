@@ -1,4 +1,4 @@
-"""The DAP service: the official client's session, turns at its limits, and jobs.
+"""The DAP service: the official client's session, turns under its rate limits, and jobs.
 
-May import `database` and the modules of `cd2.replication` that import no package (errors, failures, names, results).
+May import `database` and the leaf modules of `cd2.replication` (errors, failures, names, results).
 """

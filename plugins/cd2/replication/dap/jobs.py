@@ -1,8 +1,8 @@
-"""Getting a table's job: take a turn, ask, wait. No worker slot and no database connection is held meanwhile.
+"""From a question to DAP to a finished job: take a turn, ask, wait. No worker slot or database connection is held.
 
-What was asked for is noted in `cd2.jobs`. Whoever comes next for the same table - a retry, a cleared task, a restarted
-triggerer - keeps the turn that was taken, or goes on with the job that DAP is already working on: a new one would cost
-one of the few creations a minute.
+The turn and the job are noted in `cd2.jobs`. Whoever comes next for the same table - a retry, a cleared task, a
+restarted triggerer - keeps the turn, or resumes with the job that DAP is already working on: a new job would cost one
+of the few creations a minute.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CREATION_TRIES = 3
-"""How often a job is requested while DAP answers 429, unless the caller has more patience."""
+"""How often to ask while DAP answers 429, unless the caller sets it."""
 POLL_S = (1.0, 1.5, 2.0, 3.0, 5.0)
 POLLS_PER_LOG_LINE = 12
-"""Polls of a job between two lines in the log: about a minute."""
+"""Polls between two log lines: about a minute."""
 POLL_TRIES = 4
-"""How many polls in a row may fail with an error of the service."""
+"""How many polls in a row may fail with a server error."""
 JOB_DEADLINE_S = 6 * 60 * 60
-"""The longest wait for one job; the official client polls a hung one for ever."""
+"""The longest wait for one job; the official client polls a hung one forever."""
 JOB_LIFE_S = 6 * 60 * 60
-"""After this time a new job is requested: the old one's data would be old, and DAP keeps jobs for a day only."""
+"""A snapshot older than this is not reused: its data is old, and DAP keeps jobs for one day only."""
 CHANGES_LIFE_S = 60 * 60
-"""The same for changes, which are cheap to ask for again; DAP may refuse repeated snapshots."""
+"""The same for an incremental, which is cheap to repeat; DAP may refuse repeated snapshots."""
 TURN_LIFE_S = 60
-"""A turn that was due this long ago has expired: others have gone on."""
+"""A turn that was due this long ago has expired: others have taken theirs since."""
 
 _RECALL = """
 SELECT job_id, extract(epoch FROM turn - clock_timestamp())::float8 AS wait FROM cd2.jobs
@@ -61,28 +61,28 @@ _FORGET = "DELETE FROM cd2.jobs WHERE namespace = $1 AND table_name = $2"
 
 
 USELESS = ("HungJob", "DamagedObject")
-"""Types of failures that the same job would cause again, although another may not."""
+"""Types of failures that the same job would cause again, but a new one may not."""
 
 
 def keeps_its_job(failure: Cd2Error) -> bool:
-    """Whether the next attempt may go on with the job, or had better request another one."""
-    passing = isinstance(failure, TransientError) and not isinstance(failure, FailedJobError)
-    return (passing and failure.type not in USELESS) or isinstance(failure, StopAll)
+    """Whether the next attempt should resume with the same job; otherwise it asks for a new one."""
+    temporary = isinstance(failure, TransientError) and not isinstance(failure, FailedJobError)
+    return (temporary and failure.type not in USELESS) or isinstance(failure, StopAll)
 
 
 async def forget(connection: asyncpg.Connection, table: TableName) -> None:
-    """Remove the note of a table's job: its rows are loaded, or it is useless.
+    """Delete the note of a table's job, which is loaded or useless.
 
-    In the caller's transaction, so that nobody loads the rows again, or loses them.
+    Runs in the caller's transaction, so that its rows are loaded exactly once.
     """
     await connection.execute(_FORGET, table.namespace, table.table)
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A request to DAP for one table's rows or changes.
+    """One question to DAP: for a table's snapshot, or for its changes.
 
-    :param since: the changes since then (UTC); None: all rows.
+    :param since: the changes since then (UTC); None: a snapshot.
     :param tries: how often to ask while DAP answers 429.
     """
 
@@ -94,11 +94,11 @@ class JobRequest:
     tries: int = CREATION_TRIES
 
     async def finished_job(self) -> Job:
-        """A job with all that was requested, done.
+        """The finished job.
 
-        :raises WaitError: DAP went on answering 429; another program may use the same key.
+        :raises WaitError: DAP kept answering 429; another program may use the same key.
         :raises TransientError: the job failed (FailedJobError), or is not done after `JOB_DEADLINE_S` seconds.
-        :raises ReinitRequired, TableFailure, StopAll: as DAP answers.
+        :raises ReinitRequired, TableFailure, StopAll: DAP refuses.
         """
         job_id, wait = await self._recall()
         job = await self._pick_up(job_id) if job_id else None
@@ -112,13 +112,13 @@ class JobRequest:
         except (NotFoundError, FailedJobError) as gone:
             log.info("%s: job %s can no longer be used (%s).", self.table, job_id, type(gone).__name__)
             return None
-        log.info("%s: goes on with job %s, which was requested before.", self.table, job_id)
+        log.info("%s: resuming with job %s of an earlier attempt.", self.table, job_id)
         return job
 
     async def _start(self, wait: float | None) -> Job:
         """Create a job at DAP.
 
-        :param wait: seconds until the turn that an earlier attempt took; None: there is none.
+        :param wait: seconds until the turn that an earlier attempt took; None: no turn is taken.
         """
         remaining = self.tries
         while True:
@@ -163,11 +163,11 @@ class JobRequest:
                         if failures >= POLL_TRIES:
                             raise
         except TimeoutError:
-            if not deadline.expired():  # but an answer took too long
+            if not deadline.expired():  # a single response took too long
                 raise
             raise TransientError(
-                f"{self.table}: the DAP job {job.id} is not done after {JOB_DEADLINE_S // 3600} h: another one will be "
-                "requested.",
+                f"{self.table}: the DAP job {job.id} is not done after {JOB_DEADLINE_S // 3600} h: "
+                "the retry asks for a new one.",
                 type="HungJob",
             ) from None
         return job
@@ -175,7 +175,7 @@ class JobRequest:
     # -- what is noted ---------------------------------------------------------------------------
 
     async def _recall(self) -> tuple[str | None, float | None]:
-        """The job that is under way for this request, or the seconds until the turn that was taken for it."""
+        """The job of an earlier attempt with the same question, or the seconds until the turn that it took."""
         life_s = JOB_LIFE_S if self.since is None else CHANGES_LIFE_S
         async with connected(self.target) as connection:
             row = await connection.fetchrow(_RECALL, *self._row, self._naive_since, TURN_LIFE_S, life_s)

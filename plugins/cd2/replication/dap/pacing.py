@@ -1,7 +1,7 @@
-"""Taking turns at the DAP service, shared by every worker through the database.
+"""Turns at the DAP service, shared by all workers through the database.
 
-The service allows a key a few calls a minute (5 job creations, 5 listings), counted across all processes, tasks and
-runs. The next free turn is kept as one row per key and endpoint in `cd2.pacer`; one atomic statement takes it.
+DAP allows a key a few calls a minute (5 job creations, 5 listings), counted across all processes, tasks and runs. The
+next free turn is one row per key and endpoint in `cd2.pacer`; one atomic statement takes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 Endpoint = Literal["data", "list"]
 LIST_CALLS_PER_MINUTE = 5
 SPACING_MARGIN = 1.03
-"""Turns are this much further apart than the limit asks for: the network delays one call more than the next."""
+"""Turns are this much further apart than the limit requires: the network delays some calls more than others."""
 LONG_WAIT_S = 5.0
 
 _TAKE_TURN = """
@@ -37,12 +37,12 @@ WHERE key = $1 AND endpoint = $2"""
 class Pacer:
     """Hands out turns for one DAP key.
 
-    :param target: database that keeps the shared clock.
+    :param target: the database with the shared clock.
     :param client_id: the DAP key; only a hash of it is stored.
     :param per_minute: allowed calls a minute, by endpoint.
-    :param sleep: how to wait, in seconds.
+    :param sleep: waits for a number of seconds.
 
-    `key` stands for the DAP key in the database.
+    `key` identifies the DAP key in the database.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Pacer:
         self._sleep = sleep
 
     async def turn(self, endpoint: Endpoint) -> float:
-        """Wait for our turn; no database connection is held meanwhile.
+        """Take the next turn and wait for it; no database connection is held while waiting.
 
         :returns: seconds waited.
-        :raises StopAll, TransientError: the database cannot be reached, see `connect`.
+        :raises StopAll, TransientError: the database cannot be reached; see `connect`.
         """
         seconds = await self.reserve(endpoint)
         await self.wait(endpoint, seconds)
@@ -76,13 +76,13 @@ class Pacer:
         return max(0.0, await self._run(_TAKE_TURN, endpoint, self._interval[endpoint]) or 0.0)
 
     async def wait(self, endpoint: Endpoint, seconds: float) -> None:
-        """Wait until a turn that was taken, and say so if that is long."""
+        """Wait for a turn that was taken; a long wait is logged."""
         if seconds >= LONG_WAIT_S:
-            log.info("Waiting %.0f s for our turn: DAP limits the calls a minute (%s).", seconds, endpoint)
+            log.info("Waiting %.0f s for our turn: DAP limits the calls per minute (%s).", seconds, endpoint)
         await self._sleep(seconds)
 
     async def push_back(self, endpoint: Endpoint, seconds: float) -> None:
-        """The service answered 429: nobody takes a turn for so many seconds."""
+        """DAP answered 429: no turn for anybody for this many seconds."""
         await self._run(_PUSH_BACK, endpoint, seconds)
 
     async def _run(self, statement: str, endpoint: Endpoint, seconds: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The DAP service as we use it: the official client's session, paced, without tracking, with our errors.
+"""The official client's session as we use it: paced, without tracking, with our errors.
 
 A job is created, polled and loaded in separate steps, so that another process can pick it up by its id
 (`cd2.replication.dap.jobs`).
@@ -44,12 +44,12 @@ T = TypeVar("T")
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30 * 60, connect=30, sock_read=5 * 60)
 DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_read=2 * 60)
-"""No limit for a whole object: a big one may take long; silence of two minutes is a lost connection."""
+"""No limit for a whole object, which may be big; two minutes of silence are a lost connection."""
 DOWNLOAD_BLOCK = 1 << 18
 DOWNLOAD_TRIES = 5
-"""How often in a row a download may begin without getting any further."""
+"""How many tries in a row may receive nothing."""
 DOWNLOAD_PAUSE_S = 0.25
-"""Before a download begins again; twice as long each time that it gets no further."""
+"""Before a download resumes; doubled each time that it received nothing."""
 DEFAULT_RETRY_AFTER_S = 60.0
 TOO_MANY_REQUESTS = "TooManyRequests"
 
@@ -65,12 +65,12 @@ class DapCredentials:
 
 @dataclass(frozen=True)
 class Job:
-    """A query that DAP works on, or has worked on.
+    """DAP's work on one question.
 
     :param done: its objects can be loaded.
-    :param since: beginning of an incremental (UTC); None for a snapshot, and while it is not done.
-    :param as_of: the state of the table that its rows lead to (UTC); None while it is not done.
-    :param schema_version: version of the schema that its rows have.
+    :param since: start of an incremental (UTC); None for a snapshot, and while it is not done.
+    :param as_of: the moment whose state its rows lead to (UTC); None while it is not done.
+    :param schema_version: version of the schema of its rows.
     :param objects: ids of its objects, in order.
     """
 
@@ -103,14 +103,14 @@ class DapSession(DAPSession):
             aiohttp.ClientSession(timeout=REQUEST_TIMEOUT),
             credentials.base_url,
             Credentials.create(client_id=credentials.client_id, client_secret=credentials.client_secret),
-            None,  # no tracking: the client would post to a third party's analytics host
+            None,  # no tracking: the client would send data to a third party's analytics host
         )
         self._pacer = pacer
-        # Of its own: signed URLs must not get our Authorization header, and gzip is ours to check.
+        # A separate session: signed URLs must not get our Authorization header, and we check gzip ourselves.
         self._downloads = aiohttp.ClientSession(timeout=DOWNLOAD_TIMEOUT, auto_decompress=False)
 
     async def __aenter__(self) -> DapSession:
-        """Nothing is sent before the first call."""
+        """Nothing to do; the first call authenticates."""
         return self
 
     async def __aexit__(
@@ -120,7 +120,7 @@ class DapSession(DAPSession):
         await self.close()
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self._downloads.close()
         await super().close()
 
@@ -139,9 +139,9 @@ class DapSession(DAPSession):
     # -- jobs ------------------------------------------------------------------------------------
 
     async def start(self, table: TableName, since: datetime | None) -> Job:
-        """Ask for a table's changes since a point in time (UTC), or for all its rows (None). It must be our turn.
+        """Ask for a table's changes since a point in time (UTC), or for a snapshot (None). Call it when it is our turn.
 
-        :raises WaitError: DAP answered 429; the clock of everybody who shares the key has been moved.
+        :raises WaitError: DAP answered 429; the shared clock has been pushed back.
         """
         query: SnapshotQuery | IncrementalQuery
         if since is None:
@@ -162,9 +162,9 @@ class DapSession(DAPSession):
     async def download(self, object_id: str) -> AsyncIterator[bytes]:
         """The bytes of an object as they are stored (gzip).
 
-        Every try gets a fresh URL; after a lost connection or an expired URL the stream resumes where it was.
+        Every try gets a fresh URL; after a lost connection or an expired URL the stream resumes where it stopped.
 
-        :raises TransientError: no try got any further.
+        :raises TransientError: several tries in a row received nothing.
         """
         received = 0
         failures = 0
@@ -186,11 +186,11 @@ class DapSession(DAPSession):
                         return
                     problem = f"HTTP {response.status}"
             except (aiohttp.ClientError, TimeoutError) as error:
-                # Its text may hold the signed URL.
+                # The text of the error may hold the signed URL.
                 problem = type(error).__name__
             failures = 0 if received > before else failures + 1
             log.info(
-                "The download of an object stopped after %s bytes (%s); it goes on with a fresh URL.", received, problem
+                "The download of an object stopped after %s bytes (%s); resuming with a fresh URL.", received, problem
             )
             if failures < DOWNLOAD_TRIES:
                 await asyncio.sleep(2.0**failures * DOWNLOAD_PAUSE_S)
@@ -202,7 +202,7 @@ class DapSession(DAPSession):
     # -- inside ----------------------------------------------------------------------------------
 
     async def _post_query(self, path: str, query: SnapshotQuery | IncrementalQuery) -> Any:
-        # Not through the client's `_post`: it would repeat a 429 three times without taking a turn.
+        # Not through the client's `_post`, which would retry a 429 three times without taking a turn.
         async def post() -> Any:
             await self.authenticate()
             async with self._session.post(
@@ -212,24 +212,24 @@ class DapSession(DAPSession):
             ) as response:
                 return await self._process(response, ClientJob)
 
-        return await self._authorised(post)
+        return await self._authorized(post)
 
     async def _get(self, path: str, response_type: type[T]) -> T:
         async def get() -> T:
             answer: T = await super(DapSession, self)._get(path, response_type)
             return answer
 
-        return await self._authorised(get)
+        return await self._authorized(get)
 
     async def _post(self, path: str, request_data: Any, response_type: type[T]) -> T:
         async def post() -> T:
             answer: T = await super(DapSession, self)._post(path, request_data, response_type)
             return answer
 
-        return await self._authorised(post)
+        return await self._authorized(post)
 
-    async def _authorised(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call, and once more with a new token if the one we had is no longer accepted."""
+    async def _authorized(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call; if our token is no longer accepted, get a new one and call again."""
         had_token = self._access_token is not None
         try:
             return await call()
@@ -240,14 +240,14 @@ class DapSession(DAPSession):
         return await call()
 
     async def _process(self, response: aiohttp.ClientResponse, *args: Any, **kwargs: Any) -> Any:
-        # The client loses the status of such an answer and raises a ProcessingError with an empty text.
+        # The client loses the status of such a response and raises a ProcessingError with an empty text.
         if response.status == 429:
             wait = _retry_after(response)
             if response.method == "POST" and response.url.path.endswith("/data"):
                 await self._pacer.push_back("data", wait)
             raise WaitError(
-                f"DAP answered 429 (too many requests a minute) for {response.url.path}: another program may use the "
-                f"same key. It will be retried after {wait:.0f} s.",
+                f"DAP answered 429 (too many requests) for {response.url.path}: another program may use the "
+                f"same key. Retry after {wait:.0f} s.",
                 type=TOO_MANY_REQUESTS,
                 seconds=wait,
             )
@@ -262,7 +262,7 @@ class DapSession(DAPSession):
 def _job(job: Any) -> Job:
     if isinstance(job, FailedJob):
         raise FailedJobError(
-            f"The DAP job {job.id} failed ({job.error.message or 'without a message'}): another one will be requested.",
+            f"The DAP job {job.id} failed ({job.error.message or 'no reason given'}): the retry asks for a new one.",
             type=job.error.type,
             uuid=job.error.uuid,
         )
@@ -271,7 +271,7 @@ def _job(job: Any) -> Job:
     if isinstance(job, CompleteSnapshotJob):
         return Job(job.id, True, None, job.at, job.schema_version, tuple(part.id for part in job.objects))
     if job.status.isTerminal():
-        raise FailedJobError(f"The DAP job {job.id} ended as {job.status.value}: another one will be requested.")
+        raise FailedJobError(f"The DAP job {job.id} ended as {job.status.value}: the retry asks for a new one.")
     return Job(job.id, False)
 
 

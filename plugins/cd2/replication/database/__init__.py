@@ -1,4 +1,4 @@
-"""Connections to the replica, locks on its tables, and the official client over our connection.
+"""The connection to the replica, the locks of its tables, and the official client over our connection.
 
 May import the leaf modules of `cd2.replication` only.
 """

@@ -1,6 +1,6 @@
-"""The official client over our connection: for its bookkeeping, which it creates and upgrades itself.
+"""The official client over our connection: it creates and upgrades its bookkeeping itself.
 
-Not through `dap.integration.database`: that imports the drivers of every database that the client supports.
+Not through `dap.integration.database`, which imports the drivers of all databases that the client supports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cd2.replication.database.dialect import generator_options
 
 
 class _Connection(PostgreSQLConnection):
-    """pysqlsync's connection, opened by us: its own ignores sslmode and sslrootcert."""
+    """pysqlsync's connection, opened by us: pysqlsync ignores sslmode and sslrootcert."""
 
     target: DatabaseTarget
 
@@ -31,7 +31,7 @@ class _Connection(PostgreSQLConnection):
 
 @asynccontextmanager
 async def client_context(target: DatabaseTarget) -> AsyncIterator[tuple[BaseContext, Explorer]]:
-    """The client's view of the replica's bookkeeping, on a connection of its own."""
+    """A context and an explorer of pysqlsync for the client's bookkeeping, on a separate connection."""
     generator = PostgreSQLGenerator(generator_options(instructure_dap=meta_schema))
     connection = _Connection(generator, ConnectionParameters())
     connection.target = target

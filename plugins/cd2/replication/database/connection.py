@@ -1,4 +1,4 @@
-"""Connections to the replica: asyncpg with libpq's meanings of sslmode and sslrootcert."""
+"""Connections to the replica: asyncpg, with libpq's meanings of sslmode and sslrootcert."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CLOSE_TIMEOUT_S = 5.0
 class DatabaseTarget:
     """Where the replica is and how to log in.
 
-    :param sslmode: libpq's meaning, honoured for real (the official client ignores it silently).
-    :param sslrootcert: path of a PEM file with the CAs to trust; used by verify-ca and verify-full.
+    :param sslmode: with libpq's meaning (the official client silently ignores it).
+    :param sslrootcert: path of a PEM file with the trusted CAs, for verify-ca and verify-full.
     """
 
     host: str
@@ -39,7 +39,7 @@ class DatabaseTarget:
 async def connect(target: DatabaseTarget) -> asyncpg.Connection:
     """Open a connection.
 
-    :raises StopAll: login, database name or certificate are refused.
+    :raises StopAll: the login, the database name or the certificate is refused.
     :raises TransientError: the server cannot be reached or is starting.
     """
     tls = {"sslmode": target.sslmode}
@@ -58,16 +58,17 @@ async def connect(target: DatabaseTarget) -> asyncpg.Connection:
                 server_settings={"application_name": "cd2"},
             )
         except ssl.SSLError as error:
+            reason = getattr(error, "verify_message", "") or error.reason
             raise StopAll(
-                f"PostgreSQL at {target} was not trusted: {getattr(error, 'verify_message', '') or error.reason}. "
-                "Check that database_sslrootcert holds the authority that signed the server's certificate and that "
-                "the host is the name in it; sslmode=require encrypts without checking.",
+                f"The certificate of PostgreSQL at {target} is not trusted: {reason}. Check that database_sslrootcert "
+                "holds the authority that signed it and that the host is the name in it; sslmode=require encrypts "
+                "without checking.",
                 cause=type(error).__name__,
             ) from None
         except (OSError, TimeoutError) as error:
             raise TransientError(
                 f"PostgreSQL at {target} cannot be reached ({str(error) or type(error).__name__}): "
-                "check that it is running, and host, port, security group and sslmode.",
+                "check that it is running; check host, port, security group and sslmode.",
                 cause=type(error).__name__,
             ) from None
 

@@ -1,4 +1,4 @@
-"""How the official client makes its DDL: the options of its generator, which ours has to share."""
+"""The options of the official client's DDL generator. Our DDL must use the same."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ DIALECT = "postgresql"
 
 
 def generator_options(**namespaces: ModuleType) -> GeneratorOptions:
-    """The options with which the client makes its DDL.
+    """The options with which the client generates DDL.
 
-    :param namespaces: by schema of the database, the module whose classes are its tables.
+    :param namespaces: for each schema of the database, the module whose classes are its tables.
     """
     return GeneratorOptions(
         struct_mode=StructMode.JSON,

@@ -1,4 +1,4 @@
-"""The lock of a table: two overlapping syncs could leave deleted rows for ever."""
+"""The lock of a table: without it, two overlapping syncs could leave deleted rows behind forever."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cd2.replication.errors import TransientError
 from cd2.replication.names import TableName
 
 TABLE_LOCK = 0x636432
-"""First half of the advisory lock of a table; the second is a hash of its name."""
+"""First half of a table's advisory lock; the second half is a hash of its name."""
 LOCK_WAIT_S = 300
 """How long a load waits for the lock of its table, and for any other lock that has no limit of its own."""
 
 _HOLDER = """
-SELECT format('session %s (%s%s, since %s)', pid, coalesce(nullif(application_name, ''), 'without a name'),
+SELECT format('session %s (%s%s, since %s)', pid, coalesce(nullif(application_name, ''), 'unnamed'),
               coalesce(' from ' || host(client_addr), ''), to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
 FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted AND pg_stat_activity.datname = current_database()
@@ -24,9 +24,9 @@ WHERE locktype = 'advisory' AND granted AND pg_stat_activity.datname = current_d
 
 
 class table_lock:  # noqa: N801 - reads as what it does: async with table_lock(connection, table):
-    """Holds a table's lock during the block, on a session that is set up for a load.
+    """Holds a table's lock during the block, in a session that is configured for a load.
 
-    :param wait_s: how long to wait for it, in seconds.
+    :param wait_s: how long to wait for the lock, in seconds.
     """
 
     def __init__(self, connection: asyncpg.Connection, table: TableName, wait_s: float = LOCK_WAIT_S) -> None:
@@ -37,15 +37,15 @@ class table_lock:  # noqa: N801 - reads as what it does: async with table_lock(c
     async def __aenter__(self) -> None:
         """Take the lock.
 
-        :raises TransientError: another session holds it for longer than `wait_s` seconds; says which.
+        :raises TransientError: another session, which it names, holds the lock for longer than `wait_s` seconds.
         """
-        await _set_up(self._connection, self._table, self._wait_s)
+        await _configure(self._connection, self._table, self._wait_s)
         try:
             await self._connection.execute("SELECT pg_advisory_lock($1, hashtext($2))", TABLE_LOCK, str(self._table))
         except asyncpg.LockNotAvailableError:
             holder = await self._connection.fetchval(_HOLDER, TABLE_LOCK, str(self._table))
             raise TransientError(
-                f"{self._table}: {holder or 'a session that has ended since'} has been working on this table for "
+                f"{self._table}: {holder or 'a session that has just ended'} has been working on this table for "
                 f"{self._wait_s:.0f} s; it will be retried. If no run is active, end that session with "
                 "pg_terminate_backend."
             ) from None
@@ -54,14 +54,14 @@ class table_lock:  # noqa: N801 - reads as what it does: async with table_lock(c
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release it; it ends with the connection at the latest."""
-        # A connection that broke has no lock any more.
+        """Release the lock; it ends with the connection at the latest."""
+        # A broken connection no longer holds the lock.
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             await self._connection.execute("SELECT pg_advisory_unlock($1, hashtext($2))", TABLE_LOCK, str(self._table))
 
 
-async def _set_up(connection: asyncpg.Connection, table: TableName, wait_s: float) -> None:
-    """Settings of a session that loads: its long statements are meant to be long, and its death must be noticed."""
+async def _configure(connection: asyncpg.Connection, table: TableName, wait_s: float) -> None:
+    """Configure a session for a load: long statements are expected, and the end of its process must be noticed."""
     await connection.execute(
         "SELECT set_config('application_name', left('cd2 ' || $1, 63), false), "
         "set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '0', false), "
@@ -69,6 +69,6 @@ async def _set_up(connection: asyncpg.Connection, table: TableName, wait_s: floa
         str(table),
         f"{int(wait_s * 1000)}ms",
     )
-    # PostgreSQL 14 and newer: a statement whose client was killed does not go on to its end.
+    # PostgreSQL 14 and newer: stops a statement whose client was killed.
     with contextlib.suppress(asyncpg.PostgresError):
         await connection.execute("SET client_connection_check_interval = '5s'")

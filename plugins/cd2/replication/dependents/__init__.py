@@ -1,4 +1,4 @@
-"""Views on a replicated table: saved, dropped and restored around a schema change.
+"""The views on a replicated table: saved, dropped and restored around a schema change.
 
 May import the leaf modules of `cd2.replication` only.
 """

@@ -1,6 +1,6 @@
-"""What PostgreSQL's catalogue knows of the views on a table, as statements that make them again.
+"""PostgreSQL's catalog -> the statements that recreate the views on a table.
 
-Read in a `view_session`, so that every name comes out qualified and every constant reads the same in another session.
+Read in a `view_session`, so that names come out qualified and constants mean the same in every session.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from cd2.replication.dependents.view import Privilege, Step, View
 
 
 async def read_views(connection: asyncpg.Connection, oids: list[int], table: int) -> list[View]:
-    """Everything about these views of a table, in the order of `oids`; needs a `view_session` and locks on them."""
+    """Everything about these views of a table, in the order of `oids`; requires a `view_session` and locks on them."""
     tables: dict[int, list[str]] = {}
     for row in await connection.fetch(_TABLES, oids, table):
         tables.setdefault(row["view"], []).append(row["name"])
@@ -38,13 +38,13 @@ async def read_views(connection: asyncpg.Connection, oids: list[int], table: int
 
 
 async def read_privileges(connection: asyncpg.Connection, sql_name: str) -> list[Privilege]:
-    """The access control list of one relation as it is now."""
+    """The current access control list of a relation."""
     rows = await connection.fetch(_PRIVILEGES, [await oid_of(connection, sql_name)])
     return [Privilege(**{key: value for key, value in row.items() if key != "oid"}) for row in rows]
 
 
 async def oid_of(connection: asyncpg.Connection, sql_name: str) -> int | None:
-    """The oid of a relation by its quoted and qualified name, None if there is none."""
+    """The oid of a relation by its quoted and qualified name; None if it does not exist."""
     oid: int | None = await connection.fetchval("SELECT pg_catalog.to_regclass($1)::oid", sql_name)
     return oid
 
@@ -57,10 +57,8 @@ WITH view AS MATERIALIZED (
     WHERE c.oid = ANY ($1::oid[])
 )"""
 
-# An explicit list of columns, because a definition does not always tell them (VALUES, renamed columns).
-_VIEWS = (
-    _NAMED
-    + """
+# An explicit column list, because a definition does not always name the columns (VALUES, renamed columns).
+_VIEWS = f"""{_NAMED}
 SELECT view.oid, nspname AS schema, relname AS name, sql_name, kind, pg_get_userbyid(relowner) AS owner,
        concat(
            'CREATE ', kind, ' ', sql_name,
@@ -79,9 +77,8 @@ SELECT view.oid, nspname AS schema, relname AS name, sql_name, kind, pg_get_user
            CASE relkind WHEN 'm' THEN chr(10) || 'WITH NO DATA' END
        ) AS create
 FROM view"""
-)
 
-# The tables below the views, at any depth; `$2` is among them even where only its row type is used.
+# The tables below the views, at any depth; `$2` is included even if only its row type is used.
 _TABLES = """
 WITH RECURSIVE uses(view, relation) AS (
     SELECT oid, oid FROM unnest($1::oid[]) AS oid
@@ -97,7 +94,7 @@ JOIN pg_class c ON c.oid = uses.relation AND c.relkind IN ('r', 'p', 'f')
 JOIN pg_namespace n ON n.oid = c.relnamespace
 ORDER BY 1, 2"""
 
-# What would be dropped with a view although people see it as a thing of its own.
+# Sequences would be dropped with the view that owns them, but people see them as separate objects.
 _OWNED_SEQUENCES = """
     SELECT view.oid, view.sql_name, a.attname, a.attnum, format('%I.%I', sn.nspname, s.relname) AS sequence
     FROM view
@@ -274,10 +271,8 @@ SELECT oid, kind, sql FROM (
 ORDER BY oid, phase, place"""
 )
 
-# A list that was never touched reads as its default. Entries of roles that are gone cannot exist.
-_PRIVILEGES = (
-    _NAMED
-    + """, entry AS (
+# A list that was never set means the default. PostgreSQL keeps no entries of dropped roles.
+_PRIVILEGES = f"""{_NAMED}, entry AS (
     SELECT oid, relowner, '' AS "column", (aclexplode(coalesce(relacl, acldefault('r', relowner)))).* FROM view
   UNION ALL
     SELECT view.oid, relowner, quote_ident(attname), (aclexplode(attacl)).*
@@ -288,4 +283,3 @@ SELECT entry.oid, "column",
        CASE grantee WHEN 0 THEN '' ELSE pg_get_userbyid(grantee) END AS grantee_role,
        pg_get_userbyid(grantor) AS grantor, privilege_type AS privilege, is_grantable AS grantable
 FROM entry ORDER BY entry.oid"""
-)

@@ -1,4 +1,4 @@
-"""Which views hang on a table, in which order, and what keeps us from dropping and recreating them."""
+"""Which views depend on a table, in which order, and what forbids dropping and recreating them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName
 
 SHOWN = 20
-"""So many hindrances at most are named in one message."""
+"""At most this many obstacles are named in one message."""
 
 
 @dataclass(frozen=True)
 class Dependent:
-    """A view or materialized view that hangs on a table.
+    """A view or materialized view on a table.
 
     :param sql_name: qualified and quoted.
-    :param lock: a statement that changes nothing and takes its strongest lock. LOCK TABLE would lock every table that
-        the view reads, and refuses materialized views.
+    :param lock: a statement that changes nothing and takes the strongest lock on it. LOCK TABLE would lock every table
+        that the view reads, and rejects materialized views.
     :param rules: quoted names of the user's rules on it.
     """
 
@@ -35,7 +35,7 @@ class Dependent:
 
 
 async def table_oid(connection: asyncpg.Connection, table: TableName) -> int | None:
-    """The oid of a table, None if there is none of that name."""
+    """The oid of a table; None if it does not exist."""
     oid: int | None = await connection.fetchval(
         "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = $1 AND relname = $2",
         table.namespace,
@@ -48,7 +48,7 @@ async def find(connection: asyncpg.Connection, table: TableName, oid: int) -> li
     """All views on a table, at any depth and in any schema; each comes after those that it selects from.
 
     :param oid: of the table.
-    :raises TableFailure: views select from each other in a circle.
+    :raises TableFailure: views select from each other in a cycle.
     """
     rows = await connection.fetch(_FIND, oid)
     found = {
@@ -63,15 +63,15 @@ async def find(connection: asyncpg.Connection, table: TableName, oid: int) -> li
         names = ", ".join(found[view].qualified_name for view in error.args[1])
         raise TableFailure(
             f"{table}: its schema changed, so the views on it must be dropped and recreated, but {names} select from "
-            "each other in a circle and can be neither used nor recreated. Drop them, then clear the task. Nothing was "
+            "each other in a cycle and can be neither used nor recreated. Drop them, then clear the task. Nothing was "
             "changed."
         ) from None
 
 
-async def refuse_hindrances(connection: asyncpg.Connection, table: TableName, found: Sequence[Dependent]) -> None:
-    """Make sure that these views of a table can be dropped, and recreated as they are.
+async def check_obstacles(connection: asyncpg.Connection, table: TableName, found: Sequence[Dependent]) -> None:
+    """Check that these views of a table can be dropped, and recreated as they are.
 
-    :raises TableFailure: they cannot; names everything that is in the way and what to do.
+    :raises TableFailure: they cannot; names everything that is in the way, and what to do.
     """
     oids = [dependent.oid for dependent in found]
     memberships = await connection.fetch(_MEMBERSHIPS.format(right=_right_to_become(connection)), oids)
@@ -80,14 +80,14 @@ async def refuse_hindrances(connection: asyncpg.Connection, table: TableName, fo
         *(f"{row['views']} belongs to {row['owner']}: {row['command']}" for row in memberships),
         *(f"{row['views']} is in the schema {row['schema']}: {row['command']}" for row in schemas),
     ]
-    others = [row["object"] for row in await connection.fetch(_HINDRANCES, oids)]
+    others = [row["object"] for row in await connection.fetch(_OBSTACLES, oids)]
     sentences = []
     if rights:
         sentences.append(f"Rights are missing to recreate them. {_listed(rights)}.")
     if others:
         sentences.append(
-            f"These objects stand in the way, because they are neither views nor part of one: {_listed(others)}. "
-            "Drop them, and create them again after the sync."
+            f"These objects are in the way, because they are neither views nor part of one: {_listed(others)}. "
+            "Drop them, and recreate them after the sync."
         )
     if sentences:
         raise TableFailure(
@@ -99,7 +99,7 @@ async def refuse_hindrances(connection: asyncpg.Connection, table: TableName, fo
 
 
 def _right_to_become(connection: asyncpg.Connection) -> str:
-    """The right that SET ROLE needs: until PostgreSQL 15 any membership gave it."""
+    """The right that SET ROLE requires: up to PostgreSQL 15, any membership gives it."""
     return "SET" if connection.get_server_version().major >= 16 else "MEMBER"
 
 
@@ -146,7 +146,7 @@ WHERE rule.ev_class = ANY ($1::oid[]) AND rule.rulename = '_RETURN'
   AND used.oid = ANY ($1::oid[]) AND used.oid <> rule.ev_class
 ORDER BY 1, 2"""
 
-# A member without the right to SET ROLE (PostgreSQL 16) needs the option named.
+# A member without the right to SET ROLE (PostgreSQL 16) needs the option spelled out.
 _MEMBERSHIPS = """
 SELECT pg_get_userbyid(relowner) AS owner, string_agg(nspname || '.' || relname, ', ' ORDER BY c.oid) AS views,
        format('GRANT "%s" TO "%s"%s', replace(pg_get_userbyid(relowner), '"', '""'),
@@ -170,8 +170,8 @@ WHERE c.oid = ANY ($1::oid[]) AND NOT (may_create AND may_use)
   AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 GROUP BY nspname, relowner, may_create, may_use ORDER BY 1"""
 
-# `dropped` is what goes with the views. Sequences are detached first, and all the other kinds can be made again.
-_HINDRANCES = """
+# `dropped`: everything that is dropped with the views. Sequences are detached first; the other kinds can be recreated.
+_OBSTACLES = """
 WITH RECURSIVE dropped(class, oid) AS (
     SELECT 'pg_class'::regclass::oid, oid FROM unnest($1::oid[]) AS oid
   UNION

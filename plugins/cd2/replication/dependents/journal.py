@@ -16,7 +16,7 @@ from cd2.replication.names import TableName
 class Broken:
     """A row of the journal.
 
-    :param missing: the view does not exist; else only `view.steps` are still to be done.
+    :param missing: the view does not exist; otherwise only `view.steps` remain to be done.
     :param relation: oid of the view, if it exists.
     :param fresh: written in this transaction.
     """
@@ -28,7 +28,7 @@ class Broken:
 
 
 async def read(connection: asyncpg.Connection, table: TableName) -> list[Broken]:
-    """What hangs on a table and is broken, oldest first."""
+    """The broken views on a table, oldest first."""
     rows = await connection.fetch(
         _SELECT + "tables @> ARRAY[pg_catalog.format('%I.%I', $1::text, $2::text)] ORDER BY id",
         table.namespace,
@@ -38,13 +38,13 @@ async def read(connection: asyncpg.Connection, table: TableName) -> list[Broken]
 
 
 async def read_details(connection: asyncpg.Connection, relations: Sequence[int]) -> dict[int, Broken]:
-    """What is still to be done to existing views, by their oid."""
+    """The remaining steps of existing views, by oid."""
     rows = await connection.fetch(_SELECT + "NOT missing AND relation = ANY ($1::oid[]) ORDER BY id", relations)
     return {row["relation"]: _broken(row) for row in rows}
 
 
 async def write(connection: asyncpg.Connection, view: View, relation: int | None, error: str) -> None:
-    """Note that a view is missing (`relation` None), or that `view.steps` are still to be done to it."""
+    """Note that a view is missing (`relation` None), or that its `view.steps` remain to be done."""
     await connection.execute(
         "INSERT INTO cd2.broken_dependents AS known "
         "(schema_name, view_name, tables, missing, relation, definition, error) "

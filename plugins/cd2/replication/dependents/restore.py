@@ -1,16 +1,16 @@
 """Views on a replicated table: saved, dropped and recreated around a change that PostgreSQL refuses because of them.
 
 All of it happens in the caller's transaction, so nobody ever sees a view missing. Each public function works in a
-savepoint of its own: whatever it raises, nothing has changed and the transaction can go on. It needs PostgreSQL's
-default isolation level, READ COMMITTED: what others committed while we waited for a lock must be seen.
+savepoint of its own: if it raises, nothing has changed and the transaction can continue. It requires PostgreSQL's
+default isolation level, READ COMMITTED: what others commit while we wait for a lock must be visible.
 
-*Locks.* Two workers may change two tables that share a view. `DEPENDENTS_LOCK`, an advisory lock that is held to the
+*Locks.* Two workers may change two tables that share a view. `DEPENDENTS_LOCK`, an advisory lock that is held until the
 end of the transaction, lets only one of them into this module. Views are locked from the top down to the table, in the
-order in which readers lock them, so that we wait for readers and they for us, but never both. What remains (a worker
-that holds its table locked while it waits for ours) PostgreSQL ends as a deadlock; that is a retry, not a broken view.
+order in which readers lock them, so that we wait for readers or they for us, but never both. The remaining case (a
+worker that holds a lock on its table while it waits for ours) PostgreSQL ends as a deadlock, and we retry.
 
-*Roles.* A view is dropped and made by its owner (SET LOCAL ROLE), a grant is given by whoever gave it: then owner and
-grantor are right by themselves, and no right is used that its owner does not have.
+*Roles.* A view is dropped and created by its owner (SET LOCAL ROLE), and a grant is given by its grantor: so owner and
+grantor come out right, and no right is used that the owner does not have.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import asyncpg
 
 from cd2.replication.dependents import journal
 from cd2.replication.dependents.catalog import oid_of, read_views
-from cd2.replication.dependents.find import Dependent, find, refuse_hindrances, table_oid
+from cd2.replication.dependents.find import Dependent, check_obstacles, find, table_oid
 from cd2.replication.dependents.journal import Broken
-from cd2.replication.dependents.session import Failed, ViewSession, raise_if_passing, told, view_session
+from cd2.replication.dependents.session import Failed, ViewSession, raise_if_temporary, view_session, without_values
 from cd2.replication.dependents.view import View
 from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
@@ -34,16 +34,16 @@ from cd2.replication.results import Dependents
 log = logging.getLogger(__name__)
 
 DEPENDENTS_LOCK = 0x6364320003
-"""Advisory lock of a transaction: one at a time drops or recreates views."""
+"""Advisory lock: only one transaction at a time drops or recreates views."""
 RESTORE_LOCK_TIMEOUT = "10min"
-"""What restoring waits for is another worker's commit: we hold our own table, so giving up would only start it over."""
+"""Restoring waits for another worker's commit; giving up would only repeat our whole load."""
 RETRY_LOCK_TIMEOUT = "2s"
-"""A view that was broken before can wait for the next sync."""
+"""A view that was already broken can wait for the next sync."""
 ATTEMPTS = 5
 
 
 class _ChangedMeanwhile(Exception):
-    """The views are no longer those that were found."""
+    """The views changed after they were found."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class SavedDependents:
 
 
 async def save_and_drop(connection: asyncpg.Connection, table: TableName) -> SavedDependents:
-    """Drop every view and materialized view on a table, remembering all that is needed to make them again.
+    """Drop all views and materialized views on a table, and remember all that is needed to recreate them.
 
     :param connection: inside a transaction.
     :returns: what `restore` needs; empty if nothing depends on the table.
-    :raises TableFailure: a view could not be recreated as it is (membership or right missing), or something that is
-        no view stands in the way; nothing was dropped.
+    :raises TableFailure: a view could not be recreated as it is (a membership or right is missing), or something other
+        than a view is in the way; nothing was dropped.
     :raises asyncpg.PostgresError: `lock_timeout` or a deadlock while waiting for readers; nothing was dropped.
     """
     async with view_session(connection) as session:
@@ -80,8 +80,8 @@ async def save_and_drop(connection: asyncpg.Connection, table: TableName) -> Sav
         except (asyncpg.DependentObjectsStillExistError, asyncpg.InsufficientPrivilegeError) as error:
             raise TableFailure(
                 f"{table}: its schema changed, so the views on it must be dropped and recreated, but PostgreSQL "
-                f"refuses to drop one: {told(error)} {error.detail or ''} Remove the cause, then clear the task. "
-                "Nothing was changed.",
+                f"refuses to drop one: {without_values(error)} {error.detail or ''} Remove the cause, then clear the "
+                "task. Nothing was changed.",
                 cause=type(error).__name__,
                 type=error.sqlstate,
             ) from None
@@ -89,13 +89,13 @@ async def save_and_drop(connection: asyncpg.Connection, table: TableName) -> Sav
 
 
 async def restore(connection: asyncpg.Connection, saved: SavedDependents) -> Dependents:
-    """Make again what `save_and_drop` dropped, in the same transaction.
+    """Recreate what `save_and_drop` dropped, in the same transaction.
 
-    What can no longer be made (its column is gone, or a view that it selects from is broken) is kept in
-    `cd2.broken_dependents`; so is what could not be done to a view that could be made (an index, a refresh, ...).
+    A view that can no longer be created (its column is gone, or a view that it selects from is broken) is kept in
+    `cd2.broken_dependents`; so are the failed steps of a view that was created (an index, a refresh, ...).
 
-    :returns: views that are as they were, and those that are not.
-    :raises asyncpg.PostgresError: a failure that is not the view's: connection, deadlock, disk, lock timeout.
+    :returns: the views that are as they were, and those that are not.
+    :raises asyncpg.PostgresError: a failure that the view did not cause: connection, deadlock, disk, lock timeout.
     """
     restored: list[str] = []
     broken: list[str] = []
@@ -105,8 +105,8 @@ async def restore(connection: asyncpg.Connection, saved: SavedDependents) -> Dep
             try:
                 await session.create(view)
             except asyncpg.PostgresError as error:
-                raise_if_passing(error)
-                await journal.write(connection, view, None, told(error))
+                raise_if_temporary(error)
+                await journal.write(connection, view, None, without_values(error))
                 broken.append(view.qualified_name)
             else:
                 made.append((view, [*await session.steps(view), *await session.privileges(view)]))
@@ -119,28 +119,28 @@ async def restore(connection: asyncpg.Connection, saved: SavedDependents) -> Dep
 
 
 async def retry_broken(connection: asyncpg.Connection, table: TableName) -> Dependents:
-    """Try again what earlier syncs could not restore; one SELECT if there is nothing.
+    """Retry what earlier syncs could not restore; costs one SELECT if there is nothing.
 
-    A view whose name or schema was taken over by people meanwhile is forgotten, not overwritten.
+    A view that people have recreated in the meantime, or whose schema they dropped, is forgotten, not overwritten.
 
-    :param connection: inside a transaction, which goes on whatever happens to the views.
-    :returns: views that are now as they were, and those that are still broken.
+    :param connection: inside a transaction, which continues whatever happens to the views.
+    :returns: the views that are as they were again, and those that are still broken.
     """
     rows = await journal.read(connection, table)
     if not rows:
         return Dependents()
     if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", DEPENDENTS_LOCK):
-        # Another worker is at it, perhaps with the same views, and may wait for our table: not worth a deadlock.
+        # Another worker is in here, perhaps with the same views, and may wait for our table: not worth a deadlock.
         return Dependents(broken=tuple(row.view.qualified_name for row in rows))
     restored: list[str] = []
     async with view_session(connection, lock_timeout=RETRY_LOCK_TIMEOUT) as session:
         progress = True
         while progress:
-            # A view may wait for one that was broken later: go round for as long as that helps.
+            # A view may need one that broke after it: repeat for as long as that helps.
             progress = False
             for row in await journal.read(connection, table):
                 if row.fresh and not row.missing:
-                    continue  # tried in this very transaction, and a refresh may take long
+                    continue  # already tried in this transaction, and a refresh may take long
                 outcome = await _retry(session, row)
                 progress |= outcome != "broken"
                 if outcome == "restored":
@@ -157,7 +157,7 @@ async def _retry(session: ViewSession, row: Broken) -> Literal["restored", "made
     relation = await oid_of(session.connection, view.sql_name)
     if relation != row.relation or not await _schema_exists(session.connection, view.schema):
         log.warning(
-            "%s was broken by a schema change; people have made or dropped it themselves, so it is theirs again.",
+            "%s was broken by a schema change. People have since recreated or dropped it; it is no longer retried.",
             view.qualified_name,
         )
         await journal.forget(session.connection, view)
@@ -167,11 +167,11 @@ async def _retry(session: ViewSession, row: Broken) -> Literal["restored", "made
             failures = await _make(session, view) if row.missing else await _mend(session, view)
             await session.account(view, failures)
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
-        log.info("%s is still broken and waits for the next sync: %s", view.qualified_name, error)
+        log.info("%s is still broken; the next sync retries it: %s", view.qualified_name, error)
         return "broken"
     except asyncpg.PostgresError as error:
-        raise_if_passing(error)
-        await journal.write(session.connection, view, None, told(error))
+        raise_if_temporary(error)
+        await journal.write(session.connection, view, None, without_values(error))
         return "broken"
     if failures:
         return "made" if row.missing else "broken"
@@ -194,10 +194,10 @@ async def _schema_exists(connection: asyncpg.Connection, schema: str) -> bool:
 
 
 async def _locked(session: ViewSession, table: TableName, oid: int) -> list[Dependent]:
-    """What depends on a table, locked, so that nobody changes it while we read how it is."""
+    """Find and lock the dependents of a table, so that nobody changes them while we read their definitions."""
     for _ in range(ATTEMPTS):
         found = await find(session.connection, table, oid)
-        await refuse_hindrances(session.connection, table, found)
+        await check_obstacles(session.connection, table, found)
         try:
             async with session.connection.transaction():
                 for dependent in reversed(found):
@@ -207,7 +207,7 @@ async def _locked(session: ViewSession, table: TableName, oid: int) -> list[Depe
         except (_ChangedMeanwhile, asyncpg.UndefinedTableError):
             continue
         return found
-    raise TransientError(f"{table}: people keep changing the views on it at this moment: it will be retried.")
+    raise TransientError(f"{table}: somebody keeps changing the views on it: it will be retried.")
 
 
 async def _drop(session: ViewSession, found: list[Dependent], views: list[View]) -> None:

@@ -1,4 +1,4 @@
-"""Running the statements that make views, each in a savepoint and as the role whose statement it is."""
+"""Runs the statements that recreate views, each in a savepoint and as the role that it belongs to."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ SESSION = {
     "xmloption": "content",
     "default_tablespace": "",
 }
-"""Settings under which every name comes out qualified, and every constant reads the same in another session.
+"""Settings under which names come out qualified, and constants mean the same in every session.
 
-PostgreSQL's own dump uses them for the same reason."""
-_PASSING = ("08", "25", "40", "53", "57", "58", "55P03")
-"""SQLSTATEs that say nothing about the view: connection, transaction, deadlock, resources, shutdown, lock timeout."""
+pg_dump uses them for the same reason."""
+_TEMPORARY = ("08", "25", "40", "53", "57", "58", "55P03")
+"""SQLSTATEs that the view does not cause: connection, transaction, deadlock, resources, shutdown, lock timeout."""
 _EXISTS_ALREADY = ("42P07", "42710")
 _NO_SUCH_ROLE = "42704"
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A step that could not be done, and why."""
+    """A step that failed, and why."""
 
     step: Step
     error: str
 
 
 class ViewSession:
-    """A connection under the settings of `SESSION`, which makes views.
+    """A connection under the settings of `SESSION` that creates views.
 
-    Every method leaves the role as it was. All raise `asyncpg.PostgresError` where the failure is not the view's.
+    Every method leaves the role as it was, and raises `asyncpg.PostgresError` for failures that the view did not cause.
     """
 
     def __init__(self, connection: asyncpg.Connection, role: str) -> None:
@@ -55,10 +55,10 @@ class ViewSession:
         self._role = role
 
     async def run(self, sql: str, role: str, otherwise: str | None = None) -> None:
-        """Run a statement as a role, or else as ourselves (a superuser may what an owner may no longer).
+        """Run a statement as a role, or if that is refused as ourselves (we may be a superuser).
 
-        :param otherwise: what to run as ourselves, if that is not the same statement.
-        :raises asyncpg.PostgresError: what the role met.
+        :param otherwise: what to run as ourselves instead of the same statement.
+        :raises asyncpg.PostgresError: the failure of the first try.
         """
         try:
             return await self._run(sql, role)
@@ -67,19 +67,19 @@ class ViewSession:
         try:
             await self._run(otherwise or sql, None)
         except asyncpg.PostgresError as error:
-            raise_if_passing(error)
+            raise_if_temporary(error)
             raise refused from None
 
     async def create(self, view: View) -> None:
-        """Create a view, still bare."""
+        """Create a view, without its steps and privileges."""
         owner = '"' + view.owner.replace('"', '""') + '"'
         await self.run(view.create, view.owner, f"{view.create};\nALTER {view.kind} {view.sql_name} OWNER TO {owner}")
 
     async def steps(self, view: View, *, rules: bool = False, again: bool = False) -> list[Failed]:
-        """Do what comes after the creation: the rules, or all the rest but the access control list.
+        """Run the steps after the creation: the rules, or all others but the access control list.
 
-        :param again: the steps failed before; what people have made themselves meanwhile counts as done.
-        :returns: what could not be done.
+        :param again: the steps failed before; what people have since created themselves counts as done.
+        :returns: the steps that failed.
         """
         failures = []
         for step in view.steps:
@@ -88,9 +88,9 @@ class ViewSession:
         return failures
 
     async def privileges(self, view: View) -> list[Failed]:
-        """Make the access control list what it was: default privileges may have added to it.
+        """Restore the access control list; default privileges may have added to it.
 
-        :returns: what could not be granted.
+        :returns: the grants that failed.
         """
         now = await read_privileges(self.connection, view.sql_name)
         if set(now) == set(view.privileges):
@@ -101,7 +101,7 @@ class ViewSession:
         for step in grants(view):
             if error := await self._try(view, step):
                 log.info("%s: %s failed as %s: %s", view.qualified_name, step.sql, step.role, error)
-        # Where the grantor may not be impersonated, the owner gives: nobody must lose what he had.
+        # If we may not become the grantor, the owner grants instead: nobody must lose a privilege.
         failures = []
         for step in missing_grants(view, await read_privileges(self.connection, view.sql_name)):
             if error := await self._try(view, step):
@@ -109,7 +109,7 @@ class ViewSession:
         return failures
 
     async def account(self, view: View, failures: Iterable[Failed]) -> None:
-        """Note what is still to be done to a view that exists, or that it is as it was."""
+        """Note the remaining steps of a view that exists; without any, delete its note."""
         failures = list(failures)
         if failures:
             undone = replace(view, steps=tuple(failure.step for failure in failures))
@@ -120,22 +120,25 @@ class ViewSession:
             await journal.forget(self.connection, view)
 
     async def _try(self, view: View, step: Step, again: bool = False) -> str | None:
-        """Run a step; None if it is done, else why it is not."""
+        """Run a step.
+
+        :returns: why it failed; None: it is done.
+        """
         try:
             await self.run(step.sql, step.role or view.owner)
         except asyncpg.QueryCanceledError as error:
             # A statement_timeout that is too short for a refresh must not hold back the data.
             if step.kind != "refresh":
                 raise
-            return told(error)
+            return without_values(error)
         except asyncpg.PostgresError as error:
-            raise_if_passing(error)
+            raise_if_temporary(error)
             if again and error.sqlstate in _EXISTS_ALREADY:
                 return None
             if step.kind == "grant" and error.sqlstate == _NO_SUCH_ROLE:
-                log.warning("%s: a role is gone, and its grant with it: %s", view.qualified_name, step.sql)
+                log.warning("%s: a role no longer exists; skipping its grant: %s", view.qualified_name, step.sql)
                 return None
-            return told(error)
+            return without_values(error)
         return None
 
     async def _run(self, sql: str, role: str | None) -> None:
@@ -152,7 +155,7 @@ class ViewSession:
 
 @asynccontextmanager
 async def view_session(connection: asyncpg.Connection, **settings: str) -> AsyncIterator[ViewSession]:
-    """Work on views in a savepoint, with `SESSION` and further settings; all are put back at its end, however it ends.
+    """A savepoint with `SESSION` and further settings, which are reset at its end, however it ends.
 
     :param connection: inside a transaction.
     """
@@ -162,22 +165,22 @@ async def view_session(connection: asyncpg.Connection, **settings: str) -> Async
         before = [await connection.fetchval("SELECT pg_catalog.current_setting($1)", name) for name in (*names, "role")]
         await connection.fetch(_SET, names, list(wanted.values()))
         yield ViewSession(connection, before.pop())
-        # A savepoint that is rolled back takes its settings along; one that is released would leave them.
+        # Rolling back a savepoint resets its settings; releasing it does not.
         await connection.fetch(_SET, names, before)
 
 
-def raise_if_passing(error: asyncpg.PostgresError) -> None:
-    """Raise an error that is not the view's."""
-    if str(error.sqlstate).startswith(_PASSING):
+def raise_if_temporary(error: asyncpg.PostgresError) -> None:
+    """Raise an error that the view did not cause."""
+    if str(error.sqlstate).startswith(_TEMPORARY):
         raise error
 
 
-def told(error: asyncpg.PostgresError) -> str:
-    """The error for people, without values of rows."""
+def without_values(error: asyncpg.PostgresError) -> str:
+    """The error for people, without row values."""
     if str(error.sqlstate).startswith(("22", "23", "P0")):
         return f"{type(error).__name__} (SQLSTATE {error.sqlstate})."
     return f"{str(error).splitlines()[0]} (SQLSTATE {error.sqlstate})."
 
 
-# Not `pg_catalog.unnest`: with two arrays it is syntax, and has no schema.
+# Not `pg_catalog.unnest`: with two arrays, unnest is syntax and cannot be qualified.
 _SET = "SELECT pg_catalog.set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS s(name, value)"

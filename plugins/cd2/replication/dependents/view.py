@@ -1,4 +1,4 @@
-"""A view as statements that make it again, and the GRANTs that make its access control list again."""
+"""A view as the statements that recreate it, and the GRANTs that recreate its access control list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = Literal["detail", "refresh", "rule", "grant"]
 class Step:
     """One statement after the creation of a view.
 
-    :param role: who runs it; None: the view's owner. Grants are given by whoever gave them.
+    :param role: who runs it; None: the view's owner. A grant is run by its grantor.
     """
 
     sql: str
@@ -23,7 +23,7 @@ class Step:
 
 @dataclass(frozen=True, order=True)
 class Privilege:
-    """One entry of an access control list; `grantee` and `column` are quoted, PUBLIC is a grantee."""
+    """One entry of an access control list; `grantee` and `column` are quoted; PUBLIC counts as a grantee."""
 
     column: str
     grantee: str
@@ -34,20 +34,20 @@ class Privilege:
 
     @property
     def effect(self) -> tuple[str, str, str, bool]:
-        """What it gives to whom, whoever gave it."""
+        """Who gets what, whoever granted it."""
         return self.column, self.grantee, self.privilege, self.grantable
 
 
 @dataclass(frozen=True)
 class View:
-    """A view or materialized view, and all that hangs on it, as statements.
+    """A view or materialized view, and everything that belongs to it, as statements.
 
     :param sql_name: qualified and quoted.
     :param kind: VIEW or MATERIALIZED VIEW.
     :param tables: qualified and quoted names of the tables that its rows come from.
-    :param create: its CREATE statement; a materialized view is made empty.
-    :param detach: statements that keep what would be dropped with it although it is not part of it.
-    :param steps: what to do after it, in order.
+    :param create: its CREATE statement; a materialized view is created empty.
+    :param detach: statements that keep objects that would be dropped with it although they are not part of it.
+    :param steps: statements to run after it, in order.
     :param privileges: its complete access control list.
     """
 
@@ -64,7 +64,7 @@ class View:
 
     @property
     def qualified_name(self) -> str:
-        """`schema.view`, as people name it."""
+        """`schema.view`, for people."""
         return f"{self.schema}.{self.name}"
 
     def to_json(self) -> dict[str, Any]:
@@ -86,9 +86,9 @@ class View:
 
 
 def grants(view: View) -> list[Step]:
-    """The GRANTs that make a view's access control list again from an empty one.
+    """The GRANTs that recreate a view's access control list from an empty one.
 
-    Whoever passed a privilege on must have got it first.
+    Grantors get a privilege before they pass it on.
     """
     remaining = sorted(view.privileges)
     able: set[tuple[str, str, str]] = set()
@@ -115,7 +115,7 @@ def grants(view: View) -> list[Step]:
 
 
 def missing_grants(view: View, privileges: Iterable[Privilege]) -> list[Step]:
-    """GRANTs by the owner for what a view's access control list still lacks; who gave it does not count."""
+    """GRANTs by the owner for what a view's access control list still lacks, whoever granted it."""
     there = {item.effect for item in privileges}
     there |= {(*item.effect[:3], False) for item in privileges if item.grantable}
     lacking = {item.effect: item for item in view.privileges if item.effect not in there}

@@ -1,4 +1,4 @@
-"""A job's objects into the table: streamed, staged, and applied in one transaction.
+"""Loads a finished job into its table: streamed, staged, and applied in one transaction.
 
-May import `schema` and the leaf modules of `cd2.replication`; the job and the session are handed in.
+May import `schema` and the leaf modules of `cd2.replication`; the job and the session are passed in.
 """

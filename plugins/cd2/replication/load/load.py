@@ -1,6 +1,6 @@
-"""One job into one table, in the caller's transaction: what init, sync and re-init do, each on one screen.
+"""Loads one job into one table, in the caller's transaction: init, sync and re-init, each on one screen.
 
-Long work (download, staging) comes before the locks that readers would wait for.
+The long work (download, staging) comes before the locks that readers would wait for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DOES_NOT_FIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.CannotCoerceError)
-"""What PostgreSQL raises where rows cannot follow their column's new type."""
+"""What PostgreSQL raises if values do not fit their column's new type."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Load:
     """The load of a finished job.
 
     :param connection: in a transaction.
-    :param plan: what the table's schema lacks; its additive part is done.
-    :param model: the columns that the job's data has.
+    :param plan: the missing DDL; its additive part is done.
+    :param model: the columns of the job's data.
     :param rows: the job's rows.
     :param alteration: runs the DDL, on the same connection.
     """
@@ -45,11 +45,11 @@ class Load:
     alteration: Alteration
 
     async def run(self, action: Action) -> Applied:
-        """Do it.
+        """Load the job.
 
-        :raises ReinitRequired: (sync) the rows of the replica cannot be brought into the new schema.
+        :raises ReinitRequired: (sync) the rows of the replica do not fit the new schema.
         :raises TableFailure: (re-init) the snapshot does not fit its schema.
-        :raises asyncpg.PostgresError: what else PostgreSQL refuses.
+        :raises asyncpg.PostgresError: anything else that PostgreSQL rejects.
         """
         match action:
             case "init":
@@ -63,7 +63,7 @@ class Load:
         """Create the table and fill it with a snapshot."""
         await self.connection.execute(self.plan.create)
         if any(column.array for column in self.model.columns):
-            # Arrays arrive as JSON, which COPY cannot turn into arrays.
+            # Arrays arrive as JSON, which COPY cannot convert.
             staging, written, _ = await self._staged()
             await staging.insert_into_new()
             await staging.drop()
@@ -75,7 +75,7 @@ class Load:
         return Applied(written, 0, await self.alteration.finish())
 
     async def sync(self) -> Applied:
-        """Apply an incremental: deletes, then upserts; the schema follows."""
+        """Apply an incremental: deletes, then upserts. The schema changes first, and what needs the new rows last."""
         if self.rows.empty and not self.plan.changes:
             return Applied(dependents=await self.alteration.finish())
         staging, written, deleted = await self._staged()
@@ -84,19 +84,19 @@ class Load:
                 await self.alteration.run(self.plan.breaking)
             except _DOES_NOT_FIT:
                 raise ReinitRequired(
-                    f"{self.model.name}: values of the replica do not fit their column's new type: it needs a new "
+                    f"{self.model.name}: values in the replica do not fit their column's new type: it needs a new "
                     "snapshot."
                 ) from None
         await staging.apply_changes()
         await staging.drop()
-        await self._close_schema(ReinitRequired)
+        await self._run_closing(ReinitRequired)
         return Applied(written, deleted, await self.alteration.finish())
 
     async def reinit(self) -> Applied:
         """Make a table that exists equal to a snapshot.
 
-        Only what differs is written, and readers see the old rows until the commit. Where the schema change does not
-        let the old rows stay (another key, values that do not fit), all are replaced.
+        Only rows that differ are written, and readers see the old rows until the commit. If the old rows cannot live
+        under the new schema (another key, values that do not fit), all are replaced.
         """
         staging, written, deleted = await self._staged()
         replace = self.plan.key_differs
@@ -112,25 +112,28 @@ class Load:
                     await self.alteration.run(statements)
         await staging.apply_snapshot()
         await staging.drop()
-        await self._close_schema(TableFailure)
+        await self._run_closing(TableFailure)
         return Applied(written, deleted, await self.alteration.finish())
 
     async def _staged(self) -> tuple[Staging, int, int]:
-        """The job's rows in a staging table; how many are to be written, and how many deleted."""
+        """Stage the job's rows.
+
+        :returns: the staging table, and how many rows are to be written and deleted.
+        """
         staging = Staging(self.connection, self.model, self.rows.incremental)
         await staging.create()
         await staging.fill(self.rows)
         written, deleted = await staging.counts()
         log.info(
-            "%s: %s rows to write and %s to delete are staged; they are applied now.",
+            "%s: staged %s rows to write and %s to delete; applying them now.",
             self.model.name,
             f"{written:,}",
             f"{deleted:,}",
         )
         return staging, written, deleted
 
-    async def _close_schema(self, failure: type[ReinitRequired | TableFailure]) -> None:
-        """Make the changes of the schema that the applied rows must allow first."""
+    async def _run_closing(self, failure: type[ReinitRequired | TableFailure]) -> None:
+        """Run the closing DDL, each step only if the applied rows allow it."""
         for step in self.plan.closing:
             blocked = await self.connection.fetchval(step.check_sql)
             if isinstance(step, NarrowEnum):
@@ -146,18 +149,18 @@ class Load:
                 )
 
     async def _narrow(self, step: NarrowEnum, held: bool) -> None:
-        """Drop values of an enumeration, if that is possible: a value too many is not worth failing a table for."""
-        why = "rows still hold it"
+        """Drop values of an enumeration if possible: an extra value is no reason to fail a table."""
+        reason = "rows still hold it"
         if not held:
             try:
                 return await self.alteration.run(step.sql)
             except (asyncpg.DependentObjectsStillExistError, asyncpg.FeatureNotSupportedError, TableFailure) as error:
-                why = f"another object uses the type ({str(error).splitlines()[0]})"
+                reason = f"another object uses the type ({str(error).splitlines()[0]})"
         log.warning(
             "%s: the schema of %s no longer has the value %s, but %s: the value stays.",
             self.model.name,
             step.type,
             ", ".join(step.removed),
-            why,
+            reason,
         )
         return None

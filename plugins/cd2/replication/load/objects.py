@@ -1,4 +1,4 @@
-"""From the compressed bytes of an object to blocks of whole, checked lines that COPY can read. Memory stays flat."""
+"""One object: compressed bytes -> blocks of whole, checked lines that COPY can read. Memory stays flat."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 """Decompressed bytes handled at once."""
 REPLACEMENT = "\ufffd".encode()
-# Ten times as fast as the same with ^ and MULTILINE, which tries every position.
+# Ten times as fast as ^ with MULTILINE, which tries every position.
 _NEXT_FIRST_FIELD = re.compile(rb"\n[^\t\n]*\t")
-# In TSV each backslash of JSON is doubled. A pair of surrogates is one character and stays, as an escaped backslash.
+# In TSV each backslash of JSON is doubled. A surrogate pair is one character and stays; so does an escaped backslash.
 _JSON_ESCAPE = re.compile(
     rb"\\\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([0-9a-fA-F]{4})|\\\\|[^\\])"
 )
@@ -27,7 +27,7 @@ _SUSPICIOUS_JSON = re.compile(rb"\\\\u(?:0000|[dD][89a-fA-F])")
 
 @dataclass
 class Tally:
-    """What came over the network so far.
+    """What has come over the network so far.
 
     :param bytes: compressed.
     :param repaired: lines in which a character that PostgreSQL cannot store was replaced by U+FFFD.
@@ -43,7 +43,7 @@ class ObjectStream:
 
     :param source: its compressed bytes.
     :param table: for error messages.
-    :param tally: counts rows, bytes and repairs, over all objects of a job.
+    :param tally: counts rows, bytes and repairs of all objects of a job.
     """
 
     def __init__(self, source: AsyncIterator[bytes], table: TableName, tally: Tally) -> None:
@@ -55,13 +55,13 @@ class ObjectStream:
         self.columns: tuple[str, ...] = ()
         """Names in the header, as DAP writes them: meta.ts, meta.action, key.*, value.*"""
         self.empty = False
-        """Whether the header is all there is."""
+        """Whether there is nothing but the header."""
 
     async def open(self) -> None:
         """Read the header.
 
-        :raises TransientError: the object is empty, cut short or damaged.
-        :raises TableFailure: what is there is no header.
+        :raises TransientError: the object is empty, truncated or damaged.
+        :raises TableFailure: it does not begin with a header.
         """
         header = b""
         async for block in self._blocks:
@@ -75,12 +75,12 @@ class ObjectStream:
         self.columns = tuple(header.decode("utf-8", "replace").split("\t"))
         if self.columns[0] != "meta.ts" or len(set(self.columns)) != len(self.columns):
             raise TableFailure(
-                f"{self._table}: an object of the job does not begin with the header that DAP describes: "
+                f"{self._table}: an object of the job does not begin with the header that DAP documents: "
                 "report this table to Instructure."
             )
 
     async def close(self) -> None:
-        """Stop reading, wherever it is."""
+        """Stop reading."""
         for generator in (self._blocks, self._source):
             if (close := getattr(generator, "aclose", None)) is not None:
                 await close()
@@ -89,19 +89,19 @@ class ObjectStream:
         """Blocks of whole lines with the wanted columns of the header, in the header's order.
 
         :param wanted: a subsequence of `columns`.
-        :param json: those that hold JSON.
-        :raises TransientError: the object is cut short or damaged.
+        :param json: the wanted columns that hold JSON.
+        :raises TransientError: the object is truncated or damaged.
         """
         positions = [self.columns.index(name) for name in wanted]
         json_positions = [self.columns.index(name) for name in json]
         everything = len(positions) == len(self.columns)
-        but_the_first = positions == list(range(1, len(self.columns)))
+        all_but_first = positions == list(range(1, len(self.columns)))
         async for block in self._lines():
             block = self._storable(block, json_positions)
             self._tally.rows += block.count(b"\n")
             if everything:
                 yield block
-            elif but_the_first:
+            elif all_but_first:
                 yield _NEXT_FIRST_FIELD.sub(b"\n", block[block.find(b"\t") + 1 :])
             else:
                 yield _projected(block, positions)
@@ -125,9 +125,9 @@ class ObjectStream:
             pending = [data[end:]] if end < len(data) else []
         last = b"".join(pending)
         if last:
-            # The check sum says that it is complete; it may still have been cut before it was compressed.
+            # The checksum proves that the file is complete, but it may have been cut before it was compressed.
             if self.columns and last.count(b"\t") != len(self.columns) - 1:
-                raise self._damaged("its last line is cut short")
+                raise self._damaged("its last line is truncated")
             yield last + b"\n"
 
     async def _decompressed(self) -> AsyncIterator[bytes]:
@@ -139,29 +139,29 @@ class ObjectStream:
                 received = True
                 while data:
                     if decompressor.eof:
-                        # gzip files may be put together of several.
+                        # A gzip file may consist of several members.
                         decompressor = zlib.decompressobj(wbits=31)
                     block = decompressor.decompress(data, BLOCK)
                     data = decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail
                     if block:
                         yield block
         except zlib.error as error:
-            raise self._damaged("it is not gzip" if "header" in str(error) else "its check sum is wrong") from None
+            raise self._damaged("it is not gzip" if "header" in str(error) else "its checksum is wrong") from None
         while not decompressor.eof and (block := decompressor.decompress(b"", BLOCK)):
             yield block
         if not decompressor.eof:
-            raise self._damaged("it is cut short" if received else "it is empty")
+            raise self._damaged("it is truncated" if received else "it is empty")
 
     def _damaged(self, how: str) -> TransientError:
         return TransientError(
-            f"{self._table}: an object of the job is damaged ({how}); nothing of it was kept, it will be retried.",
+            f"{self._table}: an object of the job is damaged ({how}); nothing of it was kept. It will be retried.",
             type="DamagedObject",
         )
 
     def _storable(self, block: bytes, json_positions: list[int]) -> bytes:
         """Replace what PostgreSQL cannot store: NUL characters and bytes that are not UTF-8.
 
-        One such character would otherwise hold up a table for ever.
+        Otherwise one such character would block its table forever.
         """
         if b"\0" in block:
             self._tally.repaired += sum(b"\0" in line for line in block.split(b"\n"))

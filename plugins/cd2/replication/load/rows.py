@@ -1,4 +1,4 @@
-"""The rows of a finished job as a stream that COPY reads: object after object, checked, with progress reports."""
+"""All objects of a finished job as one stream for COPY, with progress reports."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PROGRESS_EVERY_S = 10.0
 class Progress:
     """How far a load is.
 
-    :param rows: loaded so far; the apply comes after the last.
+    :param rows: loaded so far; they are applied after the last one.
     :param bytes: downloaded so far, compressed.
     :param seconds: since the load began.
-    :param objects: how many of the job's objects are loaded, of how many.
+    :param objects: how many of the job's objects are loaded, and how many there are.
     """
 
     table: TableName
@@ -51,11 +51,11 @@ class Progress:
 
 
 class JobRows:
-    """The rows of a finished job, as COPY wants them. To be entered: its first object is opened then.
+    """The rows of a finished job for COPY. A context manager: entering it opens the first object.
 
-    :param download: the compressed bytes of an object, by its id.
-    :param tally: counts what comes.
-    :param report: is called with how far it is, about every `PROGRESS_EVERY_S` seconds.
+    :param download: yields the compressed bytes of an object, by its id.
+    :param tally: counts rows and bytes.
+    :param report: called about every `PROGRESS_EVERY_S` seconds.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class JobRows:
         self._first: ObjectStream | None = None
 
     async def __aenter__(self) -> JobRows:
-        """Open the first object: its header says which columns the data has."""
+        """Open the first object: its header names the columns of the data."""
         if self._job.objects:
             self._first = self._stream(self._job.objects[0])
             try:
@@ -89,13 +89,13 @@ class JobRows:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the first object, if nobody has read it."""
+        """Close the first object, if it was not read."""
         if self._first is not None:
             await self._first.close()
 
     @property
     def incremental(self) -> bool:
-        """Whether the rows are changes, with their actions."""
+        """Whether the rows are changes, with an action each."""
         return self._job.since is not None
 
     @property
@@ -105,7 +105,7 @@ class JobRows:
 
     @property
     def columns(self) -> frozenset[str]:
-        """Names of the columns that the data has; none, if there is no object."""
+        """Names of the columns of the data; none, if there is no object."""
         return frozenset(_plain(name) for name in self._first.columns) if self._first else frozenset()
 
     async def copy(
@@ -113,7 +113,7 @@ class JobRows:
     ) -> None:
         """COPY all objects into a table that has the model's columns, and `meta.*` if `meta`.
 
-        :raises TableFailure: a column of the schema is missing in the data.
+        :raises TableFailure: the data lacks a column of the schema.
         """
         for object_id in self._job.objects:
             stream, self._first = self._first or self._stream(object_id), None
@@ -152,12 +152,12 @@ class JobRows:
             table,
             schema_name=schema,
             columns=[_plain(name) for name in wanted],
-            source=self._watched(stream.rows(wanted, json)),
-            # Nobody sees a row of a table made in this transaction before the commit: no later freezing is needed.
+            source=self._with_progress(stream.rows(wanted, json)),
+            # Nobody sees rows of a table created in this transaction before the commit: they can be frozen at once.
             freeze=True,
         )
 
-    async def _watched(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _with_progress(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for block in blocks:
             yield block
             now = time.monotonic()
@@ -182,10 +182,10 @@ class JobRows:
                 f"(version {self._job.schema_version}) has. Nothing was changed; report this table to Instructure.",
                 type="MissingColumn",
             )
-        # Columns that the schema no longer has are left out; new ones cannot come before their schema.
+        # Columns that the schema no longer has are left out; new columns cannot come before their schema.
         if unknown := sorted(name for name in columns if _plain(name) not in wanted and not name.startswith("meta.")):
             log.info(
-                "%s: the data has columns that the schema does not have, or no longer: %s.",
+                "%s: ignoring columns of the data that its schema does not have (any more): %s.",
                 self._table,
                 ", ".join(unknown),
             )

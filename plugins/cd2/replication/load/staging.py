@@ -1,6 +1,6 @@
-"""The table beside the table: where a job's rows wait until they are applied, set-wise, in the same transaction.
+"""Staging: a table that holds a job's rows until they are applied set-wise, in the same transaction.
 
-The staging table is unlogged, lives in `cd2`, and is gone with the transaction, however that ends.
+It is unlogged, lives in `cd2`, and is gone with the transaction, however that ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TS, ACTION = '"meta.ts"', '"meta.action"'
 
 
 class Staging:
-    """The rows of a job beside the table, before they are applied to it."""
+    """The staging table of a job."""
 
     def __init__(self, connection: asyncpg.Connection, model: TableModel, incremental: bool) -> None:
         self._connection = connection
@@ -32,7 +32,7 @@ class Staging:
         self._table = model.name.quoted
 
     async def create(self) -> None:
-        """Make the staging table; arrays arrive as JSON, and deleted rows have no values."""
+        """Create it. Arrays arrive as JSON; every column is nullable, because deleted rows have no values."""
         columns = [f"{TS} timestamptz", *([f"{ACTION} text"] if self._incremental else [])]
         columns += [f"{quote_identifier(c.name)} {'jsonb' if c.array else c.type}" for c in self._model.columns]
         await self._connection.execute(
@@ -40,7 +40,7 @@ class Staging:
         )
 
     async def fill(self, rows: JobRows) -> None:
-        """Stream the job's rows in; of a key that came more than once the newest row stays, of equals the last one."""
+        """Stream the job's rows in. Of several rows with one key the newest stays; of equally new ones, the last."""
         await rows.copy(self._connection, self._model, "cd2", self.name, meta=True)
         key = self._key()
         await self._connection.execute(f"ANALYZE {self._qualified} ({key})")
@@ -49,28 +49,28 @@ class Staging:
             await _keep_newest(self._connection, self._qualified, key, f"{TS} DESC, ctid DESC")
 
     async def counts(self) -> tuple[int, int]:
-        """How many rows are to be written, and how many keys are to be deleted."""
+        """How many rows to write, and how many keys to delete."""
         counted = f"count(*) FILTER (WHERE {ACTION} = 'D')" if self._incremental else "0::bigint"
         query = f"SELECT ARRAY[count(*), {counted}] FROM {self._qualified}"
         rows, deleted = await self._connection.fetchval(query)
         return rows - deleted, deleted
 
     async def apply_changes(self) -> None:
-        """Delete and upsert what an incremental says; rows that are so already stay untouched."""
+        """Apply the deletes and upserts of an incremental; rows that are already equal stay untouched."""
         await self._connection.execute(
             f"DELETE FROM {self._table} t USING {self._qualified} s WHERE s.{ACTION} = 'D' AND {self._match()}"
         )
         await self._upsert(f" WHERE s.{ACTION} = 'U'")
 
     async def apply_snapshot(self) -> None:
-        """Make the table equal to a snapshot; rows that are so already stay untouched."""
+        """Make the table equal to a snapshot; rows that are already equal stay untouched."""
         await self._connection.execute(
             f"DELETE FROM {self._table} t WHERE NOT EXISTS (SELECT FROM {self._qualified} s WHERE {self._match()})"
         )
         await self._upsert()
 
     async def insert_into_new(self) -> None:
-        """Insert all rows into a table that has no key yet."""
+        """Insert all rows into a new table, which has no key yet."""
         await self._connection.execute(self._insert())
 
     async def _upsert(self, where: str = "") -> None:
@@ -101,11 +101,11 @@ class Staging:
 
 
 async def add_key(connection: asyncpg.Connection, model: TableModel, statement: str) -> int:
-    """Build the primary key over freshly copied rows, which takes less than to keep it up to date meanwhile.
+    """Build the primary key over freshly copied rows, which is faster than updating it row by row.
 
-    Keys that came more than once (web_logs) keep their last row.
+    Of several rows with one key (web_logs) the last stays.
 
-    :returns: how many rows were dropped for that.
+    :returns: how many rows were deleted for that.
     """
     try:
         async with connection.transaction():
@@ -125,7 +125,7 @@ async def _keep_newest(connection: asyncpg.Connection, table: str, key: str, ord
         "WHERE t.ctid = ranked.place AND ranked.repetition > 1"
     )
     dropped = int(status.split()[-1])
-    log.info("%s: %s row(s) had a key that came again later; the last of each was kept.", table, dropped)
+    log.info("%s: deleted %s row(s) whose key came again later; the last row of each key stays.", table, dropped)
     return dropped
 
 
@@ -133,8 +133,8 @@ def _unstaged(column: ColumnModel) -> str:
     name = f"s.{quote_identifier(column.name)}"
     if not column.array:
         return name
-    # NULL, and the JSON null, are no array; an empty list is an empty array.
+    # NULL and the JSON null become NULL; an empty list becomes an empty array.
     elements = f"ARRAY(SELECT e FROM jsonb_array_elements_text({name}) WITH ORDINALITY AS x(e, n) ORDER BY n)"
-    # Without its length: an explicit cast would cut values that are too long, an assignment refuses them.
+    # Without its length: an explicit cast would truncate values that are too long; the assignment rejects them.
     any_length = re.sub(r"\([\d, ]+\)", "", column.type)
     return f"CASE jsonb_typeof({name}) WHEN 'array' THEN {elements}::{any_length} END"

@@ -1,4 +1,4 @@
-"""Altering a table that people use: dependents give way only if they must, and nobody waits long for a lock."""
+"""Alters a table that people use: drops dependents only if they block it, and never makes readers wait long."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOCK_PAUSE_S = 1.0
 class Alteration:
     """The DDL of one table in one transaction.
 
-    Whatever depends on the table is dropped at the first statement that it blocks, and restored by `finish`.
+    Dependents are dropped when they block a statement, and restored by `finish`.
     """
 
     def __init__(self, connection: asyncpg.Connection, table: TableName) -> None:
@@ -36,7 +36,7 @@ class Alteration:
     async def run(self, statements: str) -> None:
         """Run DDL in the open transaction.
 
-        :raises TableFailure: a dependent stands in the way that we could not restore; nothing was dropped.
+        :raises TableFailure: a dependent that we could not restore is in the way; nothing was dropped.
         :raises TransientError: other sessions hold the table for `LOCK_PATIENCE_S` seconds.
         """
         try:
@@ -44,14 +44,14 @@ class Alteration:
         except (asyncpg.FeatureNotSupportedError, asyncpg.DependentObjectsStillExistError) as error:
             if self._saved is not None:
                 raise
-            log.info("%s: %s: what depends on it is dropped and restored.", self._table, error)
+            log.info("%s: %s: dropping its dependents; they will be restored.", self._table, error)
         else:
             return
-        await _patient(self._save_and_drop, self._table)
+        await _with_patience(self._save_and_drop, self._table)
         await patiently(self._connection, statements, self._table)
 
     async def finish(self) -> Dependents:
-        """Restore what was dropped, and try again what an earlier sync could not restore."""
+        """Restore what was dropped, and retry what an earlier sync could not restore."""
         restored = Dependents()
         if self._saved is not None:
             restored = await dependents.restore(self._connection, self._saved)
@@ -60,7 +60,7 @@ class Alteration:
         for name in broken:
             log.warning(
                 "%s cannot be restored after a change of %s; its definition is kept in cd2.broken_dependents "
-                "and tried again at each sync.",
+                "and retried at each sync.",
                 name,
                 self._table,
             )
@@ -73,26 +73,26 @@ class Alteration:
 
 
 async def patiently(connection: asyncpg.Connection, statements: str, table: TableName) -> None:
-    """Run DDL in a transaction (or savepoint) of its own, again and again with short waits for its locks.
+    """Run DDL in a transaction (or savepoint) of its own; retry until it gets its locks, with short waits for each.
 
     :raises TransientError: other sessions hold the table for `LOCK_PATIENCE_S` seconds.
     """
 
-    async def once() -> None:
+    async def run() -> None:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             await connection.execute(statements)
 
-    await _patient(once, table)
+    await _with_patience(run, table)
 
 
-async def _patient(work: Callable[[], Awaitable[None]], table: TableName) -> None:
+async def _with_patience(work: Callable[[], Awaitable[None]], table: TableName) -> None:
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while time.monotonic() < deadline:
         try:
             return await work()
         except asyncpg.LockNotAvailableError:
-            log.info("%s: another session holds a lock on it; its change waits.", table)
+            log.info("%s: another session holds a lock on it; the schema change waits.", table)
         await asyncio.sleep(LOCK_PAUSE_S)
     raise TransientError(
         f"{table}: its schema changed, but other sessions have used the table or a view on it without a pause for "

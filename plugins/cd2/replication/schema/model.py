@@ -1,4 +1,4 @@
-"""What a table shall be: DAP's JSON schema as columns, made by the official client's own code, for this one table."""
+"""What a table must look like: DAP's JSON schema as columns, by the official client's own code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName
 
 MAX_IDENTIFIER = 63
-"""Bytes of a name that PostgreSQL keeps."""
+"""The longest name in PostgreSQL, in bytes."""
 _NUMBERS = itertools.count()
 _PLAIN_OBJECT = {"properties": {}, "additionalProperties": False}
 
@@ -35,7 +35,7 @@ _PLAIN_OBJECT = {"properties": {}, "additionalProperties": False}
 class ColumnModel:
     """A column.
 
-    :param name: in PostgreSQL; in DAP's files it stands behind `key.` or `value.`.
+    :param name: in PostgreSQL; DAP's files prefix it with `key.` or `value.`.
     :param type: SQL type.
     :param required: NOT NULL.
     :param array: arrives as a JSON list.
@@ -52,7 +52,7 @@ class ColumnModel:
 
 @dataclass(frozen=True)
 class TableModel:
-    """A table as one version of its schema wants it.
+    """A table according to one version of its schema.
 
     :param description: the JSON schema, as the official client keeps it in `table_sync`.
     :param target: the table as pysqlsync sees it.
@@ -72,7 +72,7 @@ class TableModel:
         return tuple(column.name for column in self.columns if column.key)
 
     def limited_to(self, names: Collection[str]) -> TableModel:
-        """The model without the columns that are not among `names`: for data that is older than the schema."""
+        """The model with only these columns: for data that is older than the schema."""
         columns = [column for column in self.target.columns.values() if column.name.local_id in names]
         target = _table(self.target, columns, self.target.primary_key)
         kept = {enum_of(column) for column in columns}
@@ -87,8 +87,8 @@ class TableModel:
 def table_model(name: TableName, schema: Mapping[str, Any], version: int) -> TableModel:
     """The model of a table.
 
-    :param schema: JSON schema from DAP; is not changed.
-    :raises TableFailure: it cannot be represented.
+    :param schema: JSON schema from DAP; it is not modified.
+    :raises TableFailure: PostgreSQL cannot represent it.
     """
     try:
         described = copy.deepcopy(dict(schema))
@@ -98,14 +98,14 @@ def table_model(name: TableName, schema: Mapping[str, Any], version: int) -> Tab
     except Exception as error:
         raise TableFailure(
             f"{name}: its schema (version {version}) cannot be represented in PostgreSQL ({type(error).__name__}): "
-            "report this.",
+            "please report this as a bug.",
             cause=type(error).__name__,
         ) from None
     return _model(name, version, json_dump_string(described), made, enums, names, keys)
 
 
 def _with_plain_names(schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[str]]:
-    """The schema with columns `column_0` ...: the client makes Python classes, and not every name is one in Python.
+    """The schema with columns `column_0` ...: the client makes Python classes, and not every name is valid there.
 
     :returns: the schema, the real names in order, the names of the key columns.
     """
@@ -132,7 +132,7 @@ def _with_plain_names(schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def _representable(column: Any) -> Any:
-    """Objects become jsonb whatever is said of their inside; the client knows closed ones only."""
+    """Objects become jsonb, whatever the schema says about their content; the client knows only closed ones."""
     if not isinstance(column, dict):
         return column
     if column.get("type") == "object":
@@ -143,10 +143,10 @@ def _representable(column: Any) -> Any:
 
 
 def _generator(module: types.ModuleType, namespace: str) -> BaseGenerator:
-    """The client's generator of DDL."""
+    """The client's DDL generator."""
     generator = PostgreSQLGenerator(generator_options(**{namespace: module}))
-    # pysqlsync compares these with `is`, which holds only while Python's cache of 128 typing expressions still has the
-    # first one. In a process as big as an Airflow worker it does not: int64 columns would get CHECK constraints.
+    # pysqlsync compares these with `is`, which works only while Python's cache of 128 typing expressions holds the
+    # first one. In a process as big as an Airflow worker it does not, and int64 columns would get CHECK constraints.
     converter = generator.converter
     for annotated in (int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64):
         converter.options.substitutions[annotated] = converter.simple_type_to_sql_data_type(annotated)
@@ -154,7 +154,7 @@ def _generator(module: types.ModuleType, namespace: str) -> BaseGenerator:
 
 
 def _client_model(namespace: str, schema: dict[str, Any]) -> tuple[Table, list[EnumType]]:
-    # A module of its own: the client leaves its classes there, and the next table would trip over them.
+    # A module for each table: the client leaves its classes there, and the next table would clash with them.
     module = types.ModuleType(f"cd2_table_{next(_NUMBERS)}")
     sys.modules[module.__name__] = module
     try:
@@ -165,7 +165,7 @@ def _client_model(namespace: str, schema: dict[str, Any]) -> tuple[Table, list[E
     (made,) = (ns for ns in generator.state.namespaces.values() if ns.tables)
     (table,) = made.tables.values()
     enums = {enum.name.local_id: enum for enum in made.enums.values()}
-    # The client forgets the types of lists of enumerated values, and one of two with the same values.
+    # The client omits the types of lists of enumerated values, and one of two types with the same values.
     described = {
         **schema["properties"]["key"]["properties"],
         **schema["properties"].get("value", {}).get("properties", {}),
@@ -241,7 +241,7 @@ def _model(
 
 
 def _type_names(table: str, columns: list[str]) -> dict[str, str]:
-    """Names of enumeration types, cut as PostgreSQL cuts them; two that would become one are told apart by a hash."""
+    """Names of enumeration types, truncated as PostgreSQL does; a hash keeps two of them from becoming one."""
     names: dict[str, str] = {}
     for column in columns:
         full = f"{table}__{column}"

@@ -1,6 +1,6 @@
-"""What the DDL of one table lacks, compared with its model: by the official client's own mutator, in three steps.
+"""Which DDL a table lacks, compared with its model: by the official client's own mutator, in three parts.
 
-*additive* changes commit alone beforehand, *breaking* ones belong into the load before its rows, *closing* ones after.
+*Additive* DDL commits before the load; *breaking* DDL runs in the load before its rows, *closing* DDL after them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _OLD = "~"
 class RequireColumns:
     """Columns that must have a value in every row from now on.
 
-    :param check_sql: whether there is a row without one.
+    :param check_sql: tells whether a row has none.
     """
 
     columns: tuple[str, ...]
@@ -72,9 +72,9 @@ class RequireColumns:
 
 @dataclass(frozen=True)
 class NarrowEnum:
-    """An enumeration type that loses values; PostgreSQL cannot drop one, so the type is made anew.
+    """An enumeration type that loses values; PostgreSQL cannot drop a value, so the type is recreated.
 
-    :param check_sql: whether a row still holds one of them.
+    :param check_sql: tells whether a row still holds one of them.
     """
 
     type: str
@@ -85,14 +85,14 @@ class NarrowEnum:
 
 @dataclass(frozen=True)
 class SchemaPlan:
-    """What to do for a table's schema; each part is SQL, or None if there is nothing to do.
+    """The DDL that a table lacks; each part is SQL, or None if there is nothing to do.
 
     :param exists: the table is in the database.
-    :param create: the new table and its types, without the key, which is quicker to build over loaded rows.
+    :param create: creates the table and its types, without the key, which is faster to build over loaded rows.
     :param add_key: adds the primary key.
     :param additive: readers hardly wait for it; new columns are nullable at first.
-    :param breaking: types changed, columns dropped; dependents may stand in the way.
-    :param closing: what rows must allow first.
+    :param breaking: changes types, drops columns; dependents may block it.
+    :param closing: each step needs rows that allow it.
     :param key_differs: the table's primary key is not the model's.
     :param replace_key: gives the emptied table the model's key.
     """
@@ -115,11 +115,11 @@ class SchemaPlan:
 async def plan_changes(
     connection: asyncpg.Connection, model: TableModel, previous_description: str | None
 ) -> SchemaPlan:
-    """Compare a model with the catalogue.
+    """Compare a model with the catalog.
 
-    :param previous_description: the JSON schema that the table was last brought to: only what was in it can be dropped,
-        all other columns are the users' own.
-    :raises TableFailure: something that is not a table has its name.
+    :param previous_description: the JSON schema that the table last had: only its columns can be dropped, all others
+        belong to users.
+    :raises TableFailure: something other than a table has its name.
     """
     relation = await connection.fetchrow(_RELATION, model.name.namespace, model.name.table)
     labels = {
@@ -127,7 +127,7 @@ async def plan_changes(
         for row in await connection.fetch(_ENUMS, model.name.namespace, [enum.name.local_id for enum in model.enums])
     }
     new_types = [enum.create_stmt() for enum in model.enums if enum.name.local_id not in labels]
-    # Of types that are there already; a value may not be used in the transaction that adds it.
+    # For existing types; PostgreSQL forbids using a value in the transaction that adds it.
     new_values = [
         f"ALTER TYPE {enum.name} ADD VALUE IF NOT EXISTS {constant(value)};"
         for enum in model.enums
@@ -145,7 +145,7 @@ async def plan_changes(
             additive="\n".join(new_values) or None,
         )
     if relation["kind"] != "r":
-        what = _KINDS.get(relation["kind"], "something else than a table")
+        what = _KINDS.get(relation["kind"], "something other than a table")
         raise TableFailure(
             f"{model.name}: {what} has the name of the replicated table: rename it, then clear the task."
         )
@@ -166,7 +166,7 @@ async def _changes(
     source = _table(model, [_column(row) for row in rows], relation["description"])
     target = {column.name.local_id: column for column in model.target.columns.values()}
 
-    # Step 1: everything new, nothing stricter. A nullable column becomes stricter only at the end.
+    # Step 1: add everything new, make nothing stricter; NOT NULL comes at the end.
     widened = []
     for name, column in source.columns.items():
         wanted = target.get(name, column)
@@ -174,7 +174,7 @@ async def _changes(
         widened.append(replace(column, nullable=nullable, description=wanted.description))
     new = [replace(column, nullable=True) for name, column in target.items() if name not in source.columns]
     wide = _table(model, [*widened, *new], model.target.description)
-    # Step 2: types, and what is gone.
+    # Step 2: change types, drop columns.
     after = {column.name.local_id: column for column in wide.columns.values()}
     typed = _table(
         model,
@@ -197,7 +197,7 @@ async def _changes(
 
 
 class _Mutator(PostgreSQLMutator):
-    """The client's, without its special way from an enumeration to a number, which ends in a KeyError."""
+    """The client's mutator, without its conversion of an enumeration to a number, which ends in a KeyError."""
 
     def is_column_migrated(self, source: Column, target: Column) -> bool | None:  # noqa: ARG002
         return False
@@ -213,7 +213,7 @@ class _Mutator(PostgreSQLMutator):
 
 
 def _needs_text(source: SqlDataType, target: SqlDataType) -> bool:
-    """Whether there may be no direct cast: everything can be cast to text and from it."""
+    """Whether there may be no direct cast; via text, everything can be cast."""
     return type(source) is not type(target) or isinstance(source, SqlUserDefinedType | SqlArrayType)
 
 
@@ -260,7 +260,7 @@ def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...]) -> Narr
 
 
 def _without_key(table: Table) -> str:
-    """The client's CREATE TABLE without its last definition, the key."""
+    """The client's CREATE TABLE without its last line, the key."""
     statement: str = table.create_stmt()
     return statement.replace(f",\n{table.create_keys()}\n);", "\n);", 1)
 
@@ -270,12 +270,12 @@ def _table(model: TableModel, columns: list[Column], description: str | None) ->
 
 
 def _columns_of(description: str | None) -> set[str]:
-    """Names of the columns in a JSON schema of `table_sync`."""
+    """Column names in a JSON schema of `table_sync`."""
     try:
         properties = json.loads(description or "{}").get("properties", {})
         return {name for part in ("key", "value") for name in properties.get(part, {}).get("properties", {})}
     except (ValueError, AttributeError, TypeError):
-        log.warning("The schema in instructure_dap.table_sync cannot be read; no column is dropped.")
+        log.warning("The schema in instructure_dap.table_sync cannot be read; no column will be dropped.")
         return set()
 
 
