@@ -1,4 +1,4 @@
-"""AWS clients for the scripts, and AWS's refusals as sentences."""
+"""AWS clients for the scripts, and AWS's errors as sentences."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DENIED = {"AccessDenied", "AccessDeniedException", "ForbiddenException", "Unauth
 
 
 class AwsError(Exception):
-    """What AWS refused, and what to do, in a sentence.
+    """What AWS refused, and what to do.
 
-    :param code: AWS's own error code, empty if the request did not get there.
+    :param code: AWS's error code; empty if the request did not reach AWS.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
@@ -34,9 +34,9 @@ class AwsError(Exception):
 
 
 def client(service: str, region: str | None = None) -> Any:
-    """A boto3 client that tries again by itself when AWS throttles or is briefly unavailable.
+    """A boto3 client that retries when AWS throttles or is briefly unavailable.
 
-    :param region: as Terraform told; None: as the caller's AWS configuration says.
+    :param region: None: from the caller's AWS configuration.
     :raises AwsError: there is no region or profile.
     """
     import boto3
@@ -54,7 +54,7 @@ def client(service: str, region: str | None = None) -> Any:
 def explain(error: Exception, doing: str) -> AwsError:
     """A failure of boto3 in our words.
 
-    :param doing: for the beginning of the sentence: `Reading the secret x`.
+    :param doing: to begin the sentence: `Reading the secret x`.
     """
     if isinstance(error, AwsError):
         return error
@@ -64,19 +64,19 @@ def explain(error: Exception, doing: str) -> AwsError:
 
 
 def code_of(error: Exception) -> str:
-    """AWS's own error code, or an empty text."""
+    """AWS's error code, or an empty text."""
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def _refused(error: ClientError, doing: str) -> AwsError:
     code = code_of(error)
     details = error.response.get("Error", {})
-    # Some services write it small.
+    # Some services spell it in lower case.
     text = details.get("Message") or error.response.get("message") or ""
     if code in EXPIRED:
         advice = "your AWS credentials have expired: log in again (for example `aws sso login`)."
     elif code in INVALID:
-        advice = "AWS does not know these credentials: check AWS_PROFILE and your keys."
+        advice = "AWS does not accept these credentials: check AWS_PROFILE and your keys."
     elif code in DENIED:
         advice = f"your AWS identity lacks the right ({text or code}): ask for it, or use another profile."
     else:
@@ -88,7 +88,7 @@ def _unreached(error: Exception) -> str:
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return "there are no AWS credentials: log in (for example `aws sso login`) or set AWS_PROFILE."
     if isinstance(error, SSOTokenLoadError | UnauthorizedSSOTokenError | TokenRetrievalError):
-        return "your AWS log-in has expired: run `aws sso login`."
+        return "your AWS login has expired: run `aws sso login`."
     if isinstance(error, ProfileNotFound | NoRegionError):
         return f"{error} (set AWS_PROFILE, or AWS_REGION)."
     if isinstance(error, EndpointConnectionError):

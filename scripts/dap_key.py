@@ -2,8 +2,8 @@
 
     python -m scripts.dap_key --environment dev
 
-Asks for both without showing the secret; or takes them from DAP_CLIENT_ID and DAP_CLIENT_SECRET. They go neither
-through Terraform nor through an argument.
+Prompts for both without showing the secret, or takes them from DAP_CLIENT_ID and DAP_CLIENT_SECRET. They never pass
+through Terraform or an argument.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scripts.aws import AwsError, client, explain
 from scripts.terraform import Outputs, Terraform, TerraformError
 
 PLACEHOLDER = "not-set-yet"
-"""What Terraform makes the parameters with: SSM takes no empty value."""
+"""The value of the parameters when Terraform creates them: SSM rejects an empty value."""
 
 
 class KeyMissing(Exception):
@@ -27,7 +27,7 @@ class KeyMissing(Exception):
 
 
 def missing(outputs: Outputs) -> list[str]:
-    """The parameters that do not hold a key yet.
+    """Names of the parameters that do not hold a key yet.
 
     :raises AwsError: they cannot be read.
     """
@@ -44,7 +44,7 @@ def missing(outputs: Outputs) -> list[str]:
 
 
 def put(outputs: Outputs, client_id: str, client_secret: str) -> None:
-    """Write both parameters, encrypted with the deployment's key.
+    """Write both parameters, encrypted with the deployment's KMS key.
 
     :raises AwsError: AWS refused.
     """
@@ -66,10 +66,10 @@ def put(outputs: Outputs, client_id: str, client_secret: str) -> None:
         raise failure
 
 
-def ask() -> tuple[str, str]:
-    """The key, from the environment or from the terminal.
+def read_key() -> tuple[str, str]:
+    """The key, from environment variables or the terminal.
 
-    :raises KeyMissing: there is neither.
+    :raises KeyMissing: neither has it.
     """
     client_id, secret = os.environ.get("DAP_CLIENT_ID", ""), os.environ.get("DAP_CLIENT_SECRET", "")
     if not (client_id and secret) and sys.stdin.isatty():
@@ -77,19 +77,19 @@ def ask() -> tuple[str, str]:
         secret = secret or getpass.getpass("DAP client secret (not shown): ")
     if not client_id.strip() or not secret.strip():
         raise KeyMissing(
-            "there is no key: run it in a terminal, which asks for it, or set DAP_CLIENT_ID and DAP_CLIENT_SECRET."
+            "there is no key: run this in a terminal, which prompts for it, or set DAP_CLIENT_ID and DAP_CLIENT_SECRET."
         )
     return client_id.strip(), secret.strip()
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Ask for the DAP key and put it into SSM (`make dap-key`)."""
+    """Prompt for the DAP key and write it to SSM (`make dap-key`)."""
     parser = argparse.ArgumentParser(prog="dap_key", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", required=True, help="dev, stg or prod")
     given = parser.parse_args(argv)
     try:
         outputs = Terraform(given.environment).opened_outputs()
-        put(outputs, *ask())
+        put(outputs, *read_key())
     except (AwsError, TerraformError, KeyMissing) as problem:
         sys.exit(f"dap_key: {problem}")
     except (KeyboardInterrupt, EOFError):

@@ -1,8 +1,8 @@
-"""Deploy an environment: package, plan, apply after a confirmation, prepare the database, and a first dry run.
+"""Deploy an environment: package, plan, confirm, apply, prepare the database, and do a first dry run.
 
     python -m scripts.deploy --environment dev [--yes]
 
-Every step can be repeated; a deployment that was interrupted is completed by the next one.
+Every step can be repeated; the next deployment completes an interrupted one.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PROBLEMS = (AwsError, TerraformError, MwaaError, PreparationError, package.Packa
 
 
 class Stopped(Exception):
-    """Nothing went wrong, but it does not go on: why, and what to do."""
+    """Nothing failed, but a person must act first: why, and what to do."""
 
 
 def identity() -> str:
-    """Who AWS takes us for.
+    """The AWS identity of the credentials.
 
     :raises AwsError: there are no valid credentials.
     """
@@ -45,33 +45,35 @@ def identity() -> str:
 
 
 def confirm(question: str, expected: str, given: str | None) -> None:
-    """Go on only if a person says so.
+    """Continue only if a person confirms.
 
     :param expected: the word to type.
-    :param given: the word given beforehand (YES=...), or None.
-    :raises Stopped: it was not said.
+    :param given: the word given in advance (YES=...), or None.
+    :raises Stopped: it was not confirmed.
     """
     if given is not None:
         if given == expected:
             return
         raise Stopped(f"YES={given} does not confirm this: it must be YES={expected}. Nothing was changed.")
     if not sys.stdin.isatty():
-        raise Stopped(f"nobody is here to confirm: look at the plan above, and run it again with YES={expected}.")
-    if input(f"{question} Type {expected!r} to go on: ").strip() != expected:
+        raise Stopped(
+            f"there is no terminal to confirm on: check the plan above, and run this again with YES={expected}."
+        )
+    if input(f"{question} Type {expected!r} to continue: ").strip() != expected:
         raise Stopped("not confirmed; nothing was changed.")
 
 
 class Deployment:
-    """One environment on its way to AWS."""
+    """The deployment of one environment."""
 
     def __init__(self, terraform: Terraform, yes: str | None) -> None:
         self._terraform, self._yes = terraform, yes
         self._step = 0
 
     def run(self) -> None:
-        """All steps.
+        """Run all steps.
 
-        :raises Stopped: a person must do something first.
+        :raises Stopped: a person must act first.
         """
         version = self._terraform.check()
         self.step(f"deploying {self._terraform.environment} as {identity()}, with Terraform {version}")
@@ -84,7 +86,7 @@ class Deployment:
         self._first_run(outputs, prepared)
 
     def step(self, what: str) -> None:
-        """Tell what comes next."""
+        """Announce the next step."""
         self._step += 1
         print(f"\n== {self._step}. {what}", flush=True)
 
@@ -104,8 +106,8 @@ class Deployment:
         self.step("preparing the database")
         if not outputs.database_cluster_arn and not os.environ.get(DSN_VARIABLE):
             print(
-                "This is a database of your own. From where it can be reached, put its administrator's DSN into "
-                f"{DSN_VARIABLE} and run: make prepare-database ENV={outputs.environment}"
+                "This is your own database. On a machine that can reach it, set "
+                f"{DSN_VARIABLE} to its administrator's DSN and run: make prepare-database ENV={outputs.environment}"
             )
             return False
         given = preparation_arguments([])
@@ -117,9 +119,9 @@ class Deployment:
         self.step("a first dry run")
         if lacking := dap_key.missing(outputs):
             raise Stopped(
-                f"the DAP key is not there yet ({', '.join(lacking)}). Put it there with `make dap-key "
-                f"ENV={outputs.environment}`, then try `make smoke ENV={outputs.environment} ARGS=--unpause`: if all "
-                "works, it switches the DAG on."
+                f"the DAP key is not set yet ({', '.join(lacking)}). Set it with `make dap-key "
+                f"ENV={outputs.environment}`, then run `make smoke ENV={outputs.environment} ARGS=--unpause`: if "
+                "everything works, it unpauses the DAG."
             )
         if not prepared:
             raise Stopped(f"prepare the database first, then `make smoke ENV={outputs.environment} ARGS=--unpause`.")
@@ -137,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     """Deploy an environment, step by step (`make deploy`)."""
     parser = argparse.ArgumentParser(prog="deploy", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", default="", help="dev, stg or prod")
-    parser.add_argument("--yes", metavar="1", help="confirm beforehand (YES=1), where nobody can be asked")
+    parser.add_argument("--yes", metavar="1", help="confirm in advance (YES=1), without a terminal")
     given = parser.parse_args(argv)
     try:
         Deployment(Terraform(given.environment), given.yes or os.environ.get("YES") or None).run()

@@ -1,4 +1,4 @@
-"""Take an environment away again: shows what goes, asks, destroys, and says what stays.
+"""Destroy an environment: show what will be lost, confirm, destroy, and say what stays.
 
 python -m scripts.destroy --environment dev [--yes dev]
 """
@@ -20,24 +20,24 @@ from scripts.deploy import Stopped, confirm, identity
 from scripts.terraform import Outputs, Terraform, TerraformError
 
 BATCH = 1000
-"""Object versions that S3 deletes at once."""
+"""Object versions that S3 deletes in one call."""
 
 
 class Destruction:
-    """One environment on its way out of AWS."""
+    """The destruction of one environment."""
 
     def __init__(self, terraform: Terraform, yes: str | None) -> None:
         self._terraform, self._yes = terraform, yes
 
     def run(self) -> None:
-        """All steps.
+        """Run all steps.
 
         :raises Stopped: it is protected, or was not confirmed.
         """
         self._terraform.check()
         environment = self._terraform.environment
         print(f"destroying {environment} as {identity()}", flush=True)
-        # Terraform looks at the files that it uploaded even when it deletes them.
+        # Terraform reads the files that it uploaded even to delete them.
         package.build()
         self._terraform.initialize()
         outputs = self._terraform.outputs()
@@ -55,17 +55,17 @@ class Destruction:
         try:
             self._terraform.apply(plan)
         except TerraformError:
-            # A versioned bucket is deleted only when no version of any object is left.
+            # A versioned bucket can be deleted only when no version of any object is left.
             emptied = empty_bucket(outputs.bucket_name, outputs.region)
             if not emptied:
                 raise
-            print(f"{emptied} object versions deleted from {outputs.bucket_name}; once more", flush=True)
+            print(f"{emptied} object versions deleted from {outputs.bucket_name}; trying again", flush=True)
             again = plan.with_name("again")
             if self._terraform.plan(again, destroy=True):
                 self._terraform.apply(again)
 
     def _check_protection(self, outputs: Outputs) -> bool:
-        """See that the database may be deleted; returns whether a final snapshot is to be expected."""
+        """Check that the database may be deleted; returns whether there is one."""
         if not outputs.database_cluster_arn:
             return False
         cluster = self._cluster(outputs)
@@ -74,7 +74,7 @@ class Destruction:
         if cluster.get("DeletionProtection"):
             name = cluster["DBClusterIdentifier"]
             raise Stopped(
-                f"the database {name} is protected against deletion. If it may go: `aws rds modify-db-cluster "
+                f"the database {name} is protected against deletion. To allow it: `aws rds modify-db-cluster "
                 f"--db-cluster-identifier {name} --no-deletion-protection`, and run this again."
             )
         return True
@@ -86,7 +86,7 @@ class Destruction:
         except (ClientError, BotoCoreError) as error:
             if code_of(error) == "DBClusterNotFoundFault":
                 return None
-            failure = explain(error, "Looking at the database cluster")
+            failure = explain(error, "Reading the database cluster")
         raise failure
 
     @staticmethod
@@ -94,20 +94,20 @@ class Destruction:
         lost = [f"the MWAA environment {outputs.mwaa_environment_name} with its runs and their history"]
         lost.append(f"the bucket {outputs.bucket_name} with all versions of DAGs and plugins")
         if database:
-            lost.append("the replica with everything in it, views and grants of analysts too")
+            lost.append("the replica with everything in it, including views and grants of analysts")
         lost.append("the DAP key, the replication secret, the topic and its subscriptions")
         return "\nThis will be lost:\n" + "\n".join(f"  - {what}" for what in lost)
 
     @staticmethod
     def _what_stays(outputs: Outputs, database: bool) -> str:
         stays = [
-            f"log groups airflow-{outputs.mwaa_environment_name}-* in CloudWatch, if MWAA wrote into them to the end",
-            "the names of deleted secrets, where the settings give them a time in which they can be brought back",
+            f"log groups airflow-{outputs.mwaa_environment_name}-* in CloudWatch, if MWAA wrote to them until the end",
+            "the names of deleted secrets, until their recovery window ends, if the settings give them one",
         ]
         if database:
-            stays.append("the final snapshot of the database, where the settings ask for one, and its log group")
-        stays.append("a KMS key that Terraform made, for its waiting period (it costs nothing then)")
-        return f"\n{outputs.environment} is gone. What stays, until you delete it:\n" + "\n".join(
+            stays.append("the final snapshot of the database, if the settings request one, and its log group")
+        stays.append("a KMS key that Terraform created, for its waiting period (at no cost)")
+        return f"\n{outputs.environment} is gone. What stays until you delete it:\n" + "\n".join(
             f"  - {what}" for what in stays
         )
 
@@ -115,13 +115,13 @@ class Destruction:
 def empty_bucket(bucket: str, region: str | None = None) -> int:
     """Delete every version of every object.
 
-    :returns: how many; 0 also if there is no such bucket.
+    :returns: how many; 0 if there is no such bucket.
     :raises AwsError: AWS refused.
     """
     s3 = client("s3", region)
     deleted = 0
     try:
-        # From the beginning each time: what is deleted cannot be gone on from.
+        # From the beginning each time: a deleted version cannot serve as a marker.
         while True:
             page = s3.list_object_versions(Bucket=bucket, MaxKeys=BATCH)
             found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
@@ -142,10 +142,10 @@ def empty_bucket(bucket: str, region: str | None = None) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Take an environment away (`make destroy`)."""
+    """Destroy an environment (`make destroy`)."""
     parser = argparse.ArgumentParser(prog="destroy", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", default="", help="dev, stg or prod")
-    parser.add_argument("--yes", metavar="ENV", help="confirm beforehand, by the environment's name (YES=dev)")
+    parser.add_argument("--yes", metavar="ENV", help="confirm in advance, with the environment's name (YES=dev)")
     given = parser.parse_args(argv)
     try:
         Destruction(Terraform(given.environment), given.yes or os.environ.get("YES") or None).run()

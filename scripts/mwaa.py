@@ -1,6 +1,6 @@
-"""Airflow's REST API through MWAA (`InvokeRestApi`): AWS credentials instead of a log-in, whatever network one is in.
+"""Airflow's REST API through MWAA (`InvokeRestApi`): with AWS credentials instead of a login, from any network.
 
-MWAA's limits: a path of at most 64 characters, an answer within 10 s and of at most 6 MB.
+MWAA's limits: a path of at most 64 characters, a response within 10 s and of at most 6 MB.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from scripts.aws import AwsError, client, code_of, explain
 DAG_ID = "canvas_data_2"
 LONGEST_PATH = 64
 USABLE = ("AVAILABLE", "UPDATING", "MAINTENANCE", "PENDING", "CREATING_SNAPSHOT", "UPDATE_FAILED")
-"""States of an environment in which its Airflow answers."""
+"""States of an environment in which Airflow responds."""
 RETRIED = {"InternalServerException", "RestApiServerException"}
 RETRY_TRIES = 5
 RETRY_DELAY_S = 3.0
 
 
 class MwaaError(Exception):
-    """What is wrong with the environment or its Airflow, and what to do, in a sentence."""
+    """What is wrong with the environment or its Airflow, and what to do."""
 
 
 class RestRefused(MwaaError):
@@ -39,7 +39,7 @@ class RestRefused(MwaaError):
 
 @dataclass(frozen=True)
 class Environment:
-    """What MWAA tells of an environment."""
+    """An environment, as MWAA describes it."""
 
     name: str
     status: str
@@ -57,7 +57,7 @@ class Environment:
 class Mwaa:
     """An MWAA environment.
 
-    :param region: None: as the caller's AWS configuration says.
+    :param region: None: from the caller's AWS configuration.
     """
 
     def __init__(self, name: str, region: str | None = None, retry_delay_s: float = RETRY_DELAY_S) -> None:
@@ -67,7 +67,7 @@ class Mwaa:
         self._retry_delay_s = retry_delay_s
 
     def environment(self) -> Environment:
-        """What MWAA tells.
+        """The environment, as MWAA describes it.
 
         :raises MwaaError: there is no such environment.
         :raises AwsError: AWS refused.
@@ -89,17 +89,18 @@ class Mwaa:
         raise failure
 
     def usable_environment(self) -> Environment:
-        """The same, if its Airflow can be asked.
+        """The same, if its Airflow responds.
 
-        :raises MwaaError: it is being made or deleted, or could not be made; says what MWAA said.
+        :raises MwaaError: it is being created or deleted, or its creation failed; quotes MWAA.
         """
         found = self.environment()
         if found.status in USABLE:
             return found
         said = f" MWAA said: {found.last_error}" if found.last_error else ""
         raise MwaaError(
-            f"The MWAA environment {self.name} is {found.status or 'in an unknown state'}: Airflow does not answer yet."
-            f"{said} Making one takes 20 to 30 minutes; `aws mwaa get-environment --name {self.name}` shows its state."
+            f"The MWAA environment {self.name} is {found.status or 'in an unknown state'}: Airflow does not respond "
+            f"yet.{said} Creating one takes 20 to 30 minutes; `aws mwaa get-environment --name {self.name}` shows its "
+            "state."
         )
 
     def call(
@@ -108,9 +109,9 @@ class Mwaa:
         """Call Airflow's REST API.
 
         :param path: below `/api/v2`.
-        :returns: the answer, parsed.
+        :returns: the response, parsed.
         :raises RestRefused: Airflow refused.
-        :raises MwaaError, AwsError: it could not be asked.
+        :raises MwaaError, AwsError: it could not be reached.
         """
         if len(path) > LONGEST_PATH:
             raise ValueError(f"MWAA takes paths of at most {LONGEST_PATH} characters: {path}")
@@ -134,7 +135,7 @@ class Mwaa:
         response: Any = error.response if isinstance(error, ClientError) else {}
         if code == "ResourceNotFoundException":
             return MwaaError(
-                f"There is no {where.removeprefix('the ')}: `make deploy` makes it; or is it another region?"
+                f"There is no {where.removeprefix('the ')}: `make deploy` creates it; or is it in another region?"
             )
         if code in ("RestApiClientException", "RestApiServerException"):
             status = int(response.get("RestApiStatusCode") or 0)
@@ -143,10 +144,10 @@ class Mwaa:
             return RestRefused(f"Airflow of {where} refused {doing}: {status} {detail}", status)
         if code in ("AccessDeniedException", "AccessDenied"):
             return AwsError(
-                f"Your AWS identity may not ask {where} ({doing}): it needs airflow:GetEnvironment on the environment, "
+                f"Your AWS identity may not use {where} ({doing}): it needs airflow:GetEnvironment on the environment, "
                 f"and airflow:InvokeRestApi on role/{self.name}/Op or Admin (User is not enough to trigger).",
                 code,
             )
         if code == "ValidationException" and "Update your environment" in str(error):
             return MwaaError(f"MWAA says that {where} must be updated before InvokeRestApi works: `make deploy`.")
-        return explain(error, f"Asking {where} ({doing})")
+        return explain(error, f"Calling {where} ({doing})")

@@ -1,9 +1,9 @@
-"""Make what Terraform uploads for MWAA: `dist/plugins.zip`, `dist/requirements.txt`, `dist/startup.sh`.
+"""Build what Terraform uploads for MWAA: `dist/plugins.zip`, `dist/requirements.txt`, `dist/startup.sh`.
 
     python -m scripts.package [FOLDER]
 
-The same sources give the same bytes, whatever the machine, the folder, the umask or the time: an object in the bucket
-gets a new version, and MWAA a new deployment (20 to 30 minutes), only if something really changed.
+The same sources give the same bytes, whatever the machine, folder, umask or time: so an object in the bucket gets a
+new version, and MWAA a new deployment (20 to 30 minutes), only if something changed.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = Path("cd2/rds-global-bundle.pem")
 MWAA_DAGS = "/usr/local/airflow/dags/"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
-"""The earliest that a zip file can hold."""
+"""The earliest time in a zip file."""
 CACHES = {"__pycache__"}
 SHIPPED_SUFFIXES = {".py"}
 SHIPPED_NAMES = {".airflowignore"}
 EXPIRY_MARGIN = timedelta(days=30)
 FEWEST_AUTHORITIES = 10
-"""RDS has several for each of its more than thirty regions; fewer means that the file was cut."""
+"""RDS has several for each of its more than thirty regions; with fewer, the file is truncated."""
 
 
 class PackagingError(Exception):
-    """What cannot be packaged and what to do, in a sentence."""
+    """What cannot be packaged, and what to do."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """What was made.
+    """The result.
 
     :param files: names in plugins.zip.
     :param digests: SHA-256 by file name.
@@ -50,9 +50,9 @@ class Package:
 
 
 def build(root: Path = ROOT, folder: Path | None = None) -> Package:
-    """Make the three files of a checkout in `folder` (default: its `dist`).
+    """Build the three files of a checkout in `folder` (default: its `dist`).
 
-    :raises PackagingError: something is missing, expired, or does not belong into plugins/.
+    :raises PackagingError: something is missing, expired, or does not belong in plugins/.
     """
     folder = folder or root / "dist"
     plugins = root / "plugins"
@@ -70,19 +70,19 @@ def build(root: Path = ROOT, folder: Path | None = None) -> Package:
 
 
 def check_bundle(path: Path, now: datetime | None = None) -> None:
-    """See that the certificate authorities of RDS are there and still valid.
+    """Check that the certificate authorities of RDS are there and still valid.
 
     :raises PackagingError: they are not; says how to renew them.
     """
-    renew = "make it anew: the head of scripts/rds_ca_bundle.py says how."
+    renew = "renew it: the head of scripts/rds_ca_bundle.py says how."
     try:
         certificates = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError:
-        raise PackagingError(f"{path} is missing, without which no connection to Aurora is trusted: {renew}") from None
+        raise PackagingError(f"{path} is missing; without it no connection to Aurora is trusted: {renew}") from None
     except ValueError:
-        raise PackagingError(f"{path} holds something that is no certificate: {renew}") from None
+        raise PackagingError(f"{path} holds something other than certificates: {renew}") from None
     if len(certificates) < FEWEST_AUTHORITIES:
-        raise PackagingError(f"{path} holds only {len(certificates)} certificates: it was cut; {renew}")
+        raise PackagingError(f"{path} holds only {len(certificates)} certificates: it is truncated; {renew}")
     deadline = (now or datetime.now(UTC)) + EXPIRY_MARGIN
     for certificate in certificates:
         if certificate.not_valid_after_utc < deadline:
@@ -95,7 +95,7 @@ def check_bundle(path: Path, now: datetime | None = None) -> None:
 def _plugin_files(plugins: Path) -> list[Path]:
     """What goes into plugins.zip, relative to plugins/, in a fixed order.
 
-    A file of another kind is refused rather than left out: whoever put it there expects it on MWAA.
+    Other files are rejected, not skipped: whoever put them there expects them on MWAA.
     """
     files = []
     for path in _walk(plugins):
@@ -105,10 +105,10 @@ def _plugin_files(plugins: Path) -> list[Path]:
         elif not path.name.startswith(".") and path.suffix != ".pyc":
             raise PackagingError(
                 f"{path} is neither Python nor the RDS bundle, and would not reach MWAA: move it out of plugins/, or "
-                "let scripts/package.py ship it."
+                "make scripts/package.py ship it."
             )
     if Path("cd2/__init__.py") not in files:
-        raise PackagingError(f"{plugins} holds no package cd2: run this in a complete checkout.")
+        raise PackagingError(f"{plugins} has no package cd2: run this in a complete checkout.")
     return sorted(files, key=lambda path: path.as_posix())
 
 
@@ -119,31 +119,31 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _write_zip(target: Path, plugins: Path, files: list[Path]) -> None:
-    """Zipped from inside plugins/, as MWAA wants it. Stored, not compressed: compressors differ between machines."""
+    """Zip the files from inside plugins/, as MWAA requires. Stored, not compressed: compressors differ by machine."""
     unfinished = target.with_suffix(".part")
     with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             entry = zipfile.ZipInfo(file.as_posix(), TIMESTAMP)
-            entry.create_system = 3  # Unix: without it the permissions are not read
+            entry.create_system = 3  # Unix: otherwise the permissions are ignored
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, (plugins / file).read_bytes())
     unfinished.replace(target)
 
 
 def _requirements(root: Path) -> bytes:
-    """requirements.txt, if the constraints that it names will be where MWAA looks for them."""
+    """requirements.txt, after a check that MWAA will find the constraints that it names."""
     text = _read(root / "requirements.txt")
     named = re.findall(r'(?m)^--constraint\s+"?([^"\s]+)"?', text.decode())
     if not named:
         raise PackagingError(
-            "requirements.txt names no constraints file: MWAA would add Airflow's own, under which the DAP client "
+            "requirements.txt names no constraints file: MWAA would add Airflow's own, with which the DAP client "
             "cannot be installed (docs/development.md)."
         )
     for path in named:
         if not path.startswith(MWAA_DAGS) or not (root / "dags" / path.removeprefix(MWAA_DAGS)).is_file():
             raise PackagingError(
                 f"requirements.txt names the constraints file {path}, which is not in dags/: MWAA would start without "
-                "our packages. `make constraints` makes it."
+                "our packages. `make constraints` creates it."
             )
     return text
 
@@ -156,7 +156,7 @@ def _read(path: Path) -> bytes:
 
 
 def main() -> None:
-    """Write what MWAA takes into dist/, or into the folder that is named (`make package`)."""
+    """Build what Terraform uploads, in dist/ or a given folder (`make package`)."""
     if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
         raise SystemExit(__doc__)
     try:

@@ -1,9 +1,9 @@
-"""Does a deployment work? Triggers a dry run of the DAG through MWAA, waits, and tells what became of each task.
+"""Check a deployment: trigger a dry run of the DAG through MWAA, wait, and report each task.
 
     python -m scripts.smoke --environment dev
 
-A dry run prepares the database, lists the tables of DAP, and sends the notification: code, packages, network, database,
-DAP key, rights and topic are all used, and nothing is replicated.
+A dry run prepares the database, lists the tables of DAP, and sends the notification. It uses code, packages, network,
+database, DAP key, rights and topic, and replicates nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scripts.mwaa import DAG_ID, Mwaa, MwaaError, RestRefused
 from scripts.terraform import Terraform, TerraformError
 
 RUN_TIMEOUT_S = 20 * 60.0
-"""A paused database, a first worker that MWAA has to start, and four tasks."""
+"""Enough to resume a paused database, start a first worker, and run four tasks."""
 DAG_TIMEOUT_S = 5 * 60.0
 """MWAA looks for new DAG files every few minutes."""
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -30,7 +30,7 @@ _SUBJECT = re.compile(r"^\[(?:OK|WARNING|FAILURE)\] .+$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a dry run.
+    """The outcome of a dry run.
 
     :param tasks: state by task id.
     :param message: the notification's subject and text, as `notify` logged it; empty if it could not be read.
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def subject(self) -> str:
-        """Of the notification."""
+        """The subject of the notification."""
         found = _SUBJECT.search(self.message)
         return found[0] if found else ""
 
@@ -51,8 +51,8 @@ class Outcome:
 class Smoke:
     """A dry run.
 
-    :param unpause: if the DAG is paused, as MWAA makes new ones: let it run from now on, unless this run fails.
-    :param interval_s: between two looks.
+    :param unpause: unpause a paused DAG, as new ones are on MWAA; it is paused again if this run fails.
+    :param interval_s: between two polls.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Smoke:
     def run(self) -> Outcome:
         """Trigger a dry run and wait for its end.
 
-        :raises MwaaError, AwsError: it could not be triggered, or does not end; says why and what to do.
+        :raises MwaaError, AwsError: it could not be triggered, or does not end; says why, and what to do.
         """
         environment = self._mwaa.usable_environment()
         self._tell(
@@ -81,37 +81,37 @@ class Smoke:
         was_paused = self._ready_dag()
         if was_paused:
             self._pause(False)
-            self._tell(f"{DAG_ID} was paused, as MWAA makes new DAGs: it is not any more")
+            self._tell(f"{DAG_ID} was paused, as new DAGs are on MWAA; it is unpaused now")
         outcome = None
         try:
             outcome = self._dry_run()
         finally:
             if was_paused and (outcome is None or outcome.state != "success"):
                 self._pause(True)
-                self._tell(f"{DAG_ID} is paused again, as this run did not succeed")
+                self._tell(f"{DAG_ID} is paused again, because this run did not succeed")
         return outcome
 
     def _ready_dag(self) -> bool:
-        """Wait until the DAG is there; returns whether it is paused (and may be unpaused)."""
+        """Wait until Airflow has the DAG; returns whether it is paused (and may be unpaused)."""
         deadline = time.monotonic() + self._dag_timeout_s
-        told = False
+        announced = False
         while (dag := self._dag()) is None:
             if errors := self._import_errors():
                 raise MwaaError(f"Airflow cannot load the DAG:\n{errors}")
             if time.monotonic() > deadline:
                 raise MwaaError(
-                    f"Airflow of {self._mwaa.name} does not know {DAG_ID}, and tells of no import error: see that "
-                    f"dags/{DAG_ID}.py is in the bucket, and the log group airflow-{self._mwaa.name}-DAGProcessing."
+                    f"Airflow of {self._mwaa.name} does not have {DAG_ID}, and reports no import error: check that "
+                    f"dags/{DAG_ID}.py is in the bucket, and see the log group airflow-{self._mwaa.name}-DAGProcessing."
                 )
-            if not told:
+            if not announced:
                 self._tell(f"waiting for Airflow to find {DAG_ID} (MWAA looks every few minutes)")
-                told = True
+                announced = True
             time.sleep(self._interval_s)
         if errors := self._import_errors():
             self._tell(f"Airflow runs an older version of the DAG; the newest cannot be loaded:\n{errors}")
         if dag.get("is_paused") and not self._unpause:
             raise MwaaError(
-                f"{DAG_ID} is paused, so a run would never start: run this again with --unpause, or switch it on in "
+                f"{DAG_ID} is paused, so a run would never start: run this again with --unpause, or unpause it in "
                 "Airflow."
             )
         return bool(dag.get("is_paused"))
@@ -139,7 +139,7 @@ class Smoke:
         try:
             self._mwaa.call("POST", f"/dags/{DAG_ID}/dagRuns", body)
         except RestRefused as refused:
-            # A first request that got through although MWAA answered with an error.
+            # An earlier try of this request succeeded, although MWAA answered with an error.
             if refused.status != 409:
                 raise
         self._tell(f"dry run {run_id} triggered")
@@ -163,13 +163,13 @@ class Smoke:
             if time.monotonic() > deadline:
                 raise MwaaError(
                     f"The dry run is still {state} after {self._run_timeout_s / 60:.0f} minutes: another run of the "
-                    "DAG may be active (only one is at a time), or no worker starts; Airflow's grid shows it, and the "
-                    f"log groups airflow-{self._mwaa.name}-Scheduler and -Worker say why."
+                    "DAG may be active (only one at a time), or no worker starts. See Airflow's grid, and the "
+                    f"log groups airflow-{self._mwaa.name}-Scheduler and -Worker."
                 )
             time.sleep(self._interval_s)
 
     def _message(self, run_id: str, try_number: int) -> str:
-        """What `notify` logged. Its XCom would have a path too long for MWAA."""
+        """What `notify` logged. The path of its XCom would be too long for MWAA."""
         try:
             path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/notify/logs/{try_number}"
             events = self._mwaa.call("GET", path)["content"]
@@ -180,7 +180,7 @@ class Smoke:
 
 
 def short_run_id() -> str:
-    """Of 8 characters: a longer one would not fit into the path of the log."""
+    """A run id of 8 characters: with a longer one, the path of the log would be too long for MWAA."""
     number, digits = int(time.time()), ""
     while number:
         number, digit = divmod(number, 36)
@@ -189,7 +189,7 @@ def short_run_id() -> str:
 
 
 def report(outcome: Outcome, name: str) -> bool:
-    """Print what became of it; returns whether all is well."""
+    """Print the outcome; returns whether all is well."""
     for task_id, state in outcome.tasks.items():
         print(f"  {task_id:<28}{state}")
     good = outcome.state == "success"
@@ -203,24 +203,24 @@ def report(outcome: Outcome, name: str) -> bool:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Trigger a dry run through MWAA and tell what became of it (`make smoke`)."""
+    """Trigger a dry run through MWAA and report it (`make smoke`)."""
     parser = argparse.ArgumentParser(prog="smoke", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--environment", metavar="ENV", help="dev, stg or prod: take the name from Terraform")
-    parser.add_argument("--name", help="of the MWAA environment, instead")
+    parser.add_argument("--environment", metavar="ENV", help="dev, stg or prod: read the name from Terraform")
+    parser.add_argument("--name", help="the name of the MWAA environment, instead")
     parser.add_argument("--region")
-    parser.add_argument("--unpause", action="store_true", help="switch the DAG on if it is paused")
+    parser.add_argument("--unpause", action="store_true", help="unpause the DAG if it is paused")
     given = parser.parse_args(argv)
     try:
         if given.environment:
             outputs = Terraform(given.environment).opened_outputs()
             given.name, given.region = outputs.mwaa_environment_name, given.region or outputs.region
         if not given.name:
-            parser.error("say which one: --environment, or --name")
+            parser.error("give --environment or --name")
         outcome = Smoke(Mwaa(given.name, given.region), unpause=given.unpause).run()
     except (MwaaError, AwsError, TerraformError) as problem:
         sys.exit(f"smoke: {problem}")
     except KeyboardInterrupt:
-        sys.exit("smoke: stopped; the run goes on in Airflow.")
+        sys.exit("smoke: stopped; the run continues in Airflow.")
     if not report(outcome, given.name):
         sys.exit("smoke: the dry run failed; do what the sentences above say, and run this again.")
 

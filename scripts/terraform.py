@@ -1,4 +1,4 @@
-"""Terraform as the scripts use it: find it, run it, read what it says it made."""
+"""Terraform for the scripts: find it, run it, read its outputs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("CD2_TERRAFORM_FOLDER") or ROOT / "infra" / "terraform")  # tests point it elsewhere
 ENVIRONMENTS = ("dev", "stg", "prod")
 OLDEST = (1, 11)
-"""The first with write-only arguments, which keep secrets out of the state."""
+"""The first version with write-only arguments, which keep secrets out of the state."""
 
 
 class TerraformError(Exception):
-    """What is wrong and what to do, in a sentence."""
+    """What is wrong, and what to do."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What `terraform output` tells of a deployment. ARNs of the cluster are empty with a database of your own."""
+    """The outputs of a deployment. The ARNs of the cluster are empty if you use your own database."""
 
     region: str
     environment: str
@@ -45,19 +45,19 @@ class Outputs:
     def from_json(cls, text: str) -> Outputs:
         """Read `terraform output -json`.
 
-        :raises TerraformError: it lacks what a complete deployment has.
+        :raises TerraformError: outputs of a complete deployment are missing.
         """
         try:
             given = {name: output["value"] for name, output in json.loads(text).items()}
         except (ValueError, AttributeError, KeyError, TypeError):
             raise TerraformError(
-                "This is not what `terraform output -json` prints: give the file that it was written to."
+                "This is not the output of `terraform output -json`: give the file with that output."
             ) from None
         names = [field.name for field in fields(cls)]
         if missing := [name for name in names if name not in given and not name.startswith("database_")]:
             raise TerraformError(
                 f"Terraform's state has no {', '.join(missing)}: nothing is deployed from here yet, or a deployment "
-                "was interrupted. `make deploy ENV=...` makes or completes it."
+                "was interrupted. `make deploy ENV=...` creates or completes it."
             )
         values: dict[str, Any] = {name: given.get(name) or "" for name in names}
         parameters = given["dap_parameter_names"]
@@ -68,16 +68,14 @@ class Outputs:
 class Terraform:
     """Terraform for one environment.
 
-    :param environment: dev, stg or prod; each has a state of its own.
+    :param environment: dev, stg or prod; each has its own state.
     :param folder: of the root module.
-    :raises TerraformError: the environment is unknown, or there is no Terraform that will do.
+    :raises TerraformError: the environment is unknown.
     """
 
     def __init__(self, environment: str, folder: Path = FOLDER) -> None:
         if environment not in ENVIRONMENTS:
-            raise TerraformError(
-                f"ENV={environment} is no environment: say which one with ENV={' or ENV='.join(ENVIRONMENTS)}."
-            )
+            raise TerraformError(f"ENV={environment} is not an environment: use ENV={' or ENV='.join(ENVIRONMENTS)}.")
         self.environment = environment
         self.folder = folder
         self.program = os.environ.get("TERRAFORM") or "terraform"
@@ -88,17 +86,17 @@ class Terraform:
     def check(self) -> str:
         """The version of Terraform.
 
-        :raises TerraformError: there is none, or it is too old.
+        :raises TerraformError: Terraform is missing or too old.
         """
         if not shutil.which(self.program):
             raise TerraformError(
-                f"There is no program {self.program}: install Terraform {OLDEST[0]}.{OLDEST[1]} or newer "
-                "(developer.hashicorp.com/terraform/install), or say with TERRAFORM=/path where it is."
+                f"The program {self.program} was not found: install Terraform {OLDEST[0]}.{OLDEST[1]} or newer "
+                "(developer.hashicorp.com/terraform/install), or give its path with TERRAFORM=/path."
             )
         answer = self._captured("version", "-json")
         found = re.search(r'"terraform_version": *"((\d+)\.(\d+)[^"]*)"', answer)
         if not found:
-            raise TerraformError(f"{self.program} does not say its version: is it Terraform?")
+            raise TerraformError(f"{self.program} does not print its version: is it Terraform?")
         if (int(found[2]), int(found[3])) < OLDEST:
             raise TerraformError(
                 f"Terraform {found[1]} is too old: {OLDEST[0]}.{OLDEST[1]} or newer keeps secrets out of its state."
@@ -115,8 +113,8 @@ class Terraform:
         if (self.folder / "backend.tf").is_file():
             if not self.backend.is_file():
                 raise TerraformError(
-                    f"{self.backend} is missing: backend.tf keeps the state elsewhere, and that file says where the "
-                    f"state of {self.environment} is (backend.tf.example shows it)."
+                    f"{self.backend} is missing: with backend.tf the state is elsewhere, and that file says where the "
+                    f"state of {self.environment} is (see backend.tf.example)."
                 )
             return [[*init, f"-backend-config={self.backend}"]]
         # Beside the code: a workspace for each environment.
@@ -124,37 +122,37 @@ class Terraform:
 
     @property
     def backend(self) -> Path:
-        """Where the state is, if not beside the code; the environment's own file."""
+        """The environment's file that says where the state is, if not beside the code."""
         return self.folder / "environments" / f"{self.environment}.s3.tfbackend"
 
     def plan(self, target: Path, *, destroy: bool = False) -> bool:
-        """Show and keep a plan.
+        """Show and save a plan.
 
-        :param target: file that the plan is written to.
-        :returns: whether it would change anything.
+        :param target: the file to write.
+        :returns: whether it changes anything.
         """
         arguments = ["plan", "-input=false", "-detailed-exitcode", f"-var-file={self.variables}", f"-out={target}"]
         return self.run(*arguments, *(["-destroy"] if destroy else []), accepted=(0, 2)) == 2
 
     def apply(self, plan: Path) -> None:
-        """Do what a plan says."""
+        """Apply a plan."""
         self.run("apply", "-input=false", str(plan))
 
     def outputs(self) -> Outputs:
-        """What is deployed.
+        """The outputs of what is deployed.
 
-        :raises TerraformError: nothing is.
+        :raises TerraformError: nothing is deployed.
         """
         outputs = Outputs.from_json(self._captured("output", "-json"))
         if outputs.environment != self.environment:
             raise TerraformError(
                 f"Terraform's state is that of {outputs.environment}, not of {self.environment}: "
-                f"{self.backend.name} or backend.tf leads to the wrong one."
+                f"{self.backend.name} or backend.tf points to the wrong one."
             )
         return outputs
 
     def opened_outputs(self) -> Outputs:
-        """The same, after opening the environment's state: the last command may have been about another one.
+        """The same, after selecting the environment's state: the last command may have used another one.
 
         :raises TerraformError: nothing is deployed.
         """
@@ -164,22 +162,22 @@ class Terraform:
         return self.outputs()
 
     def run(self, *arguments: str, accepted: tuple[int, ...] = (0,)) -> int:
-        """Run a command in the foreground; its exit code.
+        """Run a command in the foreground; returns its exit code.
 
-        :raises TerraformError: it failed; Terraform has said why.
+        :raises TerraformError: it failed; Terraform has printed why.
         """
         plain = [] if sys.stdout.isatty() else ["-no-color"]
-        # Its advice on what to do next would be about its own commands.
+        # Otherwise it would suggest its own commands as the next step.
         environment = os.environ | {"TF_IN_AUTOMATION": "1"}
         command = [self.program, f"-chdir={self.folder}", *self._with(arguments, plain)]
         done = subprocess.run(command, env=environment, check=False)
         if done.returncode not in accepted:
-            raise TerraformError(f"`terraform {arguments[0]}` failed: Terraform says above why.")
+            raise TerraformError(f"`terraform {arguments[0]}` failed: see Terraform's messages above.")
         return done.returncode
 
     @staticmethod
     def _with(arguments: tuple[str, ...], options: list[str]) -> list[str]:
-        """Options go before what is no option."""
+        """Options must precede positional arguments."""
         words = 2 if arguments[0] == "workspace" else 1
         return [*arguments[:words], *options, *arguments[words:]]
 

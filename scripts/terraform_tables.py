@@ -2,7 +2,7 @@
 
     python -m scripts.terraform_tables
 
-Reads what `terraform fmt` leaves: a block begins in the first column and ends with a brace in the first column.
+Relies on the layout of `terraform fmt`: a block begins in the first column and ends with a brace in the first column.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def modules(folder: Path) -> list[Path]:
 
 
 def inputs(module: Path) -> list[Entry]:
-    """The variables of a module, in the order of its files and within them."""
+    """The variables of a module, in the order of its files."""
     return [
         Entry(name, _text(body), _argument(body, "type") or "", _argument(body, "default"))
         for name, body in _blocks(module, "variable")
@@ -46,7 +46,7 @@ def outputs(module: Path) -> list[Entry]:
 
 
 def tables(module: Path) -> str:
-    """What belongs between the two marks of a README."""
+    """The text between the two marks of a README."""
     lines = ["", "| input | type | default | what |", "|---|---|---|---|"]
     for entry in inputs(module):
         default = "(required)" if entry.default is None else f"`{entry.default}`"
@@ -57,9 +57,9 @@ def tables(module: Path) -> str:
 
 
 def with_tables(module: Path) -> str:
-    """The README of a module with the tables that its code has now.
+    """The README of a module with up-to-date tables.
 
-    :raises ValueError: it lacks the marks between which they belong.
+    :raises ValueError: it lacks the marks.
     """
     text = (module / "README.md").read_text()
     before, begin, rest = text.partition(BEGIN)
@@ -70,7 +70,7 @@ def with_tables(module: Path) -> str:
 
 
 def outdated(folder: Path) -> list[str]:
-    """Names of modules whose README does not have the tables of its code."""
+    """Names of modules whose README is out of date."""
     return [module.name for module in modules(folder) if with_tables(module) != (module / "README.md").read_text()]
 
 
@@ -98,7 +98,7 @@ def _text(body: str) -> str:
 
 
 def main() -> None:
-    """Write the tables of all modules anew."""
+    """Update the tables of all READMEs."""
     for module in modules(FOLDER):
         (module / "README.md").write_text(with_tables(module))
 

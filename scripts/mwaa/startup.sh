@@ -1,10 +1,10 @@
 # MWAA sources this on every container before it installs requirements.txt.
 #
-# It exports nothing: all our settings are Airflow options (`cd2.*`), and Airflow's own are set by Terraform. What it is
-# here for: MWAA only logs a failed install and starts Airflow without our packages. The usual cause, a constraints file
-# that is not in the dags folder, is named in plain words in the startup log of each component.
+# It exports nothing: all our settings are Airflow options (`cd2.*`), and Terraform sets Airflow's own. Its purpose: MWAA
+# only logs a failed install and starts Airflow without our packages. The usual cause is a constraints file that is not in
+# the dags folder; this script reports that in the startup log of each component.
 #
-# No `exit` and no `set -e`: MWAA runs it in the shell whose environment it takes over.
+# No `exit` and no `set -e`: MWAA sources this script into its own shell.
 
 cd2_requirements=${CD2_REQUIREMENTS:-/usr/local/airflow/requirements/requirements.txt}
 if [ -r "$cd2_requirements" ]; then

@@ -1,4 +1,4 @@
-"""Give a database what the replication needs: its user, its rights, its schemas, and readers if wanted.
+"""Give a database what the replication needs: its user, rights and schemas, and optionally a role for readers.
 
-`python -m scripts.prepare_database --help`; docs/deploy.md shows it at work. Idempotent: what is right stays untouched.
+`python -m scripts.prepare_database --help`; docs/deploy.md shows an example. Idempotent.
 """

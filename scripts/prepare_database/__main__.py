@@ -27,7 +27,7 @@ DSN_VARIABLE = "CD2_ADMIN_DSN"
 EXAMPLES = f"""\
 After `terraform apply`, through the RDS Data API:
   python -m scripts.prepare_database --environment dev
-With a database of your own (the DSN of its administrator in {DSN_VARIABLE}, or in a file):
+With your own database (the DSN of its administrator in {DSN_VARIABLE}, or in a file):
   python -m scripts.prepare_database --environment dev --dsn-file FILE
 Without AWS:
   python -m scripts.prepare_database --dsn-file FILE --secret-file FILE
@@ -35,7 +35,7 @@ Without AWS:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="prepare_database",
         description="Give a database what the replication needs: its user, rights and schemas. Idempotent.",
@@ -43,7 +43,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     where = parser.add_argument_group("which database")
-    where.add_argument("--environment", metavar="ENV", help="dev, stg or prod: take what follows from Terraform")
+    where.add_argument("--environment", metavar="ENV", help="dev, stg or prod: read the following from Terraform")
     where.add_argument("--outputs", type=Path, metavar="FILE", help="the same, from a file of `terraform output -json`")
     where.add_argument("--region", help="AWS region of cluster and secrets")
     where.add_argument("--cluster", metavar="ARN", help="the Aurora cluster, for the Data API")
@@ -54,19 +54,19 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     who = parser.add_argument_group("the replication user")
     who.add_argument("--secret", metavar="NAME", help="Secrets Manager: host, port, dbname, username, password")
     who.add_argument("--secret-file", type=Path, metavar="FILE", help="the same JSON in a file")
-    what = parser.add_argument_group("what it shall be like")
-    what.add_argument("--namespaces", help="comma-separated (those of the MWAA environment, otherwise canvas)")
-    what.add_argument("--reader", metavar="ROLE", help="a role that may read all tables, also those to come")
-    what.add_argument("--member-of", action="append", default=[], metavar="ROLE", help="owner of dependent views")
-    what.add_argument("--set-password", action="store_true", help="set the password even if it is right")
-    what.add_argument("--dry-run", action="store_true", help="say what would be changed, change nothing")
+    what = parser.add_argument_group("what to set up")
+    what.add_argument("--namespaces", help="comma-separated (default: those of the MWAA environment, or canvas)")
+    what.add_argument("--reader", metavar="ROLE", help="a role that may read all tables, including future ones")
+    what.add_argument("--member-of", action="append", default=[], metavar="ROLE", help="owner of views on the tables")
+    what.add_argument("--set-password", action="store_true", help="set the password even if it is correct")
+    what.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")
     return parser.parse_args(argv)
 
 
 def run(given: argparse.Namespace) -> Report:
-    """Prepare the database that the arguments lead to.
+    """Prepare the database that the arguments describe.
 
-    :raises PreparationError, AwsError, MwaaError, TerraformError: a sentence that says why not.
+    :raises PreparationError, AwsError, MwaaError, TerraformError: it failed; says why, and what to do.
     """
     if outputs := _outputs(given):
         fill_in(given, outputs)
@@ -76,7 +76,7 @@ def run(given: argparse.Namespace) -> Report:
     print(f"Preparing {database.name} for {login.username}{' (dry run)' if given.dry_run else ''}", flush=True)
     namespaces = tuple(name.strip() for name in (given.namespaces or "canvas").split(",") if name.strip())
     if unknown := [name for name in namespaces if name not in NAMESPACES]:
-        raise PreparationError(f"{', '.join(unknown)} is no namespace: there are {', '.join(NAMESPACES)}.")
+        raise PreparationError(f"{', '.join(unknown)} is not a namespace; allowed are {', '.join(NAMESPACES)}.")
     wanted = Wanted(login, namespaces, given.reader or None, tuple(given.member_of), given.set_password)
     prepare(database, wanted, report)
     print(report.summary)
@@ -90,9 +90,9 @@ def _outputs(given: argparse.Namespace) -> Outputs | None:
 
 
 def fill_in(given: argparse.Namespace, outputs: Outputs) -> None:
-    """Take what was not given from what is deployed.
+    """Fill in missing arguments from the deployment.
 
-    :raises MwaaError, AwsError: the environment cannot be asked for its namespaces.
+    :raises MwaaError, AwsError: the environment's namespaces cannot be read.
     """
     if not given.namespaces:
         given.namespaces = Mwaa(outputs.mwaa_environment_name, outputs.region).environment().namespaces
@@ -108,14 +108,14 @@ def _login(given: argparse.Namespace) -> Login:
     if given.secret_file:
         return Login.from_json(_text(given.secret_file), str(given.secret_file))
     if not given.secret:
-        raise PreparationError("Say whose secret the replication user has: --environment, --secret or --secret-file.")
+        raise PreparationError("Name the secret of the replication user with --environment, --secret or --secret-file.")
     try:
         answer = client("secretsmanager", given.region).get_secret_value(SecretId=given.secret)
     except (ClientError, BotoCoreError) as error:
         failure = explain(error, f"Reading the secret {given.secret}")
     else:
         login = Login.from_json(answer.get("SecretString", ""), f"The secret {given.secret}")
-        given.secret = answer["ARN"]  # the Data API takes no short name
+        given.secret = answer["ARN"]  # the Data API accepts no short name
         return login
     raise failure
 
@@ -126,12 +126,12 @@ def _database(given: argparse.Namespace) -> Database:
     lacking = {"--cluster": given.cluster, "--admin-secret": given.admin_secret, "--database": given.database}
     if missing := [name for name, value in lacking.items() if not value]:
         raise PreparationError(
-            f"Which database? Through the Data API {', '.join(missing)} must be known (--environment takes them from "
-            f"Terraform); for a database of your own put its administrator's DSN into {DSN_VARIABLE} or --dsn-file."
+            f"Which database? The Data API needs {', '.join(missing)} (--environment reads them from Terraform); for "
+            f"your own database, set {DSN_VARIABLE} to its administrator's DSN, or use --dsn-file."
         )
     if given.secret_file:
         raise PreparationError(
-            "Through the Data API the replication user's secret must be in Secrets Manager: --secret."
+            "For the Data API the replication user's secret must be in Secrets Manager: use --secret."
         )
     return DataApiDatabase(given.cluster, given.admin_secret, given.secret, given.database, given.region)
 
@@ -144,7 +144,7 @@ def _dsn(given: argparse.Namespace) -> str | None:
             has_password = bool(re.search(r"://[^/@\s]*:[^/@\s]+@|password", given.dsn))
         if has_password:
             raise PreparationError(
-                "A password in an argument can be read by everybody on this machine (ps): put the DSN into the "
+                "A password in an argument is visible to everybody on this machine (ps): put the DSN into the "
                 f"variable {DSN_VARIABLE} or a file (--dsn-file), or the password into PGPASSWORD or .pgpass."
             )
         return str(given.dsn)
@@ -161,7 +161,7 @@ def _text(path: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prepare the database that the arguments choose (`make prepare-database`)."""
+    """Prepare the database that the arguments describe (`make prepare-database`)."""
     given = arguments(argv)
     try:
         run(given)

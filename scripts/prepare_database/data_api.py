@@ -1,7 +1,7 @@
 """A database through the RDS Data API: HTTPS with AWS credentials, no network path to the database.
 
-Who logs in is who the named secret says: the managed secret of the administrator, or the secret of the replication
-user, so that its log-in can be tried as well.
+A secret decides who logs in: the managed secret of the administrator, or the secret of the replication user, so that
+its login can be tested too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scripts.prepare_database.sessions import Login, PreparationError, Refused, 
 T = TypeVar("T")
 
 RESUME_TIMEOUT_S = 180.0
-"""A paused Aurora takes about 15 s to come back, more than 30 s if it was paused for over a day."""
+"""A paused Aurora takes about 15 s to resume; more than 30 s after over a day."""
 RESUME_INTERVAL_S = 3.0
 _SQLSTATE = re.compile(r"(?:; Position: *\d+)?;? *SQLState: *(\w{5})", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
@@ -34,7 +34,7 @@ class DataApiDatabase:
     :param admin_secret: ARN of its administrator's secret.
     :param user_secret: name or ARN of the replication user's secret.
     :param dbname: the database.
-    :param tell: told that the database is being woken up.
+    :param tell: called with a line of progress.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DataApiDatabase:
         try:
             yield _DataApiSession(self, {**target, "transactionId": answer["transactionId"]})
         except BaseException:
-            # It ends by itself after three minutes.
+            # Otherwise it ends after three minutes.
             with suppress(ClientError, BotoCoreError):
                 self._client.rollback_transaction(**ours)
             raise
@@ -96,9 +96,9 @@ class DataApiDatabase:
         raise failure
 
     def _awake(self, request: Callable[[], T]) -> T:
-        """A first request, which wakes a cluster that has paused itself."""
+        """The first request, which resumes a paused cluster."""
         deadline = time.monotonic() + self._resume_timeout_s
-        told = False
+        announced = False
         while True:
             try:
                 return request()
@@ -108,13 +108,13 @@ class DataApiDatabase:
                     break
             if time.monotonic() > deadline:
                 failure = PreparationError(
-                    f"{self.name} is still resuming after {self._resume_timeout_s:.0f} s: look at the cluster in the "
+                    f"{self.name} is still resuming after {self._resume_timeout_s:.0f} s: check the cluster in the "
                     "RDS console, and try again."
                 )
                 break
-            if not told:
-                self._tell(f"{self.name} has paused itself and is being woken up (15 to 60 s)")
-                told = True
+            if not announced:
+                self._tell(f"{self.name} is paused; waiting for it to resume (15 to 60 s)")
+                announced = True
             time.sleep(min(RESUME_INTERVAL_S, self._resume_timeout_s))
         raise failure
 
@@ -128,7 +128,7 @@ class DataApiDatabase:
             return Refused("28P01", _SEVERITY.sub("", text.splitlines()[0]))
         if advice := _advice(code, text):
             return PreparationError(f"{self.name}: {advice}")
-        return PreparationError(str(explain(error, f"Asking the Data API for {self.name}")))
+        return PreparationError(str(explain(error, f"Calling the Data API for {self.name}")))
 
 
 class _DataApiSession:
@@ -159,11 +159,11 @@ def _is_resuming(error: Exception) -> bool:
 
 
 def _advice(code: str, text: str) -> str | None:
-    """For what the Data API itself refuses."""
+    """Advice for errors of the Data API itself."""
     if code == "HttpEndpointNotEnabledException" or "HttpEndpoint is not enabled" in text:
         return "its Data API is off: set enable_http_endpoint on the cluster (our Terraform does), or use a DSN."
     if code in ("DatabaseNotFoundException", "DatabaseUnavailableException"):
-        return f"the cluster is not there or not available ({code}): check its ARN, and that it runs."
+        return f"the cluster does not exist or is not available ({code}): check its ARN, and that it is running."
     if code in ("SecretsErrorException", "InvalidSecretException"):
         return f"a secret cannot be used to log in ({text or code}): it must be JSON with username and password."
     if code in ("ForbiddenException", "AccessDeniedException", "AccessDenied"):

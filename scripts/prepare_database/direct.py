@@ -1,4 +1,4 @@
-"""A database by a connection: one of your own, or the local stack's."""
+"""A database over a direct connection: your own, or the local stack's."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CONNECT_TIMEOUT_S = 20
 class DirectDatabase:
     """A database that this machine can reach.
 
-    :param dsn: of the administrator, as libpq reads it (a URL, or `host=... dbname=...`).
-    :raises PreparationError: it is no DSN, or names no database.
+    :param dsn: of the administrator, in libpq's form (a URL, or `host=... dbname=...`).
+    :raises PreparationError: it is not a DSN, or names no database.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -29,14 +29,14 @@ class DirectDatabase:
             self._parameters = conninfo_to_dict(dsn)
         except psycopg.ProgrammingError:
             raise PreparationError(
-                "The DSN cannot be read: it must look like postgresql://admin@host:5432/database?sslmode=verify-full, "
+                "The DSN is not valid: it must look like postgresql://admin@host:5432/database?sslmode=verify-full, "
                 "with special characters of the password percent-encoded."
             ) from None
         if not self._parameters.get("dbname"):
-            raise PreparationError("The DSN names no database: put it at its end, /database.")
+            raise PreparationError("The DSN names no database: add /database at its end.")
         host = str(self._parameters.get("host") or "")
         if host not in LOCAL_HOSTS and not host.startswith("/"):
-            # libpq's own default would do without TLS if the server has none
+            # libpq's default would fall back to no TLS
             self._parameters.setdefault("sslmode", "verify-full")
             self._parameters.setdefault("sslrootcert", str(CA_BUNDLE))
         self.dbname = str(self._parameters["dbname"])

@@ -1,4 +1,4 @@
-"""Passwords as PostgreSQL keeps them, so that the plain one never travels in a statement."""
+"""Passwords in the form that PostgreSQL stores, so that no statement holds the plain text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from psycopg import pq
 
 
 def scram_verifier(user: str, password: str) -> str:
-    r"""What `ALTER ROLE ... PASSWORD` takes in place of the password, with a new salt each time.
+    r"""What `ALTER ROLE ... PASSWORD` accepts instead of the password, with a new salt each time.
 
-    Made by libpq, as psql's `\password` does. A server's log, pg_stat_activity or CloudTrail that showed it would not
-    show the password.
+    Computed by libpq, as for psql's `\password`. If it appears in a server log, in pg_stat_activity or CloudTrail, the
+    password does not.
     """
-    # libpq asks for a connection, but not for one that stands.
+    # libpq requires a connection object, but it need not be connected.
     unconnected = pq.PGconn.connect_start(b"host=/nowhere")
     return unconnected.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()

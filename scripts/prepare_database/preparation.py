@@ -1,8 +1,8 @@
-"""The steps: first what only an administrator may do, then, logged in as the replication user, its schemas.
+"""The steps: first what only an administrator may do, then, as the replication user, its schemas.
 
-What the replication needs (docs/architecture.md): a role that may log in, CREATE on the database (it makes the schema
-of a namespace when that is added), and schemas of its own for the namespaces, the official client's bookkeeping and our
-state. Each of the two parts is one transaction.
+The replication needs a role that may log in, CREATE on the database (for the schema of a namespace that is added
+later), and schemas of its own for the namespaces, the official client's bookkeeping and our own. Each of the two parts
+is one transaction.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scripts.prepare_database.sessions import (
 
 BOOKKEEPING = ("instructure_dap", "cd2")
 
-# The role's name and verifier come as values: neither stands in a statement that a server may log.
+# The role's name and verifier are passed as values, so that no logged statement contains them.
 _SET_PASSWORD = (
     "DO $cd2$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', "
     "current_setting('cd2.role'), current_setting('cd2.verifier')); END $cd2$"
@@ -33,13 +33,13 @@ _SET_PASSWORD = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the database shall be like.
+    """The desired state of the database.
 
     :param user: the replication user.
     :param namespaces: schemas of tables.
-    :param reader: role that may read all tables, also those to come; None: nobody is granted anything.
-    :param member_of: roles that own views on the tables: the replication user becomes a member.
-    :param set_password: set the password even if it is right.
+    :param reader: a role that may read all tables, including future ones; None: no such role.
+    :param member_of: roles that own views on the tables; the replication user becomes a member.
+    :param set_password: set the password even if it is correct.
     """
 
     user: Login
@@ -54,10 +54,9 @@ class Wanted:
 
 
 def prepare(database: Database, wanted: Wanted, report: Report) -> None:
-    """Bring a database to what is wanted.
+    """Bring a database to the desired state.
 
-    :raises PreparationError: something stands in the way; what was changed up to there stays only if its part was
-        complete.
+    :raises PreparationError: something prevents it; changes stay only if their part was complete.
     """
     try:
         password_is_right = _logs_in(database, wanted.user)
@@ -89,8 +88,8 @@ def _logs_in(database: Database, user: Login) -> bool:
 def _admin_refused(database: Database, refused: Refused) -> PreparationError:
     if refused.sqlstate in WRONG_PASSWORD:
         return PreparationError(
-            f"{database.name} refused the administrator's log-in ({refused.reason}): check the admin secret or DSN; a "
-            "managed password that was rotated a moment ago takes a minute to be valid."
+            f"{database.name} refused the administrator's login ({refused.reason}): check the admin secret or DSN; a "
+            "managed password that was just rotated takes a minute to become valid."
         )
     if refused.sqlstate == "42501":
         return PreparationError(
@@ -104,9 +103,9 @@ def _admin_refused(database: Database, refused: Refused) -> PreparationError:
 def _user_refused(database: Database, user: Login, refused: Refused) -> PreparationError:
     if refused.sqlstate in WRONG_PASSWORD:
         return PreparationError(
-            f"{database.name} does not let {user.username} in with the password of its secret, although that was just "
-            f"set ({refused.reason}): look at the parameter rds.accepted_password_auth_method (it must allow scram), "
-            "or at pg_hba.conf of a database of your own."
+            f"{database.name} refuses {user.username} with the password of its secret, although that was just "
+            f"set ({refused.reason}): check the parameter rds.accepted_password_auth_method (it must allow scram), "
+            "or pg_hba.conf of your own database."
         )
     return PreparationError(f"{database.name} refused {user.username} ({refused}).")
 
@@ -133,8 +132,8 @@ class _AdminPart:
     def _check_names(self) -> None:
         if self._user == self._admin_name:
             raise PreparationError(
-                f"The replication secret names the administrator {self._user} itself: give the DAG a user of its own, "
-                "with no more rights than it needs."
+                f"The replication secret names the administrator {self._user}: give the DAG its own user, with no more "
+                "rights than it needs."
             )
         if self._wanted.user.dbname != self._database:
             raise PreparationError(
@@ -143,7 +142,7 @@ class _AdminPart:
             )
 
     def _role(self) -> bool:
-        """Returns whether the role was there."""
+        """Create the role if needed; returns whether it existed."""
         found = self._admin.rows(
             "SELECT rolcanlogin, rolsuper OR rolcreaterole OR rolbypassrls FROM pg_roles WHERE rolname = %(user)s",
             user=self._user,
@@ -151,7 +150,7 @@ class _AdminPart:
         if not found:
             self._report.change(
                 self._admin,
-                f"role {self._user}: made",
+                f"role {self._user}: created",
                 statement("CREATE ROLE {} LOGIN", self._user),
             )
             return False
@@ -159,7 +158,7 @@ class _AdminPart:
         if powerful:
             raise PreparationError(
                 f"The role {self._user} of the replication secret is an administrator (superuser, CREATEROLE or "
-                "BYPASSRLS): name a role in the secret that is nothing but the replication user."
+                "BYPASSRLS): put a role into the secret that is only the replication user."
             )
         if can_login:
             self._report.already(f"role {self._user} may log in")
@@ -181,7 +180,7 @@ class _AdminPart:
                 verifier=scram_verifier(self._user, self._wanted.user.password),
             )
             self._admin.rows(_SET_PASSWORD)
-        self._report.note(f"password of {self._user}: set to that of its secret")
+        self._report.note(f"password of {self._user}: set to that in its secret")
 
     def _database_right(self, right: str) -> None:
         what = f"{right} on the database {self._database} for {self._user}"
@@ -191,7 +190,7 @@ class _AdminPart:
         self._report.change(
             self._admin, what, statement(f"GRANT {right} ON DATABASE {{}} TO {{}}", self._database, self._user)
         )
-        # PostgreSQL only warns when somebody grants what he may not grant.
+        # PostgreSQL only warns about a grant that the role may not make.
         if not self._report.dry_run and not self._may(right):
             raise PreparationError(
                 f"{self._admin_name} may not grant {right} on the database {self._database}: run this as the "
@@ -218,7 +217,7 @@ class _AdminPart:
 
 
 class _SchemaPart:
-    """What the replication user does itself: what it makes, it owns."""
+    """What the replication user does itself, so that it owns the result."""
 
     def __init__(self, session: Session, wanted: Wanted, report: Report) -> None:
         self._session, self._wanted, self._report = session, wanted, report
@@ -246,22 +245,22 @@ class _SchemaPart:
         if not found:
             self._report.change(
                 self._session,
-                f"schema {schema}: made, owned by {self._user}",
+                f"schema {schema}: created, owned by {self._user}",
                 statement("CREATE SCHEMA {}", schema),
             )
             return
         ((owner, usable, table_owners),) = found
         if usable and not table_owners:
-            self._report.already(f"schema {schema} is {self._user}'s to use (owner {owner})")
+            self._report.already(f"schema {schema} can be used by {self._user} (owner {owner})")
             return
-        # In a dry run the membership is only going to be made.
+        # A dry run does not create the membership.
         owners = {owner, *(table_owners.split(", ") if table_owners else ())}
         if self._report.dry_run and owners <= {self._user, *self._wanted.member_of}:
-            self._report.already(f"schema {schema} will be {self._user}'s to use as a member of {owner}")
+            self._report.already(f"schema {schema} will be usable by {self._user} as a member of {owner}")
             return
         others = sorted(owners - {self._user})
         raise PreparationError(
             f"The schema {schema} or tables in it belong to {', '.join(others)}, and {self._user} may not change them: "
-            f"give them to {self._user} (ALTER SCHEMA ... OWNER TO, ALTER TABLE ... OWNER TO), or let {self._user} act "
-            f"for their owner ({' '.join(f'--member-of {name}' for name in others)})."
+            f"transfer them to {self._user} (ALTER SCHEMA ... OWNER TO, ALTER TABLE ... OWNER TO), or make it a "
+            f"member of their owner ({' '.join(f'--member-of {name}' for name in others)})."
         )

@@ -1,4 +1,4 @@
-"""A role for analysts: it may read the tables of the namespaces, those of today and those to come, and nothing else."""
+"""A role for analysts: it may read the tables of the namespaces, present and future ones, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHERE n.nspname = %(schema)s AND d.defaclobjtype = 'r' AND a.privilege_type = 'S
 
 
 def may(admin: Session, right: str, role: str) -> bool:
-    """Whether a role has a right on the database; of one that is yet to be made, whether PUBLIC has it."""
+    """Whether a role has a right on the database; for a role that does not exist yet, whether PUBLIC has it."""
     ((granted,),) = admin.rows(
         "SELECT coalesce((SELECT has_database_privilege(oid, current_database(), %(right)s) "
         "FROM pg_roles WHERE rolname = %(role)s), has_database_privilege('public', current_database(), %(right)s))",
@@ -36,15 +36,15 @@ def may(admin: Session, right: str, role: str) -> bool:
 
 
 def let_in(admin: Session, reader: str, database: str, report: Report) -> None:
-    """Make the role (people's own roles become members of it), and let it connect.
+    """Create the role, of which people's own roles become members, and let it connect.
 
-    :raises PreparationError: the role is more than a reader.
+    :raises PreparationError: the role is an administrator.
     """
     found = admin.rows(
         "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = %(reader)s", reader=reader
     )
     if not found:
-        report.change(admin, f"role {reader}: made, cannot log in itself", statement("CREATE ROLE {}", reader))
+        report.change(admin, f"role {reader}: created, cannot log in itself", statement("CREATE ROLE {}", reader))
     elif found[0][0]:
         raise PreparationError(f"The role {reader} is an administrator: name another one with --reader.")
     else:
@@ -57,7 +57,7 @@ def let_in(admin: Session, reader: str, database: str, report: Report) -> None:
 
 
 def may_read(session: Session, reader: str, schema: str, user: str, report: Report) -> None:
-    """Let the role read what the replication user has, and will have, in a schema."""
+    """Let the role read the present and future tables of the replication user in a schema."""
     names = {"reader": reader, "schema": schema}
     usage = session.rows(
         "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') FROM pg_roles r, pg_namespace n "
@@ -75,7 +75,7 @@ def may_read(session: Session, reader: str, schema: str, user: str, report: Repo
         report.change(
             session, f"SELECT on {len(unreadable)} table{'s' * (len(unreadable) > 1)} of {schema} for {reader}", grant
         )
-    what = f"SELECT on the tables to come in {schema} for {reader}"
+    what = f"SELECT on future tables of {schema} for {reader}"
     if session.rows(_DEFAULT_IS_SET, **names, user=user)[0][0]:
         report.already(what)
     else:

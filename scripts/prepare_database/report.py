@@ -1,4 +1,4 @@
-"""What a preparation did, line by line, or would do."""
+"""What a preparation did, or would do, line by line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.prepare_database.sessions import Session
 
 @dataclass
 class Report:
-    """Tells each step as it is taken, and counts.
+    """Prints each step as it is taken, and counts.
 
     :param dry_run: nothing is changed.
     """
@@ -21,7 +21,7 @@ class Report:
     right: list[str] = field(default_factory=list)
 
     def already(self, what: str) -> None:
-        """A thing that is as it should be."""
+        """Report something that is already right."""
         self.right.append(what)
         self.tell(f"  ok       {what}")
 
@@ -35,13 +35,13 @@ class Report:
         self.note(what)
 
     def note(self, what: str) -> None:
-        """A thing that was changed, or would be."""
+        """Report something that was changed, or would be."""
         self.changes.append(what)
         self.tell(f"  {'would' if self.dry_run else 'changed':<9}{what}")
 
     @property
     def summary(self) -> str:
-        """In one line."""
+        """One line with the counts."""
         right = f"{len(self.right)} already right"
         if not self.changes:
             return f"Nothing to change: {right}."

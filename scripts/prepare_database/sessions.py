@@ -1,4 +1,4 @@
-"""What the preparation needs of a database, whatever the way to it (the RDS Data API, or a connection)."""
+"""What the preparation needs from a database, through the RDS Data API or a direct connection."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ WRONG_PASSWORD = ("28P01", "28000")
 
 
 class PreparationError(Exception):
-    """What is wrong, where, and what to do, in a sentence without secrets."""
+    """What is wrong, where, and what to do; without secrets."""
 
 
 class Refused(Exception):
-    """PostgreSQL refused a statement or a log-in.
+    """PostgreSQL refused a statement or a login.
 
-    :param sqlstate: its code.
-    :param reason: its first line, which quotes no value.
+    :param sqlstate: the error's code.
+    :param reason: the first line of its text, which quotes no value.
     """
 
     def __init__(self, sqlstate: str, reason: str) -> None:
@@ -32,7 +32,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Login:
-    """The replication user, as its secret has it."""
+    """The replication user, from its secret."""
 
     host: str
     port: int
@@ -42,9 +42,9 @@ class Login:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Login:
-        """Read what the DAG reads too.
+        """Parse the secret, as the DAG does.
 
-        :param source: for messages: where the text is from.
+        :param source: where the text is from, for messages.
         :raises PreparationError: it is not JSON with host, port, dbname, username, password.
         """
         try:
@@ -52,7 +52,7 @@ class Login:
         except ValueError:
             values = None
         if not isinstance(values, dict):
-            raise PreparationError(f"{source} is no JSON object with host, port, dbname, username and password.")
+            raise PreparationError(f"{source} is not a JSON object with host, port, dbname, username and password.")
         missing = [key for key in ("host", "dbname", "username", "password") if not isinstance(values.get(key), str)]
         missing += [key for key in ("host", "dbname", "username", "password") if values.get(key) == ""]
         if missing:
@@ -67,17 +67,17 @@ class Session(Protocol):
     """One transaction."""
 
     def rows(self, statement: str, **values: str) -> list[Row]:
-        """Run a statement; the rows it gives, as text, whole numbers and booleans.
+        """Run a statement; returns its rows, as text, whole numbers and booleans.
 
-        :param statement: `%(name)s` stands for a value.
+        :param statement: `%(name)s` is a placeholder for a value.
         :raises Refused: PostgreSQL refused.
-        :raises PreparationError: it could not be asked.
+        :raises PreparationError: the database could not be reached.
         """
         ...
 
 
 class Database(Protocol):
-    """A database that can be entered as its administrator and as the replication user."""
+    """A database, with sessions of its administrator and of the replication user."""
 
     name: str
 
@@ -91,6 +91,6 @@ class Database(Protocol):
     def as_user(self, login: Login) -> AbstractContextManager[Session]:
         """A transaction of the replication user.
 
-        :raises Refused: among others with WRONG_PASSWORD.
+        :raises Refused: for example with WRONG_PASSWORD.
         """
         ...

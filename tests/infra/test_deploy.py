@@ -142,14 +142,14 @@ def test_from_nothing_to_a_run_and_back(world: World) -> None:
     assert code == 1
     assert "== 3. terraform init and plan" in output
     assert "Plan: 2 to add, 0 to change, 0 to destroy." in output
-    assert output.strip().endswith("look at the plan above, and run it again with YES=1.")
+    assert output.strip().endswith("check the plan above, and run this again with YES=1.")
 
     code, output = world.run("deploy", "--environment", "dev", YES="1")
     assert code == 1, output
     assert "Apply complete! Resources: 2 added" in output
     assert "changes made" in output
-    assert "schema catalog: made" in output  # a namespace of the environment's configuration
-    assert "Put it there with `make dap-key ENV=dev`" in output
+    assert "schema catalog: created" in output  # a namespace of the environment's configuration
+    assert "Set it with `make dap-key ENV=dev`" in output
 
     code, output = world.run("dap_key", "--environment", "dev", DAP_CLIENT_ID="an id", DAP_CLIENT_SECRET="s3cret")
     assert code == 0, output
@@ -175,8 +175,8 @@ def test_from_nothing_to_a_run_and_back(world: World) -> None:
     assert "YES=prod does not confirm this: it must be YES=dev" in output
     code, output = world.run("destroy", "--environment", "dev", YES="dev")
     assert code == 0, output
-    assert f"3 object versions deleted from {world.bucket}; once more" in output
-    assert "dev is gone. What stays, until you delete it:" in output
+    assert f"3 object versions deleted from {world.bucket}; trying again" in output
+    assert "dev is gone. What stays until you delete it:" in output
     assert f"log groups airflow-{mwaa_api.NAME}-*" in output
     code, output = world.run("destroy", "--environment", "dev", YES="dev")
     assert code == 1
@@ -209,7 +209,7 @@ def test_a_protected_database_is_not_destroyed(world: World) -> None:
     [
         (
             {"TERRAFORM": "/no/such/terraform"},
-            "There is no program /no/such/terraform: install Terraform 1.11 or newer",
+            "The program /no/such/terraform was not found: install Terraform 1.11 or newer",
         ),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "there are no AWS credentials: log in"),
         ({"AWS_PROFILE": "nobody"}, "(set AWS_PROFILE, or AWS_REGION)"),
@@ -230,7 +230,7 @@ def test_an_old_terraform_and_an_unknown_environment_are_told(world: World, tmp_
     code, output = world.run("deploy", "--environment", "dev", TERRAFORM=str(old))
     assert (code, "Terraform 1.9.8 is too old: 1.11 or newer" in output) == (1, True)
     code, output = world.run("deploy", "--environment", "")
-    assert (code, "say which one with ENV=dev or ENV=stg or ENV=prod" in output) == (1, True)
+    assert (code, "use ENV=dev or ENV=stg or ENV=prod" in output) == (1, True)
     code, output = world.run("smoke", "--environment", "prod")
     assert (code, "prod.tfvars is missing" in output) == (1, True)
     code, output = world.run("prepare_database", "--environment", "dev")
@@ -238,7 +238,7 @@ def test_an_old_terraform_and_an_unknown_environment_are_told(world: World, tmp_
 
 
 def test_outputs_of_something_else_are_refused() -> None:
-    with pytest.raises(TerraformError, match="not what `terraform output -json` prints"):
+    with pytest.raises(TerraformError, match="not the output of `terraform output -json`"):
         Outputs.from_json("[]")
 
 

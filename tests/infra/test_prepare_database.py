@@ -30,13 +30,13 @@ def test_everything_is_made_and_a_second_time_nothing_changes(
     aurora.prepare("--namespaces", "canvas,catalog")
     first = capsys.readouterr().out
     assert lines(first, "changed") == [
-        f"role {aurora.user}: made",
-        f"password of {aurora.user}: set to that of its secret",
+        f"role {aurora.user}: created",
+        f"password of {aurora.user}: set to that in its secret",
         f"CREATE on the database {aurora.database} for {aurora.user}",
-        f"schema instructure_dap: made, owned by {aurora.user}",
-        f"schema cd2: made, owned by {aurora.user}",
-        f"schema canvas: made, owned by {aurora.user}",
-        f"schema catalog: made, owned by {aurora.user}",
+        f"schema instructure_dap: created, owned by {aurora.user}",
+        f"schema cd2: created, owned by {aurora.user}",
+        f"schema canvas: created, owned by {aurora.user}",
+        f"schema catalog: created, owned by {aurora.user}",
     ]
     aurora.prepare("--namespaces", "canvas,catalog")
     second = capsys.readouterr().out
@@ -90,7 +90,7 @@ def test_another_password_in_the_secret_is_set_and_the_old_one_ends(
     put_secret(aurora.user, host="h", dbname=aurora.database, username=aurora.user, password="another one")
     capsys.readouterr()
     aurora.prepare()
-    assert lines(capsys.readouterr().out, "changed") == [f"password of {aurora.user}: set to that of its secret"]
+    assert lines(capsys.readouterr().out, "changed") == [f"password of {aurora.user}: set to that in its secret"]
     psycopg.connect(aurora.dsn(aurora.user, "another one")).close()
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(aurora.dsn(aurora.user, PASSWORD))
@@ -167,4 +167,4 @@ def test_tables_of_another_tool_are_named_before_anything_is_changed_there(
         aurora.prepare()
     assert aurora.sql("SELECT nspname FROM pg_namespace WHERE nspname IN ('cd2', 'instructure_dap')") == []
     aurora.prepare("--member-of", owner)
-    assert f"schema canvas is {aurora.user}'s to use (owner {owner})" in capsys.readouterr().out
+    assert f"schema canvas can be used by {aurora.user} (owner {owner})" in capsys.readouterr().out

@@ -16,7 +16,7 @@ def test_a_paused_database_is_woken_up(aurora: Aurora, capsys: pytest.CaptureFix
     aurora.api.refusals = [Refusal("DatabaseResumingException", resuming)] * 2
     aurora.prepare()
     output = capsys.readouterr().out
-    assert output.count("has paused itself and is being woken up") == 1
+    assert output.count("is paused; waiting for it to resume") == 1
     assert "changes made" in output
 
 
@@ -45,7 +45,7 @@ def test_what_the_data_api_refuses_is_a_sentence(aurora: Aurora, refusal: Refusa
 
 
 def test_wrong_places_are_sentences(aurora: Aurora) -> None:
-    with pytest.raises(SystemExit, match="the cluster is not there or not available"):
+    with pytest.raises(SystemExit, match="the cluster does not exist or is not available"):
         aurora.prepare(cluster=CLUSTER + "-other")
     with pytest.raises(SystemExit, match="a secret cannot be used to log in"):
         aurora.prepare(admin_secret="nowhere-to-be-found")
@@ -53,7 +53,7 @@ def test_wrong_places_are_sentences(aurora: Aurora) -> None:
         aurora.prepare(secret="nowhere")
     with pytest.raises(SystemExit, match=r"names the database .*, but this is postgres"):
         aurora.prepare(database="postgres")
-    with pytest.raises(SystemExit, match="sandbox is no namespace: there are canvas, canvas_logs"):
+    with pytest.raises(SystemExit, match="sandbox is not a namespace; allowed are canvas, canvas_logs"):
         aurora.prepare(namespaces="canvas,sandbox")
     with pytest.raises(SystemExit, match="There is no role nobody_at_all to become a member of"):
         aurora.prepare("--member-of", "nobody_at_all")
@@ -62,7 +62,7 @@ def test_wrong_places_are_sentences(aurora: Aurora) -> None:
 
 def test_an_administrators_wrong_password_is_a_sentence(aurora: Aurora) -> None:
     put_secret(aurora.admin, username=aurora.admin, password="not this one")
-    with pytest.raises(SystemExit, match=r"refused the administrator's log-in .*check the admin secret") as caught:
+    with pytest.raises(SystemExit, match=r"refused the administrator's login .*check the admin secret") as caught:
         aurora.prepare()
     assert "not this one" not in str(caught.value)
 
@@ -91,7 +91,7 @@ def test_a_secret_that_names_an_administrator_is_refused(aurora: Aurora, options
 @pytest.mark.parametrize(
     ("secret", "told"),
     [
-        ("no json at all", "is no JSON object"),
+        ("no json at all", "is not a JSON object"),
         ('{"host": "h", "username": "u"}', "lacks dbname, password"),
         ('{"host": "h", "username": "u", "dbname": "d", "password": ""}', "lacks password"),
         ('{"host": "h", "username": "u", "dbname": "d", "password": "p", "port": "x"}', "has the port 'x'"),

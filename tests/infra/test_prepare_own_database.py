@@ -45,7 +45,7 @@ def test_the_dsn_may_come_from_the_environment(
 
 
 def test_a_password_in_an_argument_is_refused(aurora: Aurora, files: list[str]) -> None:
-    with pytest.raises(SystemExit, match="A password in an argument can be read by everybody") as caught:
+    with pytest.raises(SystemExit, match="A password in an argument is visible to everybody") as caught:
         main(["--dsn", aurora.dsn(aurora.admin, "admin password"), *files[2:]])
     assert "admin password" not in str(caught.value)
 
@@ -53,9 +53,9 @@ def test_a_password_in_an_argument_is_refused(aurora: Aurora, files: list[str]) 
 def test_what_is_wrong_with_the_dsn_is_a_sentence(aurora: Aurora, files: list[str], tmp_path: Path) -> None:
     where = urlsplit(aurora.dsn(aurora.admin, "x"))
     wrong = {
-        "postgresql://%%/": "The DSN cannot be read",
+        "postgresql://%%/": "The DSN is not valid",
         f"postgresql://{aurora.admin}@127.0.0.1:1/{aurora.database}": "cannot be reached",
-        aurora.dsn(aurora.admin, "wrong"): "refused the administrator's log-in",
+        aurora.dsn(aurora.admin, "wrong"): "refused the administrator's login",
         f"postgresql://a@{where.hostname}:{where.port}": "names no database",
     }
     for dsn, told in wrong.items():

@@ -33,12 +33,12 @@ class TestWithoutAirflow:
     """What stands in the way before Airflow is asked."""
 
     def test_an_environment_that_is_not_there_is_a_sentence(self, mwaa: MwaaApi) -> None:
-        with pytest.raises(SystemExit, match=f"no MWAA environment other in {REGION}: `make deploy` makes it"):
+        with pytest.raises(SystemExit, match=f"no MWAA environment other in {REGION}: `make deploy` creates it"):
             main(["--name", "other", "--region", REGION])
 
     def test_an_environment_that_is_being_made_or_could_not_be_made_says_what_mwaa_said(self, mwaa: MwaaApi) -> None:
         mwaa.environment["Status"] = "CREATING"
-        with pytest.raises(SystemExit, match=f"{NAME} is CREATING: Airflow does not answer yet.* 20 to 30 minutes"):
+        with pytest.raises(SystemExit, match=f"{NAME} is CREATING: Airflow does not respond yet.* 20 to 30 minutes"):
             main(ARGUMENTS)
         mwaa.environment |= {"Status": "CREATE_FAILED", "LastUpdate": {"Error": {"ErrorMessage": "no route to S3"}}}
         with pytest.raises(SystemExit, match=r"is CREATE_FAILED: .* MWAA said: no route to S3"):
@@ -111,7 +111,7 @@ class TestOnAirflow:
         assert f"  {'list_tables':<28}failed" in output
         assert "[FAILURE] Canvas Data 2 dev: list_tables failed" in output
         assert "Instructure has disabled DAP for this account" in output
-        assert "is paused again, as this run did not succeed" in output
+        assert "is paused again, because this run did not succeed" in output
         assert (stack.api.dag() or {})["is_paused"] is True
         main([*ARGUMENTS, "--unpause"])
         assert (stack.api.dag() or {})["is_paused"] is False

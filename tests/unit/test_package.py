@@ -89,11 +89,11 @@ def test_without_the_rds_bundle_nothing_is_packaged(checkout: Path, tmp_path: Pa
     bundle = checkout / "plugins" / BUNDLE
     text = bundle.read_text()
     bundle.unlink()
-    assert "is missing, without which no connection to Aurora is trusted: make it anew" in refused(checkout, tmp_path)
+    assert "is missing; without it no connection to Aurora is trusted: renew it" in refused(checkout, tmp_path)
     bundle.write_text("nothing of use")
-    assert "holds something that is no certificate" in refused(checkout, tmp_path)
+    assert "holds something other than certificates" in refused(checkout, tmp_path)
     bundle.write_text(text.split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
-    assert "holds only 1 certificates: it was cut" in refused(checkout, tmp_path)
+    assert "holds only 1 certificates: it is truncated" in refused(checkout, tmp_path)
 
 
 def test_an_authority_that_expires_within_a_month_is_refused() -> None:
