@@ -14,7 +14,7 @@ output "mwaa_environment_name" {
 }
 
 output "webserver_url" {
-  description = "Address of Airflow's UI."
+  description = "URL of Airflow's UI."
   value       = module.environment.webserver_url
 }
 
@@ -39,22 +39,22 @@ output "kms_key_arn" {
 }
 
 output "database_cluster_arn" {
-  description = "Aurora cluster, null with a database of your own."
+  description = "Aurora cluster; null with your own database."
   value       = one(module.database[*].cluster_arn)
 }
 
 output "database_admin_secret_arn" {
-  description = "Secret of Aurora's administrator, null with a database of your own."
+  description = "Secret of Aurora's administrator; null with your own database."
   value       = one(module.database[*].admin_secret_arn)
 }
 
 output "database_name" {
-  description = "Database of the replica, null with a database of your own (its secret says)."
+  description = "Name of the replica's database; null with your own database (see its secret)."
   value       = one(module.database[*].database_name)
 }
 
 output "database_security_group_id" {
-  description = "Security group of the database: analysts' tools need a rule of their own in it."
+  description = "Security group of the database: add a rule for each of your analysts' tools."
   value       = var.create_database ? one(module.database[*].security_group_id) : var.database_security_group_id
 }
 
@@ -69,7 +69,7 @@ output "dap_parameter_names" {
 }
 
 output "log_group_prefix" {
-  description = "What the names of Airflow's log groups begin with."
+  description = "Prefix of Airflow's log groups."
   value       = module.environment.log_group_prefix
 }
 

@@ -4,18 +4,18 @@ variable "environment" {
 
   validation {
     condition     = contains(["dev", "stg", "prod"], var.environment)
-    error_message = "environment must be dev, stg or prod: the DAG looks for its DAP key below that name."
+    error_message = "environment must be dev, stg or prod: the DAG reads its DAP key below that name."
   }
 }
 
 variable "region" {
-  description = "AWS region. Null: as your AWS configuration says."
+  description = "AWS region. Null: from your AWS configuration."
   type        = string
   default     = null
 }
 
 variable "name" {
-  description = "What all names begin with."
+  description = "Prefix of all names."
   type        = string
   default     = "canvas-data-2"
 
@@ -26,7 +26,7 @@ variable "name" {
 }
 
 variable "tags" {
-  description = "Tags for everything, beside Project and Environment."
+  description = "Tags for all resources, besides Project and Environment."
   type        = map(string)
   default     = {}
 
@@ -37,18 +37,18 @@ variable "tags" {
 }
 
 variable "create_network" {
-  description = "Make a VPC with subnets and NAT. False: vpc_id and private_subnet_ids say where."
+  description = "Create a VPC with subnets and NAT. False: use vpc_id and private_subnet_ids."
   type        = bool
   default     = false
 
   validation {
     condition     = var.create_network || (var.vpc_id != null && length(var.private_subnet_ids) > 0)
-    error_message = "Without create_network, set vpc_id and private_subnet_ids; or set create_network = true for a network of its own."
+    error_message = "Without create_network, set vpc_id and private_subnet_ids; or set create_network = true for a new network."
   }
 
   validation {
     condition     = !var.create_network || (var.vpc_id == null && length(var.private_subnet_ids) == 0 && length(var.database_subnet_ids) == 0)
-    error_message = "create_network = true makes a VPC and subnets: leave vpc_id, private_subnet_ids and database_subnet_ids out, or set it to false to use them."
+    error_message = "create_network = true creates a VPC and subnets: leave vpc_id, private_subnet_ids and database_subnet_ids out, or set it to false to use them."
   }
 }
 
@@ -59,24 +59,24 @@ variable "vpc_id" {
 }
 
 variable "private_subnet_ids" {
-  description = "Exactly two private subnets of it, in different zones, with a way to the internet (NAT): MWAA's."
+  description = "Exactly two private subnets of it, in different zones, with a route to the internet (NAT), for MWAA."
   type        = list(string)
   default     = []
 
   validation {
     condition     = length(var.private_subnet_ids) == 0 || (length(var.private_subnet_ids) == 2 && length(distinct(var.private_subnet_ids)) == 2)
-    error_message = "private_subnet_ids must be exactly two different private subnets: MWAA takes no more and no fewer."
+    error_message = "private_subnet_ids must be exactly two different private subnets: MWAA requires exactly two."
   }
 }
 
 variable "database_subnet_ids" {
-  description = "Subnets for Aurora, in at least two zones. Empty: those of MWAA."
+  description = "Subnets for Aurora, in at least two zones. Empty: MWAA's."
   type        = list(string)
   default     = []
 
   validation {
     condition     = length(var.database_subnet_ids) == 0 || length(distinct(var.database_subnet_ids)) >= 2
-    error_message = "database_subnet_ids must be at least two different subnets, in different zones: Aurora asks for it."
+    error_message = "database_subnet_ids must be at least two different subnets, in different zones: Aurora requires it."
   }
 }
 
@@ -98,13 +98,13 @@ variable "nat_gateway_per_zone" {
 }
 
 variable "interface_endpoints" {
-  description = "In a new network: VPC endpoints for the AWS services in use, so that their traffic does not pass the NAT gateway."
+  description = "In a new network: VPC endpoints for the AWS services in use, so that their traffic bypasses the NAT gateway."
   type        = bool
   default     = false
 }
 
 variable "airflow_version" {
-  description = "Version of Airflow. requirements.txt and its constraints file are made for 3.3.1."
+  description = "Version of Airflow. requirements.txt and its constraints file are for 3.3.1."
   type        = string
   default     = "3.3.1"
 
@@ -121,12 +121,12 @@ variable "environment_class" {
 
   validation {
     condition     = contains(["mw1.small", "mw1.medium", "mw1.large", "mw1.xlarge", "mw1.2xlarge"], var.environment_class)
-    error_message = "environment_class must be mw1.small, mw1.medium, mw1.large, mw1.xlarge or mw1.2xlarge (mw1.micro has one container for scheduler and worker, and was not tried)."
+    error_message = "environment_class must be mw1.small, mw1.medium, mw1.large, mw1.xlarge or mw1.2xlarge (mw1.micro has one container for scheduler and worker, and is not tested)."
   }
 }
 
 variable "min_workers" {
-  description = "Workers that always run."
+  description = "Minimum number of workers."
   type        = number
   default     = 1
 
@@ -137,7 +137,7 @@ variable "min_workers" {
 }
 
 variable "max_workers" {
-  description = "Workers at most. One of mw1.small is enough: DAP gives out five tables a minute."
+  description = "Maximum number of workers. One of mw1.small is enough: DAP allows five tables a minute."
   type        = number
   default     = 2
 
@@ -148,7 +148,7 @@ variable "max_workers" {
 }
 
 variable "webserver_access_mode" {
-  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS log-in), PRIVATE_ONLY (from the VPC), PUBLIC_AND_PRIVATE (both)."
+  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS login), PRIVATE_ONLY (from the VPC), PUBLIC_AND_PRIVATE (both)."
   type        = string
   default     = "PUBLIC_ONLY"
 
@@ -175,7 +175,7 @@ variable "weekly_maintenance_window_start" {
 }
 
 variable "settings" {
-  description = "Our settings, as in docs/configuration.md: { namespaces = \"canvas,catalog\" }. environment, ssm_path, database_secret and sns_topic_arn are set from here."
+  description = "Our settings, as in docs/configuration.md: { namespaces = \"canvas,catalog\" }. environment, ssm_path, database_secret and sns_topic_arn are set by Terraform."
   type        = map(string)
   default     = {}
 
@@ -196,23 +196,23 @@ variable "settings" {
 }
 
 variable "airflow_configuration_options" {
-  description = "More options of Airflow, `section.key`; they win over those set here. Ours belong into settings."
+  description = "More Airflow options, `section.key`; they override those set here. Ours belong in settings."
   type        = map(string)
   default     = {}
 
   validation {
     condition     = alltrue([for key in keys(var.airflow_configuration_options) : can(regex("^[a-z_0-9]+\\.[a-z_0-9]+$", key)) && !startswith(key, "cd2.")])
-    error_message = "airflow_configuration_options must have names of the form section.key; those of cd2 belong into settings."
+    error_message = "airflow_configuration_options must have names of the form section.key; those of cd2 belong in settings."
   }
 
   validation {
     condition     = length(setintersection(keys(var.airflow_configuration_options), ["core.executor", "core.fernet_key", "celery.broker_url", "celery.result_backend", "database.sql_alchemy_conn", "triggerer.queues_enabled"])) == 0
-    error_message = "airflow_configuration_options has one that MWAA sets itself and does not let be changed (executor, fernet key, broker, databases, triggerer queues)."
+    error_message = "airflow_configuration_options has an option that MWAA sets itself and does not allow to change (executor, fernet key, broker, databases, triggerer queues)."
   }
 }
 
 variable "log_level" {
-  description = "The least that Airflow's components log to CloudWatch."
+  description = "Minimum level that Airflow's components log to CloudWatch."
   type        = string
   default     = "INFO"
 
@@ -223,24 +223,24 @@ variable "log_level" {
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept."
+  description = "Days for which logs are kept."
   type        = number
   default     = 90
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be one of the periods that CloudWatch knows, such as 30, 90 or 365."
+    error_message = "log_retention_days must be one of CloudWatch's periods, such as 30, 90 or 365."
   }
 }
 
 variable "permissions_boundary_arn" {
-  description = "Permissions boundary of the execution role, if your account demands one."
+  description = "Permissions boundary of the execution role, if your account requires one."
   type        = string
   default     = null
 }
 
 variable "kms_key_arn" {
-  description = "Your own key for everything. Null: a new one. The policy of your own must let CloudWatch's logs and alarms use it (modules/encryption/main.tf shows how)."
+  description = "Your own key for everything. Null: a new one. Its policy must let CloudWatch's logs and alarms use it (modules/encryption/main.tf shows how)."
   type        = string
   default     = null
 
@@ -251,7 +251,7 @@ variable "kms_key_arn" {
 }
 
 variable "other_kms_key_arns" {
-  description = "Keys of your own secret (database_secret_arn) or topic (sns_topic_arn), if they have their own."
+  description = "Keys of your own secret (database_secret_arn) or topic (sns_topic_arn), if they have one."
   type        = list(string)
   default     = []
 
@@ -262,13 +262,13 @@ variable "other_kms_key_arns" {
 }
 
 variable "package_directory" {
-  description = "Folder with plugins.zip, requirements.txt and startup.sh. `make package` makes it."
+  description = "Folder with plugins.zip, requirements.txt and startup.sh, built by `make package`."
   type        = string
   default     = "../../dist"
 
   validation {
     condition     = alltrue([for file in ["plugins.zip", "requirements.txt", "startup.sh"] : fileexists("${var.package_directory}/${file}")])
-    error_message = "package_directory (${var.package_directory}) must hold plugins.zip, requirements.txt and startup.sh: `make package` makes them."
+    error_message = "package_directory (${var.package_directory}) must hold plugins.zip, requirements.txt and startup.sh: run `make package`."
   }
 }
 
@@ -284,7 +284,7 @@ variable "dags_directory" {
 }
 
 variable "bucket_force_destroy" {
-  description = "Whether destroying the bucket deletes what is in it. Null: except in prod."
+  description = "Whether destroying the bucket deletes its objects. Null: except in prod."
   type        = bool
   default     = null
 }

@@ -1,5 +1,5 @@
 variable "create_database" {
-  description = "Make an Aurora cluster. False: database_secret_arn says which database."
+  description = "Create an Aurora cluster. False: use the database of database_secret_arn."
   type        = bool
   default     = true
 
@@ -26,7 +26,7 @@ variable "database_secret_arn" {
 }
 
 variable "database_security_group_id" {
-  description = "Security group of your own database, to which a rule for MWAA is added. Null: you let MWAA in yourself."
+  description = "Security group of your own database, which gets a rule for MWAA. Null: you allow MWAA yourself."
   type        = string
   default     = null
 
@@ -59,7 +59,7 @@ variable "database_engine_version" {
 }
 
 variable "database_name" {
-  description = "Database that is made with the cluster."
+  description = "Name of the database in the cluster."
   type        = string
   default     = "cd2"
 
@@ -70,29 +70,29 @@ variable "database_name" {
 }
 
 variable "database_min_capacity" {
-  description = "Least capacity in ACU (2 GiB of memory each). 0: Aurora pauses when nobody is connected, and the next connection waits some 15 seconds."
+  description = "Minimum capacity in ACU (2 GiB of memory each). 0: Aurora pauses when nobody is connected, and the next connection waits about 15 seconds."
   type        = number
   default     = 0
 
   validation {
     condition     = var.database_min_capacity >= 0 && var.database_min_capacity <= 256 && floor(var.database_min_capacity * 2) == var.database_min_capacity * 2
-    error_message = "database_min_capacity must be between 0 and 256 ACU, in halves."
+    error_message = "database_min_capacity must be between 0 and 256 ACU, in steps of 0.5."
   }
 }
 
 variable "database_max_capacity" {
-  description = "Most capacity in ACU."
+  description = "Maximum capacity in ACU."
   type        = number
   default     = 4
 
   validation {
     condition     = var.database_max_capacity >= 1 && var.database_max_capacity <= 256 && floor(var.database_max_capacity * 2) == var.database_max_capacity * 2 && var.database_max_capacity >= var.database_min_capacity
-    error_message = "database_max_capacity must be between 1 and 256 ACU, in halves, and not below database_min_capacity."
+    error_message = "database_max_capacity must be between 1 and 256 ACU, in steps of 0.5, and not below database_min_capacity."
   }
 }
 
 variable "database_seconds_until_auto_pause" {
-  description = "Idle time before Aurora pauses, if database_min_capacity is 0."
+  description = "Idle seconds before Aurora pauses, if database_min_capacity is 0."
   type        = number
   default     = 600
 
@@ -114,7 +114,7 @@ variable "database_instances" {
 }
 
 variable "database_backup_retention_days" {
-  description = "How many days back the database can be restored."
+  description = "Number of days for which the database can be restored."
   type        = number
   default     = 7
 
@@ -125,19 +125,19 @@ variable "database_backup_retention_days" {
 }
 
 variable "database_deletion_protection" {
-  description = "AWS refuses to delete the cluster. Null: in prod."
+  description = "AWS refuses to delete the cluster. Null: only in prod."
   type        = bool
   default     = null
 }
 
 variable "database_final_snapshot" {
-  description = "A last snapshot is left when the cluster is deleted. Null: in prod."
+  description = "Keep a final snapshot when the cluster is deleted. Null: only in prod."
   type        = bool
   default     = null
 }
 
 variable "replication_user_name" {
-  description = "User of the database that the DAG is; scripts/prepare_database makes it."
+  description = "Database user of the DAG; scripts/prepare_database creates it."
   type        = string
   default     = "cd2_replication"
 
@@ -148,7 +148,7 @@ variable "replication_user_name" {
 }
 
 variable "replication_password_version" {
-  description = "Raise it for a new password of the replication user, then run scripts/prepare_database (make deploy does)."
+  description = "Raise it to set a new password of the replication user, then run scripts/prepare_database (make deploy does)."
   type        = number
   default     = 1
 }

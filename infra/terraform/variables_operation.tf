@@ -1,5 +1,5 @@
 variable "dap_client_id" {
-  description = "Client id of the DAP key, best as TF_VAR_dap_client_id. Null: a placeholder, which you replace in SSM. Not kept in plan or state."
+  description = "Client id of the DAP key, preferably as TF_VAR_dap_client_id. Null: a placeholder for you to replace in SSM. Never in plan or state."
   type        = string
   default     = null
   ephemeral   = true
@@ -16,7 +16,7 @@ variable "dap_client_id" {
 }
 
 variable "dap_client_secret" {
-  description = "Client secret of the DAP key, best as TF_VAR_dap_client_secret. Not kept in plan or state."
+  description = "Client secret of the DAP key, preferably as TF_VAR_dap_client_secret. Never in plan or state."
   type        = string
   default     = null
   ephemeral   = true
@@ -29,13 +29,13 @@ variable "dap_client_secret" {
 }
 
 variable "dap_key_version" {
-  description = "Raise it to have dap_client_id and dap_client_secret written again. Otherwise what you change in SSM by hand stays."
+  description = "Raise it to write dap_client_id and dap_client_secret again. Otherwise your changes in SSM stay."
   type        = number
   default     = 1
 }
 
 variable "secret_recovery_days" {
-  description = "How long a deleted secret can be brought back, during which its name is taken. 0: not at all. Null: 30 in prod, otherwise 0."
+  description = "Days for which a deleted secret can be restored; its name stays taken. 0: not at all. Null: 30 in prod, otherwise 0."
   type        = number
   default     = null
 
@@ -46,7 +46,7 @@ variable "secret_recovery_days" {
 }
 
 variable "sns_topic_arn" {
-  description = "A topic that exists, for notifications and alarms. Null: a new one. Its policy and key must let CloudWatch and the execution role publish."
+  description = "An existing topic for notifications and alarms. Null: a new one. Its policy and key must let CloudWatch and the execution role publish."
   type        = string
   default     = null
 
@@ -57,7 +57,7 @@ variable "sns_topic_arn" {
 }
 
 variable "alert_emails" {
-  description = "Who gets notifications and alarms by mail. Each gets a message first, to be confirmed."
+  description = "Who gets notifications and alarms by e-mail. Each first gets a message to confirm the subscription."
   type        = set(string)
   default     = []
 
@@ -68,18 +68,18 @@ variable "alert_emails" {
 }
 
 variable "hours_without_success" {
-  description = "Alarm if no run succeeded for that many hours. The DAG runs every three."
+  description = "Alarm if no run succeeds for this many hours. The DAG runs every three hours."
   type        = number
   default     = 6
 
   validation {
     condition     = var.hours_without_success >= 4 && var.hours_without_success <= 24 && floor(var.hours_without_success) == var.hours_without_success
-    error_message = "hours_without_success must be a whole number between 4 and 24: a run every three hours, and the time that it takes."
+    error_message = "hours_without_success must be a whole number between 4 and 24: the DAG runs every three hours, and takes some time."
   }
 }
 
 variable "queue_age_seconds" {
-  description = "Alarm if a task waits longer than that for a worker."
+  description = "Alarm if a task waits longer than this for a worker, in seconds."
   type        = number
   default     = 1800
 
@@ -90,7 +90,7 @@ variable "queue_age_seconds" {
 }
 
 variable "database_storage_alarm_gib" {
-  description = "Alarm if Aurora's volume is larger than that."
+  description = "Alarm if Aurora's volume exceeds this."
   type        = number
   default     = 500
 

@@ -1,5 +1,5 @@
 terraform {
-  # 1.11 is the first with write-only arguments, which keep the secrets out of the state.
+  # 1.11 is the first version with write-only arguments, which keep secrets out of the state.
   required_version = ">= 1.11"
 
   required_providers {

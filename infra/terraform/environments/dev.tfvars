@@ -1,11 +1,11 @@
-# A deployment to try things on: the smallest of everything, gone without a trace when it is destroyed.
+# A deployment for trials: the smallest of everything, and nothing is kept when it is destroyed.
 environment = "dev"
 
-# A network of its own. To use yours instead:
+# Its own network. To use yours instead:
 #   create_network      = false
 #   vpc_id              = "vpc-..."
-#   private_subnet_ids  = ["subnet-...", "subnet-..."] # exactly two, with a way to the internet
-#   database_subnet_ids = ["subnet-...", "subnet-..."] # left out: the same
+#   private_subnet_ids  = ["subnet-...", "subnet-..."] # exactly two, with a route to the internet
+#   database_subnet_ids = ["subnet-...", "subnet-..."] # default: the same
 create_network = true
 
 # Who gets notifications and alarms.

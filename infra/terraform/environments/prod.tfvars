@@ -1,7 +1,7 @@
-# Kept running when a zone is down; database and bucket are not deleted by accident.
+# Survives the loss of a zone; database and bucket are protected against accidental deletion.
 environment = "prod"
 
-# A network of its own; environments/dev.tfvars shows how to use yours.
+# Its own network; environments/dev.tfvars shows how to use yours.
 create_network       = true
 nat_gateway_per_zone = true
 

@@ -1,7 +1,7 @@
-# As prod, but smaller, and nothing is protected against being deleted.
+# Like prod, but smaller, and without deletion protection.
 environment = "stg"
 
-# A network of its own; environments/dev.tfvars shows how to use yours.
+# Its own network; environments/dev.tfvars shows how to use yours.
 create_network = true
 
 # Who gets notifications and alarms.

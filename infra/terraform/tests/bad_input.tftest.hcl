@@ -1,5 +1,5 @@
-# Bad input is refused by a sentence, before anything is made. Each run has several mistakes, one for each variable
-# that it expects to fail. tests/infra looks at the sentences.
+# Bad input is rejected with a sentence, before anything is created. Each run has several mistakes, one for each variable
+# that it expects to fail. tests/infra checks the sentences.
 
 variables {
   environment       = "dev"

@@ -1,5 +1,5 @@
-# What may be combined. Only plans: `terraform test` with AWS's own provider must never make anything.
-# tests/infra applies them without AWS, and looks into the modules.
+# Which inputs can be combined. Only plans: `terraform test` with AWS's own provider must never create anything.
+# tests/infra applies them without AWS, and checks the modules.
 
 variables {
   environment       = "dev"

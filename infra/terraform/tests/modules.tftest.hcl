@@ -1,4 +1,4 @@
-# The modules look at their input themselves, for whoever uses one without the rest.
+# The modules check their own input, for those who use one without the rest.
 
 variables {
   name        = "cd2"

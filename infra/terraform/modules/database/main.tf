@@ -1,4 +1,4 @@
-# Aurora PostgreSQL Serverless v2: only MWAA gets to it by network, scripts/prepare_database by the Data API.
+# Aurora PostgreSQL Serverless v2: only MWAA reaches it over the network, scripts/prepare_database through the Data API.
 
 locals {
   port   = 5432
@@ -42,7 +42,7 @@ resource "aws_rds_cluster_parameter_group" "this" {
     value = "ddl"
   }
 
-  # Milliseconds. The load of a large table takes minutes and is meant to be seen.
+  # Milliseconds. The load of a large table takes minutes, and should show up.
   parameter {
     name  = "log_min_duration_statement"
     value = "60000"
@@ -53,7 +53,7 @@ resource "aws_rds_cluster_parameter_group" "this" {
   }
 }
 
-# Aurora would make it by itself, unencrypted and for ever.
+# Otherwise Aurora would create it, unencrypted and without expiry.
 resource "aws_cloudwatch_log_group" "postgresql" {
   #checkov:skip=CKV_AWS_338:how long logs are kept is an input
   name              = "/aws/rds/cluster/${var.name}/postgresql"
@@ -63,8 +63,8 @@ resource "aws_cloudwatch_log_group" "postgresql" {
 
 resource "aws_rds_cluster" "this" {
   #checkov:skip=CKV_AWS_139:deletion protection is an input: on in prod
-  #checkov:skip=CKV_AWS_162:the replication user has a password, from its secret; a token of IAM would be one more right for everybody
-  #checkov:skip=CKV2_AWS_8:Aurora backs up by itself, backup_retention_days back
+  #checkov:skip=CKV_AWS_162:the replication user has a password, from its secret; IAM tokens would need one more right
+  #checkov:skip=CKV2_AWS_8:Aurora makes its own backups and keeps them for backup_retention_days
   cluster_identifier = var.name
   engine             = "aurora-postgresql"
   engine_mode        = "provisioned"
@@ -103,7 +103,7 @@ resource "aws_rds_cluster" "this" {
 }
 
 resource "aws_rds_cluster_instance" "this" {
-  #checkov:skip=CKV_AWS_118:the metrics of Serverless v2 and Performance Insights tell enough; enhanced monitoring wants a role of its own
+  #checkov:skip=CKV_AWS_118:the metrics of Serverless v2 and Performance Insights are enough; enhanced monitoring needs its own role
   #checkov:skip=CKV_AWS_226:the version is an input: an upgrade by AWS would contradict it, and the next apply would fail
   count                           = var.instances
   identifier                      = "${var.name}-${count.index}"

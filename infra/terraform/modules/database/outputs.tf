@@ -2,17 +2,17 @@ output "cluster_arn" {
   description = "ARN of the cluster."
   value       = aws_rds_cluster.this.arn
 
-  # The Data API answers only when an instance is there.
+  # The Data API responds only once an instance exists.
   depends_on = [aws_rds_cluster_instance.this]
 }
 
 output "cluster_identifier" {
-  description = "Identifier of the cluster, as its metrics carry it."
+  description = "Identifier of the cluster, as in its metrics."
   value       = aws_rds_cluster.this.cluster_identifier
 }
 
 output "admin_secret_arn" {
-  description = "Secret of the administrator, made and rotated by Aurora."
+  description = "Secret of the administrator, created and rotated by Aurora."
   value       = aws_rds_cluster.this.master_user_secret[0].secret_arn
 }
 
@@ -32,6 +32,6 @@ output "port" {
 }
 
 output "security_group_id" {
-  description = "Security group of the database: analysts' tools need a rule of their own in it."
+  description = "Security group of the database: add a rule for each of your analysts' tools."
   value       = aws_security_group.this.id
 }

@@ -14,7 +14,7 @@ variable "subnet_ids" {
 
   validation {
     condition     = length(var.subnet_ids) >= 2
-    error_message = "subnet_ids must have at least two subnets, in different zones: Aurora asks for it."
+    error_message = "subnet_ids must have at least two subnets, in different zones: Aurora requires it."
   }
 }
 
@@ -39,7 +39,7 @@ variable "engine_version" {
 }
 
 variable "database_name" {
-  description = "Database that is made with the cluster."
+  description = "Name of the database in the cluster."
   type        = string
 
   validation {
@@ -49,27 +49,27 @@ variable "database_name" {
 }
 
 variable "min_capacity" {
-  description = "Least capacity in ACU (2 GiB of memory each). 0: pauses when nobody is connected."
+  description = "Minimum capacity in ACU (2 GiB of memory each). 0: pauses when nobody is connected."
   type        = number
 
   validation {
     condition     = var.min_capacity >= 0 && var.min_capacity <= 256 && floor(var.min_capacity * 2) == var.min_capacity * 2
-    error_message = "min_capacity must be between 0 and 256 ACU, in halves."
+    error_message = "min_capacity must be between 0 and 256 ACU, in steps of 0.5."
   }
 }
 
 variable "max_capacity" {
-  description = "Most capacity in ACU."
+  description = "Maximum capacity in ACU."
   type        = number
 
   validation {
     condition     = var.max_capacity >= 1 && var.max_capacity <= 256 && floor(var.max_capacity * 2) == var.max_capacity * 2 && var.max_capacity >= var.min_capacity
-    error_message = "max_capacity must be between 1 and 256 ACU, in halves, and not below min_capacity."
+    error_message = "max_capacity must be between 1 and 256 ACU, in steps of 0.5, and not below min_capacity."
   }
 }
 
 variable "seconds_until_auto_pause" {
-  description = "Idle time before it pauses, if min_capacity is 0."
+  description = "Idle seconds before it pauses, if min_capacity is 0."
   type        = number
   default     = 600
 
@@ -91,7 +91,7 @@ variable "instances" {
 }
 
 variable "backup_retention_days" {
-  description = "How many days back the database can be restored."
+  description = "Number of days for which the database can be restored."
   type        = number
 
   validation {
@@ -106,12 +106,12 @@ variable "deletion_protection" {
 }
 
 variable "final_snapshot" {
-  description = "Whether a last snapshot is left when the cluster is deleted."
+  description = "Whether a final snapshot is kept when the cluster is deleted."
   type        = bool
 }
 
 variable "log_retention_days" {
-  description = "How long the server's log is kept."
+  description = "Days for which the server's log is kept."
   type        = number
   default     = 90
 }

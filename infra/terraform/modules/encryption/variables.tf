@@ -24,7 +24,7 @@ variable "account_id" {
 }
 
 variable "deletion_window_in_days" {
-  description = "How long a deleted key can still be brought back."
+  description = "Days for which a deleted key can be restored."
   type        = number
   default     = 30
 

@@ -13,7 +13,7 @@ locals {
 
 resource "aws_security_group" "this" {
   name        = "${var.name}-environment"
-  description = "Canvas Data 2: MWAA; its components talk to one another"
+  description = "Canvas Data 2: MWAA; traffic between its components"
   vpc_id      = var.vpc_id
   tags        = { Name = "${var.name}-environment" }
 }
@@ -26,14 +26,14 @@ resource "aws_vpc_security_group_ingress_rule" "self" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "all" {
-  #checkov:skip=CKV_AWS_382:MWAA asks for it: package index, Instructure and AWS have no fixed addresses
+  #checkov:skip=CKV_AWS_382:MWAA requires it: package index, Instructure and AWS have no fixed addresses
   security_group_id = aws_security_group.this.id
   description       = "Instructure, the package index, AWS and the database"
   ip_protocol       = "-1"
   cidr_ipv4         = "0.0.0.0/0"
 }
 
-# MWAA would make them itself, for ever, and leave them behind.
+# Otherwise MWAA would create them, without expiry, and leave them behind.
 resource "aws_cloudwatch_log_group" "this" {
   #checkov:skip=CKV_AWS_338:how long logs are kept is an input
   for_each          = local.logs
@@ -43,7 +43,7 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_mwaa_environment" "this" {
-  #checkov:skip=CKV2_AWS_66:who reaches the UI is an input; IAM asks for a log-in in any case
+  #checkov:skip=CKV2_AWS_66:who reaches the UI is an input; IAM always requires a login
   name               = var.name
   airflow_version    = var.airflow_version
   environment_class  = var.environment_class
@@ -97,7 +97,7 @@ resource "aws_mwaa_environment" "this" {
     }
   }
 
-  # It takes half an hour, an update with new packages as long.
+  # Creation takes half an hour, and so does an update with new packages.
   timeouts {
     create = "120m"
     update = "120m"

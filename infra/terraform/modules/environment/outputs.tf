@@ -4,7 +4,7 @@ output "name" {
 }
 
 output "webserver_url" {
-  description = "Address of the UI."
+  description = "URL of the UI."
   value       = "https://${aws_mwaa_environment.this.webserver_url}"
 }
 
@@ -19,6 +19,6 @@ output "security_group_id" {
 }
 
 output "log_group_prefix" {
-  description = "What the names of the log groups begin with."
+  description = "Prefix of the log groups."
   value       = "airflow-${var.name}-"
 }

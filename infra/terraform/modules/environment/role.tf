@@ -1,5 +1,5 @@
-# What the environment may do: first what MWAA itself needs, then what the DAG does. Nothing else, and "*" only where
-# AWS knows no narrower resource.
+# The rights of the environment: first those that MWAA needs, then those that the DAG needs. Nothing else, and "*" only
+# where AWS offers no narrower resource.
 
 locals {
   environment_arn = "arn:${var.partition}:airflow:${var.region}:${var.account_id}:environment/${var.name}"
@@ -21,7 +21,7 @@ locals {
       Resource = [local.bucket_arn, "${local.bucket_arn}/*"]
     },
     {
-      # MWAA sees to it that the bucket is closed. AWS has no narrower resource for this action.
+      # MWAA checks that the bucket is private. AWS offers no narrower resource for this action.
       Sid      = "SeePublicAccessBlock"
       Effect   = "Allow"
       Action   = "s3:GetAccountPublicAccessBlock"
@@ -42,14 +42,14 @@ locals {
       Resource = "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:airflow-${var.name}-*"
     },
     {
-      # Both as MWAA's documentation asks; CloudWatch has no narrower resource for metrics.
+      # Both as MWAA's documentation requires; CloudWatch offers no narrower resource for metrics.
       Sid      = "ListLogGroupsAndPutMetrics"
       Effect   = "Allow"
       Action   = ["logs:DescribeLogGroups", "cloudwatch:PutMetricData"]
       Resource = "*"
     },
     {
-      # Celery's queue is in an account of MWAA.
+      # Celery's queue is in MWAA's own account.
       Sid    = "UseCeleryQueue"
       Effect = "Allow"
       Action = [
@@ -121,12 +121,12 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  #checkov:skip=CKV_AWS_355:the two statements on * are those that AWS asks of an MWAA execution role; tests/infra holds them to that
-  #checkov:skip=CKV_AWS_290:cloudwatch:PutMetricData knows no narrower resource
+  #checkov:skip=CKV_AWS_355:AWS requires the two statements on * for an MWAA execution role; tests/infra checks that
+  #checkov:skip=CKV_AWS_290:cloudwatch:PutMetricData has no narrower resource
   name = "execution"
   role = aws_iam_role.this.name
 
-  # concat() would make all statements one type, and fill the gaps with null.
+  # concat() would convert all statements to one type, and fill the gaps with null.
   policy = jsonencode({
     Version   = "2012-10-17"
     Statement = flatten([local.for_mwaa, local.for_dag, local.for_foreign_keys])

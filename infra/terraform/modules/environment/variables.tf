@@ -29,28 +29,28 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "The two private subnets."
+  description = "Two private subnets."
   type        = list(string)
 
   validation {
     condition     = length(var.subnet_ids) == 2
-    error_message = "subnet_ids must be exactly two private subnets in different zones: MWAA takes no more and no fewer."
+    error_message = "subnet_ids must be exactly two private subnets in different zones: MWAA requires exactly two."
   }
 }
 
 variable "kms_key_arn" {
-  description = "Key that encrypts the environment and its logs; the bucket's must be the same."
+  description = "Key that encrypts the environment and its logs; it must also be the bucket's."
   type        = string
 }
 
 variable "other_kms_key_arns" {
-  description = "Keys of a secret or topic that are not ours."
+  description = "Keys of your own secret or topic."
   type        = list(string)
   default     = []
 }
 
 variable "permissions_boundary_arn" {
-  description = "Permissions boundary of the role, if the account demands one."
+  description = "Permissions boundary of the role, if the account requires one."
   type        = string
   default     = null
 }
@@ -66,7 +66,7 @@ variable "dags_path" {
 }
 
 variable "package" {
-  description = "Path in the bucket and version of plugins, requirements and startup (script)."
+  description = "Path and version in the bucket of plugins, requirements and startup (script)."
   type        = map(object({ path = string, version = string }))
 
   validation {
@@ -76,12 +76,12 @@ variable "package" {
 }
 
 variable "dap_parameter_path" {
-  description = "SSM path below which the DAP key is."
+  description = "SSM path of the DAP key."
   type        = string
 }
 
 variable "database_secret_arn" {
-  description = "ARN of the database's secret for the role, with ?????? for the end that only AWS knows."
+  description = "ARN of the database's secret for the role, with ?????? for the suffix that AWS adds."
   type        = string
 }
 
@@ -112,12 +112,12 @@ variable "environment_class" {
 }
 
 variable "min_workers" {
-  description = "Workers that always run."
+  description = "Minimum number of workers."
   type        = number
 }
 
 variable "max_workers" {
-  description = "Workers at most."
+  description = "Maximum number of workers."
   type        = number
 }
 
@@ -137,13 +137,13 @@ variable "weekly_maintenance_window_start" {
 }
 
 variable "log_level" {
-  description = "The least that Airflow's components log."
+  description = "Minimum level that Airflow's components log."
   type        = string
   default     = "INFO"
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept."
+  description = "Days for which logs are kept."
   type        = number
   default     = 90
 }

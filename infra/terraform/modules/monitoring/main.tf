@@ -1,4 +1,4 @@
-# Alarms for what the notification of a run cannot tell, above all that there was no run.
+# Alarms for what the notification of a run cannot report, above all that there was no run.
 #
 # MWAA publishes Airflow's own metrics in the namespace AmazonMWAA, those of its containers and queue in AWS/MWAA.
 
@@ -17,13 +17,13 @@ locals {
       period      = 300, periods = 1, missing = "notBreaching"
     }
     nothing-succeeded = {
-      description = "No run of ${var.dag_id} succeeded for ${var.hours_without_success} hours: it may be paused, hang, or fail every time."
+      description = "No run of ${var.dag_id} succeeded for ${var.hours_without_success} hours: it may be paused, hanging, or failing."
       namespace   = "AmazonMWAA", metric = "DAGDurationSuccess", dimensions = local.dag
       statistic   = "SampleCount", comparison = "LessThanThreshold", threshold = 1
       period      = 3600, periods = var.hours_without_success, missing = "breaching"
     }
     scheduler-heartbeat = {
-      description = "Airflow's scheduler shows no sign of life: see the environment's state and its scheduler log."
+      description = "Airflow's scheduler sends no heartbeat: see the environment's state and its scheduler log."
       namespace   = "AmazonMWAA", metric = "SchedulerHeartbeat", dimensions = local.scheduler
       statistic   = "Sum", comparison = "LessThanThreshold", threshold = 1
       period      = 300, periods = 3, missing = "breaching"
@@ -37,7 +37,7 @@ locals {
   }
   database_alarms = {
     database-capacity = {
-      description = "Aurora has used over 90 % of its highest capacity for 15 minutes: raise database_max_capacity, or look for the query."
+      description = "Aurora has used over 90 % of its maximum capacity for 15 minutes: raise database_max_capacity, or find the query."
       namespace   = "AWS/RDS", metric = "ACUUtilization", dimensions = local.database
       statistic   = "Average", comparison = "GreaterThanThreshold", threshold = 90
       period      = 300, periods = 3, missing = "notBreaching"

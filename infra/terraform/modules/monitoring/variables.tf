@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the MWAA environment, as its metrics carry it; prefix of alarms and dashboard."
+  description = "Name of the MWAA environment, as in its metrics; prefix of alarms and dashboard."
   type        = string
 }
 
@@ -9,29 +9,29 @@ variable "region" {
 }
 
 variable "topic_arn" {
-  description = "Who is told of alarms."
+  description = "Topic that gets the alarms."
   type        = string
 }
 
 variable "dag_id" {
-  description = "The DAG that is watched."
+  description = "The DAG to watch."
   type        = string
   default     = "canvas_data_2"
 }
 
 variable "hours_without_success" {
-  description = "Alarm if no run succeeded for that many hours. The DAG runs every three."
+  description = "Alarm if no run succeeds for this many hours. The DAG runs every three hours."
   type        = number
   default     = 6
 
   validation {
     condition     = var.hours_without_success >= 4 && var.hours_without_success <= 24 && floor(var.hours_without_success) == var.hours_without_success
-    error_message = "hours_without_success must be a whole number between 4 and 24: a run every three hours, and the time that it takes."
+    error_message = "hours_without_success must be a whole number between 4 and 24: the DAG runs every three hours, and takes some time."
   }
 }
 
 variable "queue_age_seconds" {
-  description = "Alarm if a task waits longer than that for a worker."
+  description = "Alarm if a task waits longer than this for a worker, in seconds."
   type        = number
   default     = 1800
 
@@ -42,7 +42,7 @@ variable "queue_age_seconds" {
 }
 
 variable "watch_database" {
-  description = "Whether there is an Aurora cluster of ours to watch."
+  description = "Whether to watch an Aurora cluster."
   type        = bool
 }
 
@@ -53,7 +53,7 @@ variable "cluster_identifier" {
 }
 
 variable "storage_gib" {
-  description = "Alarm if the cluster's volume is larger than that. Aurora's storage grows by itself, and so does its price."
+  description = "Alarm if the cluster's volume exceeds this. Aurora's storage grows automatically, and so does its price."
   type        = number
   default     = 500
 

@@ -1,7 +1,7 @@
 # A complete small network: two zones, in each a public subnet, a private one for MWAA and one for the database.
 
 data "aws_availability_zones" "usable" {
-  #checkov:skip=CKV_AWS_394:the subnets keep the zone that they were made in, whatever zones come later
+  #checkov:skip=CKV_AWS_394:the subnets keep their zone, whatever zones are added later
   state = "available"
 
   filter {
@@ -20,7 +20,7 @@ locals {
 }
 
 resource "aws_vpc" "this" {
-  #checkov:skip=CKV2_AWS_11:flow logs are an account's own decision: they cost more than all else in this network, and a guard of the account usually sets them
+  #checkov:skip=CKV2_AWS_11:flow logs are the account's decision: they cost more than the rest of this network, and account guardrails usually set them
   #checkov:skip=CKV2_AWS_12:nothing uses the default security group, every resource here names its own
   cidr_block           = var.cidr
   enable_dns_support   = true
@@ -122,7 +122,7 @@ resource "aws_route_table_association" "private" {
   route_table_id = aws_route_table.private[count.index].id
 }
 
-# The database's subnets lead nowhere but into the VPC.
+# The database's subnets have no route out of the VPC.
 resource "aws_route_table" "database" {
   vpc_id = aws_vpc.this.id
   tags   = { Name = "${var.name}-database" }
@@ -134,7 +134,7 @@ resource "aws_route_table_association" "database" {
   route_table_id = aws_route_table.database.id
 }
 
-# Free, and the way of all dags, plugins and packages that MWAA reads.
+# Free; MWAA reads all dags, plugins and packages through it.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id
   service_name      = "com.amazonaws.${var.region}.s3"

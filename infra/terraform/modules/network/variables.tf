@@ -9,12 +9,12 @@ variable "region" {
 }
 
 variable "cidr" {
-  description = "Addresses of the VPC, between /16 and /23. It is cut into eight: two public subnets, two for MWAA, two for the database, two left over."
+  description = "Addresses of the VPC, between /16 and /23. It is split into eight: two public subnets, two for MWAA, two for the database, two spare."
   type        = string
 
   validation {
     condition     = can(cidrhost(var.cidr, 0)) && try(tonumber(split("/", var.cidr)[1]) >= 16 && tonumber(split("/", var.cidr)[1]) <= 23, false)
-    error_message = "cidr must be a network such as 10.42.0.0/22, between /16 and /23: MWAA alone wants dozens of addresses."
+    error_message = "cidr must be a network such as 10.42.0.0/22, between /16 and /23: MWAA alone needs dozens of addresses."
   }
 }
 
@@ -25,7 +25,7 @@ variable "nat_gateway_per_zone" {
 }
 
 variable "interface_endpoints" {
-  description = "VPC endpoints for the AWS services in use, so that their traffic does not pass the NAT gateway. The Instructure API still needs NAT."
+  description = "VPC endpoints for the AWS services in use, so that their traffic bypasses the NAT gateway. The Instructure API still needs NAT."
   type        = bool
   default     = false
 }

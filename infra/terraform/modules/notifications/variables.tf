@@ -19,7 +19,7 @@ variable "account_id" {
 }
 
 variable "topic_arn" {
-  description = "A topic that exists, instead of a new one. Its policy and its key must let the role and CloudWatch publish."
+  description = "An existing topic, instead of a new one. Its policy and key must let the role and CloudWatch publish."
   type        = string
   default     = null
 }
@@ -30,12 +30,12 @@ variable "kms_key_arn" {
 }
 
 variable "publisher_role_arn" {
-  description = "Role of the environment: the DAG publishes what became of a run."
+  description = "Role of the environment: the DAG publishes the result of each run."
   type        = string
 }
 
 variable "emails" {
-  description = "Who is told. Each gets a message first, to be confirmed."
+  description = "Subscribers. Each first gets a message to confirm the subscription."
   type        = set(string)
   default     = []
 

@@ -14,14 +14,14 @@ variable "kms_key_arn" {
 }
 
 variable "dap_client_id" {
-  description = "Client id of the DAP key. Null: a placeholder, which a person replaces."
+  description = "Client id of the DAP key. Null: a placeholder for you to replace."
   type        = string
   default     = null
   ephemeral   = true
 }
 
 variable "dap_client_secret" {
-  description = "Client secret of the DAP key. Null: a placeholder, which a person replaces."
+  description = "Client secret of the DAP key. Null: a placeholder for you to replace."
   type        = string
   default     = null
   ephemeral   = true
@@ -29,18 +29,18 @@ variable "dap_client_secret" {
 }
 
 variable "dap_key_version" {
-  description = "Raise it to have the DAP key written again."
+  description = "Raise it to write the DAP key again."
   type        = number
   default     = 1
 }
 
 variable "create_database_secret" {
-  description = "Whether to make the secret of the replication user."
+  description = "Whether to create the secret of the replication user."
   type        = bool
 }
 
 variable "database" {
-  description = "Where the database is, for the secret. Null if there is none to make."
+  description = "Address of the database, for the secret. Null: no secret."
   type = object({
     host     = string
     port     = number
@@ -51,13 +51,13 @@ variable "database" {
 }
 
 variable "password_version" {
-  description = "Raise it for a new password of the replication user."
+  description = "Raise it to set a new password of the replication user."
   type        = number
   default     = 1
 }
 
 variable "recovery_window_in_days" {
-  description = "How long a deleted secret can be brought back, during which its name is taken. 0: not at all."
+  description = "Days for which a deleted secret can be restored; its name stays taken. 0: not at all."
   type        = number
   default     = 30
 

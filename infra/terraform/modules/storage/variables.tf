@@ -9,12 +9,12 @@ variable "bucket_name" {
 }
 
 variable "kms_key_arn" {
-  description = "Key that encrypts the objects; MWAA wants the same as for the environment."
+  description = "Key that encrypts the objects; MWAA requires that of the environment."
   type        = string
 }
 
 variable "package_directory" {
-  description = "Folder with plugins.zip, requirements.txt and startup.sh, as `make package` makes it."
+  description = "Folder with plugins.zip, requirements.txt and startup.sh, built by `make package`."
   type        = string
 }
 
@@ -24,7 +24,7 @@ variable "dags_directory" {
 }
 
 variable "force_destroy" {
-  description = "Whether destroying the bucket also deletes all versions of what is in it."
+  description = "Whether destroying the bucket also deletes all versions of its objects."
   type        = bool
   default     = false
 }
