@@ -1,1 +1,1 @@
-"""Ours, the official client and psql's COPY side by side (`make bench`): python -m benchmarks --help."""
+"""Our engine, the official client and psql's COPY side by side (`make bench`): python -m benchmarks --help."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run them, or write the report of results that are there (`report [results.json]`)."""
+"""`python -m benchmarks`: run them, or write the report of existing results (`report [results.json]`)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ INTERRUPTED = 130
 
 
 def say(text: str) -> None:
-    """One line of progress, at once."""
+    """Print one line of progress at once."""
     print(text, flush=True)
 
 
 def run(options: Options) -> None:
-    """Everything that is asked for; the report at the end.
+    """Run all chosen cases, then write the report.
 
-    :raises LocalStackError: a competitor fails or loads something wrong, or a server cannot start.
+    :raises LocalStackError: a competitor fails or loads wrong data, or a server does not start.
     """
-    asked = {
+    chosen = {
         "rows": list(options.rows_list),
         "shapes": list(options.shapes),
         "cases": list(options.cases),
@@ -39,7 +39,7 @@ def run(options: Options) -> None:
     }
     path = options.directory / "results.json"
     with Arena(options.directory / "arena") as arena:
-        results = Results(machine(arena.version()), asked)
+        results = Results(machine(arena.version()), chosen)
         started = time.monotonic()
 
         def save() -> None:
@@ -53,7 +53,7 @@ def run(options: Options) -> None:
 
 
 def write_report(results: Results, options: Options) -> None:
-    """Write it, and say what it says about the numbers to reach."""
+    """Write the report, and print its section about the numbers to reach."""
     path = options.destination(complete=all(verdict.met is not None for verdict in verdicts(results.runs)))
     path.parent.mkdir(parents=True, exist_ok=True)
     text = report(results)
@@ -64,7 +64,7 @@ def write_report(results: Results, options: Options) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0: done, 1: failed, 2: wrong use, 130: interrupted."""
+    """The command line; returns 0: done, 1: failed, 2: wrong use, 130: interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """The first one ends the run; the ones after it must not keep it from stopping its programs."""
+    """The first signal ends the run; later ones must not keep it from stopping its programs."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Where the competition takes place: an embedded PostgreSQL, the DAP simulator, and databases made for each run."""
+"""Where the competitors run: an embedded PostgreSQL, the DAP simulator, and a database for each run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from local.processes.supervisor import Supervisor
 
 
 class Arena:
-    """Started by `with`; at its end nothing runs any more and its folder is gone.
+    """A context manager; at its end nothing is running any more and its folder is gone.
 
-    :param directory: for everything that is needed meanwhile; what a killed run left there is ended and removed.
+    :param directory: the working folder; leftovers of a killed run in it are ended and removed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -35,11 +35,11 @@ class Arena:
 
     @property
     def mark(self) -> str:
-        """What the environment of every process of ours carries (`local.processes.MARKER`)."""
+        """The mark in the environment of all our processes (`local.processes.MARKER`)."""
         return str(self._supervisor.directory)
 
     def __enter__(self) -> Arena:
-        """:raises LocalStackError: another run is under way, or a server does not start; nothing is left running."""
+        """:raises LocalStackError: another run is active, or a server does not start; nothing is left running."""
         self._supervisor.acquire()
         try:
             self.postgres.remove()
@@ -65,7 +65,7 @@ class Arena:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def check(self) -> None:
-        """See that both servers live.
+        """Check that both servers are running.
 
         :raises LocalStackError: one has ended.
         """
@@ -77,7 +77,7 @@ class Arena:
     # -- databases -----------------------------------------------------------------------------------------------
 
     def new_database(self, name: str, template: str | None = None) -> str:
-        """A fresh database, empty or a copy of another one; returns its DSN."""
+        """Create a database, empty or a copy of another one; returns its DSN."""
         self.postgres.drop_database(name)
         if template is None:
             self.postgres.create_database(name)
@@ -87,17 +87,17 @@ class Arena:
         return self.postgres.dsn(name)
 
     def tidy(self, dsn: str, table: str) -> None:
-        """Vacuum and analyze a table, as autovacuum has done long before the next sync comes."""
+        """Vacuum and analyze a table, as autovacuum would have done long before the next sync."""
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(NAMESPACE, table)))
 
     def settle(self) -> None:
-        """Write out what earlier runs left in memory, so that no run pays for another's."""
+        """Flush what earlier runs left in memory, so that no run pays for another one."""
         self.postgres.execute(sql.SQL("CHECKPOINT"))
         os.sync()
 
     def servers(self, database: str) -> Servers:
-        """The servers, for a run that loads this database."""
+        """The servers to watch during a run that loads this database."""
         self.check()
         query = sql.SQL("SELECT oid, current_setting('data_directory') FROM pg_database WHERE datname = {}")
         [(oid, folder)] = self.postgres.execute(query.format(sql.Literal(database)))
@@ -106,7 +106,7 @@ class Arena:
         return Servers(self.postgres.pid, self.service.pid, base / str(oid), (base / "pgsql_tmp",))
 
     def cursor(self, dsn: str, table: str) -> datetime:
-        """Up to when a replicated table has its data, by the official bookkeeping."""
+        """The cursor of a table, from the official bookkeeping."""
         query = 'SELECT "timestamp" FROM instructure_dap.table_sync WHERE source_namespace = %s AND source_table = %s'
         with psycopg.connect(dsn) as connection:
             found = connection.execute(query, [NAMESPACE, table]).fetchone()
@@ -116,6 +116,6 @@ class Arena:
         return moment
 
     def version(self) -> str:
-        """Of PostgreSQL."""
+        """The version of PostgreSQL."""
         [(version,)] = self.postgres.execute(sql.SQL("SHOW server_version"))
         return str(version)

@@ -1,4 +1,4 @@
-"""The runs: who loads what, in which order, from which state, and whether it was right."""
+"""The runs: who loads what, in which order, from which state; and the check of the results."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from local.compare import compare
 from local.errors import LocalStackError
 
 FOLD = 5
-"""Disk that a table's lines need at most, as a multiple: objects, file, database, its copy, and WAL."""
+"""Disk space as a multiple of a table's lines: objects, file, database, its copy, and WAL."""
 FIXED_BYTES = 300_000_000
 DATABASE, BASE = "bench_run", "bench_base"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that is competed over.
+    """A table of the benchmarks.
 
     :param columns: in the order of the snapshot's objects.
-    :param checked: compare each value, not only numbers of rows and sums of hashes.
+    :param checked: compare each value, not only row counts and sums of hashes.
     """
 
     shape: str
@@ -54,7 +54,7 @@ class Table:
 class Benchmark:
     """All cases, one after the other.
 
-    :param say: told what happens, one line at a time.
+    :param say: called with each line of progress.
     :param save: called after each run.
     """
 
@@ -75,7 +75,10 @@ class Benchmark:
         self._number = 0
 
     def run(self) -> None:
-        """:raises LocalStackError: a competitor fails, what it loaded is wrong, or the disk is too full to begin."""
+        """Run all cases.
+
+        :raises LocalStackError: a competitor fails or loads wrong data, or the disk is too full.
+        """
         self._need_space()
         self._compile()
         for rows in self._options.rows_list:
@@ -110,11 +113,11 @@ class Benchmark:
         if needed > free:
             raise LocalStackError(
                 f"{self._arena.directory} has {free / 1e9:.1f} GB left and the benchmarks need {needed / 1e9:.1f} GB: "
-                "make room, name another folder with CD2_LOCAL_DIR, or choose less with ROWS_LIST or SHAPES."
+                "free some space, choose another folder with CD2_LOCAL_DIR, or less data with ROWS_LIST or SHAPES."
             )
 
     def _compile(self) -> None:
-        """Have Python keep its compiled modules, so that the first run does not pay for it."""
+        """Compile the modules beforehand, so that the first run does not pay for it."""
         modules = "import benchmarks.run_ours, benchmarks.run_client, dap.__main__"
         environment = base_environment(self._arena.mark)
         done = subprocess.run([sys.executable, "-c", modules], env=environment, capture_output=True, check=False)
@@ -124,7 +127,7 @@ class Benchmark:
     # -- the cases -----------------------------------------------------------------------------------------------
 
     def _init(self, table: Table) -> None:
-        """Everybody fills an empty database (psql an empty table) with the snapshot."""
+        """All competitors fill an empty database (psql: an empty table) with the snapshot."""
         file = self._arena.directory / "snapshot.tsv"
         self._note("init", table, self._service.snapshot(table.name, file))
         names = [OURS, CLIENT, PSQL] if table.rows <= self._options.client_max_rows else [OURS, PSQL]
@@ -142,21 +145,21 @@ class Benchmark:
             file.unlink(missing_ok=True)
 
     def _make_base(self, table: Table) -> None:
-        """The database that all syncs begin from: loaded by ours, vacuumed and analyzed as it would be by then."""
-        self._say("  (making the database that the syncs begin from)")
+        """The database that all syncs start from: loaded by our engine, then vacuumed and analyzed."""
+        self._say("  (creating the database that the syncs start from)")
         self._service.snapshot(table.name)
         dsn = self._arena.new_database(BASE)
         self._measured(OURS, self._load("init", table, dsn), BASE)
         self._arena.tidy(dsn, table.name)
 
     def _unchanged(self, table: Table) -> None:
-        """Everybody syncs a table that has not changed."""
+        """All competitors sync a table that has not changed."""
         since = self._arena.cursor(self._arena.postgres.dsn(BASE), table.name)
         self._note("unchanged", table, self._service.changes(table.name, since))
         self._compete("unchanged", "sync", table, [OURS, CLIENT], self._copied)
 
     def _sync(self, table: Table) -> None:
-        """Everybody applies the same changes to a copy of the same database."""
+        """All competitors apply the same changes to a copy of the same database."""
         since = self._arena.cursor(self._arena.postgres.dsn(BASE), table.name)
         inserts, updates, deletes = (round(table.rows * part) for part in (INSERTS, UPDATES, DELETES))
         full_name = f"{NAMESPACE}.{table.name}"
@@ -178,17 +181,17 @@ class Benchmark:
         database: Callable[[str], str],
         file: Path | None = None,
     ) -> None:
-        """Repeat by repeat everybody once, each time in another order; all must end with the same rows."""
+        """In each repeat run every competitor once, in another order; all must end with the same rows."""
         prints = {}
         for repeat in range(self._options.repeats):
             turn = repeat % len(names)
             for name in (*names[turn:], *names[:turn]):
                 dsn = database(name)
-                made = self._service.jobs_made(table.name)
+                made = self._service.jobs_created(table.name)
                 load = self._load(action, table, dsn, file)
                 run = self._measured(name, load, DATABASE, case, table, repeat)
-                if self._service.jobs_made(table.name) != made:
-                    raise LocalStackError(f"{name} waited for the simulator to generate data: its time says nothing.")
+                if self._service.jobs_created(table.name) != made:
+                    raise LocalStackError(f"{name} waited for the simulator to generate data: its time is meaningless.")
                 prints[name, repeat] = fingerprint(dsn, table.name, list(table.columns))
                 self._verify_rows(name, table, prints[name, repeat][0])
                 if table.checked and repeat == 0:
@@ -197,7 +200,7 @@ class Benchmark:
                 self._save()
                 self._arena.postgres.drop_database(DATABASE)
         if len(set(prints.values())) != 1:
-            raise LocalStackError(f"The {case} of {table.name}: not all ended with the same rows: {prints}.")
+            raise LocalStackError(f"The {case} of {table.name}: the competitors ended with different rows: {prints}.")
         self._results.checks.append(
             f"{case} of {table.shape} {table.rows:,}: {', '.join(names)} ended with the same "
             f"{next(iter(prints.values()))[0]:,} rows, {self._options.repeats} time(s)"
@@ -244,7 +247,9 @@ class Benchmark:
         [difference] = compare(self._service.url, dsn, [f"{NAMESPACE}.{table.name}"])
         if not difference.equal:
             said = "; ".join((*difference.problems, *difference.examples))
-            raise LocalStackError(f"The {case} by {name} made another {table.name} than the simulator's: {said}")
+            raise LocalStackError(
+                f"After the {case} by {name}, {table.name} differs from the simulator's truth: {said}"
+            )
         self._say(f"            {name}: {difference.rows:,} rows equal the truth ({time.monotonic() - started:.0f} s)")
 
     def _note(self, case: str, table: Table, data: Data) -> None:

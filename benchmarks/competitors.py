@@ -1,4 +1,4 @@
-"""Who competes: our engine, the official client's command line, and psql's own COPY."""
+"""The competitors: our engine, the official client's command line, and psql's COPY."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DROPPED = ("AIRFLOW", "AWS_", "DAP_", "PG", "PYTHON", "CD2_")
 
 @dataclass(frozen=True)
 class Load:
-    """What is to be loaded, and where to.
+    """What to load, and where.
 
     :param action: init or sync.
     :param dsn: the database.
@@ -45,10 +45,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Competitor:
-    """One of them.
+    """One competitor.
 
-    :param program: makes the program that does a load.
-    :param prepared: needs the empty table to be there.
+    :param program: returns the program that does a load.
+    :param prepared: needs the empty table beforehand.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Competitor:
 
 
 def base_environment(mark: str) -> dict[str, str]:
-    """Ours, without what would change how a program works, and with the mark by which leftovers are found."""
+    """Our environment without variables that affect programs, and with the mark that identifies leftovers."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
     return kept | {
         MARKER: mark,
@@ -122,14 +122,14 @@ COMPETITORS = {
 
 
 def create_table(dsn: str, described: dict[str, Any]) -> None:
-    """Make the empty table with its key that psql copies into."""
+    """Create the empty table with its key, for psql."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         for statement in create_statements(described):
             connection.execute(statement)
 
 
 def fingerprint(dsn: str, table: str, columns: list[str]) -> tuple[int, int]:
-    """Number of rows and a sum over the hashes of all rows, which does not depend on their order."""
+    """The number of rows, and the sum of the hashes of all rows, which does not depend on their order."""
     row = sql.SQL(", ").join(map(sql.Identifier, columns))
     query = sql.SQL("SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)), 0)FROM {}")
     with psycopg.connect(dsn) as connection:
@@ -140,7 +140,7 @@ def fingerprint(dsn: str, table: str, columns: list[str]) -> tuple[int, int]:
 
 
 def work_seconds(printed: str) -> float | None:
-    """What a runner said on its last line; None for a program that does not say."""
+    """The seconds on the last line of a runner; None for a program that does not print them."""
     lines = [line for line in printed.splitlines() if line.strip()]
     if lines and lines[-1].startswith('{"work_s"'):
         return float(json.loads(lines[-1])["work_s"])

@@ -1,4 +1,4 @@
-"""Medians, ratios and verdicts: from the runs to what can be said about them. Pure functions."""
+"""Medians, ratios and verdicts of the runs. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Group = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Ratio:
-    """A median of ratios, with the least and the largest one."""
+    """A median of ratios, with the smallest and the largest one."""
 
     middle: float
     least: float
@@ -51,12 +51,12 @@ def wall(run: Run) -> float:
 
 
 def work(run: Run) -> float:
-    """Seconds without starting Python and importing; of a program that does not say, of the whole process."""
+    """Seconds without starting Python and importing; if the program does not print them, of the whole process."""
     return run.usage.wall if run.work_s is None else run.work_s
 
 
 def groups(runs: Iterable[Run]) -> list[Group]:
-    """What was measured, in the order in which it first was."""
+    """The groups, in the order in which they were measured."""
     return list(dict.fromkeys((run.case, run.shape, run.rows) for run in runs))
 
 
@@ -76,9 +76,9 @@ def middle(runs: Iterable[Run], value: Callable[[Run], float]) -> float:
 def ratio(
     runs: Iterable[Run], group: Group, above: str, below: str, value: Callable[[Run], float] = wall
 ) -> Ratio | None:
-    """How many times as much one took as another: by repeat, as only runs side by side compare, then the median.
+    """How many times as long one took as another: by repeat, because only runs side by side compare; then the median.
 
-    :returns: None if there is no repeat in which both ran.
+    :returns: None if both ran in no repeat.
     """
     runs = list(runs)
     upper = {run.repeat: value(run) for run in of(runs, group, above)}
@@ -108,7 +108,7 @@ def verdicts(runs: Iterable[Run]) -> list[Verdict]:
 
 
 def case_of(case: str, rows: int) -> Group:
-    """The group of a case on the table that "Numbers to reach" is about."""
+    """The group of a case for the table of "Numbers to reach"."""
     return case, HEADLINE_SHAPE, rows
 
 

@@ -1,4 +1,4 @@
-"""What a program costs while it runs: its time, its processor, its memory and its disk, and those of the servers."""
+"""Measures a program: time, CPU, memory and disk, including those of the servers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from local.errors import LocalStackError
 from local.processes import families
 
 TICK_S = 0.02
-"""Between two looks at memory and temporary files."""
+"""Between two samples of memory and temporary files."""
 RARE_S = 0.25
-"""Between two looks at what takes longer to find out: new processes, unshared memory, the size of a database."""
+"""Between two samples of what takes longer: new processes, unshared memory, the size of a database."""
 TAIL_LINES = 15
 
 
 @dataclass
 class Usage:
-    """What one run cost. Times in seconds, sizes in bytes, peaks over the whole tree of processes.
+    """The cost of one run. Times in seconds, sizes in bytes, peaks over the whole tree of processes.
 
     :param rss: resident memory, shared libraries included.
-    :param uss: memory that only these processes have, where the system tells.
+    :param uss: memory that only these processes use, if the system reports it.
     :param temporary: files in the working folder, in TMPDIR and HOME, and open files without a name.
     :param server_cpu: of all processes of the database server.
     :param service_cpu: of the DAP simulator.
-    :param server_space: space the database took beyond what it has at the end, sort files included.
+    :param server_space: peak space of the database beyond its final size, including sort files.
     """
 
     wall: float = 0.0
@@ -50,9 +50,9 @@ class Usage:
 
 @dataclass(frozen=True)
 class Program:
-    """A program to be measured.
+    """A program to measure.
 
-    :param environment: all of it, but for TMPDIR and HOME.
+    :param environment: complete, except for TMPDIR and HOME.
     """
 
     argv: Sequence[str]
@@ -61,12 +61,12 @@ class Program:
 
 @dataclass(frozen=True)
 class Servers:
-    """The programs that work for the measured one.
+    """The servers that the measured program uses.
 
     :param postgres: pid of the database server.
     :param simulator: pid of the DAP simulator.
     :param database_files: folder of the database that is loaded.
-    :param sort_files: folders in which the server keeps sorts that do not fit into its memory.
+    :param sort_files: folders for sorts that do not fit into the server's memory.
     """
 
     postgres: int
@@ -82,9 +82,9 @@ class Servers:
 def measure(program: Program, directory: Path, servers: Servers | None = None) -> tuple[Usage, str]:
     """Run a program to its end and watch it.
 
-    :param directory: made, and removed afterwards; working folder, HOME and TMPDIR of the program.
+    :param directory: created, and removed at the end; working folder, HOME and TMPDIR of the program.
     :returns: the cost, and what the program printed.
-    :raises LocalStackError: it fails; with the end of what it said.
+    :raises LocalStackError: the program fails; quotes the end of its output.
     """
     directory.mkdir(parents=True)
     home = directory / "work"
@@ -162,7 +162,7 @@ class _Watch:
             self.usage.server_space = max(0, self._most_space - self._final_space)
 
     def end_process(self) -> None:
-        """Nothing of it must stay, whatever happened."""
+        """End the process and all its descendants."""
         families.end(families.family(self._process.pid, self._created), grace=1.0)
         self._waiter.join()
 
@@ -200,7 +200,7 @@ def _uss(process: psutil.Process) -> int:
 
 
 def _peak_rss(pid: int) -> int:
-    """The kernel's peak since the program began; ru_maxrss would begin with the copy of us that the child was."""
+    """The kernel's peak since the program began; ru_maxrss would include the copy of us that the child was at first."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -247,12 +247,12 @@ def _server_times(servers: Servers | None) -> tuple[float, float]:
 
 
 def cpu_of_tree(pid: int) -> float:
-    """Seconds of processor that a process, its living descendants and its ended children have used so far."""
+    """CPU seconds that a process, its living descendants and its ended children have used so far."""
     root = psutil.Process(pid)
     while True:
         children = root.children(recursive=True)
         total = sum(_cpu(process) for process in (root, *children))
-        # A child that ended between the two looks would be counted neither as living nor as ended.
+        # A child that ends between the two calls would count neither as living nor as ended.
         if root.children(recursive=True) == children:
             return total
 

@@ -1,4 +1,4 @@
-"""What a person can choose about the benchmarks, read from environment variables (`make bench ROWS_LIST=...`)."""
+"""The options of the benchmarks, from environment variables (`make bench ROWS_LIST=...`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from local.settings import REPOSITORY
 
 CASES = ("init", "sync", "unchanged")
 HEADLINE_SHAPE, HEADLINE_ROWS, LARGEST_ROWS = "narrow", 1_000_000, 4_000_000
-"""What "Numbers to reach" is about, and the size at which memory must still be the same."""
+"""The table of "Numbers to reach", and the size at which memory must still be the same."""
 INSERTS, UPDATES, DELETES = 0.05, 0.15, 0.02
-"""What happens to a table from one sync to the next, as parts of its rows."""
+"""Changes between two syncs, as fractions of the rows."""
 UPSERTS = INSERTS + UPDATES
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 
 HELP = """\
-make bench [NAME=value ...]: ours, the official client and psql's \\copy side by side; about an hour as it is
+make bench [NAME=value ...]: our engine, the official client and psql's \\copy side by side; about an hour by default
 
   ROWS_LIST        rows of the tables                                  (100_000,1_000_000,4_000_000)
   SHAPES           narrow (6 columns, 250 bytes a row), wide (50)      (narrow,wide)
@@ -29,7 +29,7 @@ make bench [NAME=value ...]: ours, the official client and psql's \\copy side by
   CLIENT_MAX_ROWS  the official client loads tables up to this size    (1_000_000)
   REPORT           where the report goes    (docs/benchmarks.md if the run covers "Numbers to reach", .local/bench else)
 
-Results as JSON are in .local/bench (CD2_LOCAL_DIR/bench), also those of a run that was stopped.
+Results as JSON are in .local/bench (CD2_LOCAL_DIR/bench), also those of an interrupted run.
 python -m benchmarks report [results.json] writes the report again.
 """
 
@@ -38,9 +38,8 @@ python -m benchmarks report [results.json] writes the report again.
 class Options:
     """What to measure, and where the results go.
 
-    :param client_max_rows: larger tables are loaded by ours and psql only: the client takes ten minutes for four
-        million rows.
-    :param report: where the report goes; None: as `destination` decides.
+    :param client_max_rows: the client skips larger tables: it takes ten minutes for four million rows.
+    :param report: where the report goes; None: `destination` decides.
     """
 
     directory: Path = REPOSITORY / ".local" / "bench"
@@ -53,7 +52,10 @@ class Options:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Options:
-        """:raises LocalStackError: a value is wrong; says which, and what is allowed."""
+        """Read the options.
+
+        :raises LocalStackError: a value is wrong; says which, and what is allowed.
+        """
 
         def text(name: str) -> str:
             return environment.get(name, "").strip()
@@ -75,7 +77,7 @@ class Options:
     def destination(self, complete: bool) -> Path:
         """Where the report goes.
 
-        :param complete: whether the results answer all of "Numbers to reach"; others do not replace the document.
+        :param complete: whether the results cover all of "Numbers to reach"; others do not replace the document.
         """
         return self.report or (DOCUMENT if complete else self.directory / "benchmarks.md")
 

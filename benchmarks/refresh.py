@@ -1,7 +1,7 @@
 """`python -m benchmarks.refresh`: a refresh of 100 unchanged tables through the real DAG, at DAP's own pace.
 
-Measures what the DAG costs, not the loads: how long the pace makes it, answers 429, worker slots held, DAG parsing.
-Airflow runs with MWAA's heartbeat (5 s), for which a finished task keeps its slot at the most.
+Measures the cost of the DAG, not of the loads: duration at that pace, 429s, worker slots held, DAG parsing. Airflow
+runs with MWAA's heartbeat (5 s): a finished task keeps its slot for up to that long.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ print(time.perf_counter() - started, *(m for m in ("dap", "boto3", "asyncpg") if
 
 @dataclass(frozen=True)
 class Measured:
-    """A refresh: seconds, and what the simulator counted.
+    """A refresh: times in seconds, and the simulator's counts.
 
-    :param slots_s: worker slots held by all tasks of the run, prepare_database, list_tables and notify included.
+    :param slots_s: worker slots held by all tasks of the run, including prepare_database, list_tables and notify.
     """
 
     tables: int
@@ -53,7 +53,7 @@ class Measured:
 
 
 def parse_time(repeats: int = 5) -> tuple[float, tuple[str, ...]]:
-    """Seconds (the median) to import the DAG file when Airflow is there already, and the heavy packages it loaded."""
+    """Median seconds to import the DAG file after Airflow, and the heavy packages that it loaded."""
     found = []
     path = os.pathsep.join((str(REPOSITORY / "dags"), str(REPOSITORY / "plugins")))
     for _ in range(repeats):
@@ -67,7 +67,7 @@ def parse_time(repeats: int = 5) -> tuple[float, tuple[str, ...]]:
 
 
 def measure(directory: Path, tables: int, per_minute: int) -> Measured:
-    """Fill the replica at full speed, then refresh it at the pace."""
+    """Fill the replica at full speed, then refresh it at the given pace."""
     with Stack(directory, rows=20) as stack:
         names = [name for name in sorted(stack.simulator.tables()) if name.split(".")[0] in NAMESPACES][:tables]
         conf = {"namespaces": list(NAMESPACES), "tables": names}
@@ -119,7 +119,7 @@ def report(measured: Measured) -> tuple[str, bool]:
             time_ratio <= MOST_TIME_RATIO,
         ),
         ("tables found unchanged", "all", str(measured.unchanged), measured.unchanged == measured.tables),
-        ("answers 429", "0", str(measured.too_many), measured.too_many == 0),
+        ("429s", "0", str(measured.too_many), measured.too_many == 0),
         (
             "creations in the busiest minute",
             f"at most {measured.per_minute}",
@@ -128,7 +128,7 @@ def report(measured: Measured) -> tuple[str, bool]:
         ),
         ("worker slot held per table", f"at most {MOST_SLOT_S:.0f} s", f"{slot:.1f} s", slot <= MOST_SLOT_S),
         (
-            "DAG file parse, Airflow imported already",
+            "DAG file parse, after importing Airflow",
             f"below {MOST_PARSE_S} s, without dap, boto3, asyncpg",
             f"{measured.parse_s:.2f} s, {'loads ' + ', '.join(measured.heavy) if measured.heavy else 'none of them'}",
             measured.parse_s < MOST_PARSE_S and not measured.heavy,
@@ -140,15 +140,15 @@ def report(measured: Measured) -> tuple[str, bool]:
             "# Benchmark: a refresh at DAP's own pace",
             "",
             "Written by `make bench-refresh` (`benchmarks/refresh.py`): the real DAG in a real Airflow (scheduler,",
-            "triggerer, LocalExecutor, a heartbeat of 5 s as on MWAA) against the DAP simulator, which refuses as",
-            f"the service does; jobs take {REAL_JOB_SECONDS:.0f} s.",
+            "triggerer, LocalExecutor, a heartbeat of 5 s as on MWAA) against the DAP simulator with the",
+            f"service's limits; jobs take {REAL_JOB_SECONDS:.0f} s.",
             "",
             "| what | to reach | measured | reached |",
             "|---|---|---|---|",
             *rows,
             "",
-            f"Slots: {measured.tasks} task processes ({measured.tasks / measured.tables:.1f} a table) held them for",
-            f"{measured.slots_s:.0f} s together, from Airflow's own supervisor's log.",
+            f"Slots: {measured.tasks} task processes ({measured.tasks / measured.tables:.1f} per table) held them for",
+            f"{measured.slots_s:.0f} s in total, from the log of Airflow's supervisor.",
             "",
         ]
     )
@@ -156,7 +156,7 @@ def report(measured: Measured) -> tuple[str, bool]:
 
 
 def main() -> int:
-    """Measure, print, and write docs/benchmarks-refresh.md if everything was measured as the design asks for."""
+    """Measure, print, and write docs/benchmarks-refresh.md if tables and pace are the defaults."""
     tables = int(os.environ.get("TABLES", TABLES))
     per_minute = min(int(os.environ.get("PER_MINUTE", DOCUMENTED_PACE)), UNLIMITED)
     with tempfile.TemporaryDirectory(prefix="cd2-refresh-") as directory:

@@ -11,32 +11,33 @@ from benchmarks.results import Results, Run
 HEAD = """\
 # Benchmarks
 
-Written by `make bench`; a change by hand is lost at the next run. Ours (`cd2.replication`), the command line of the
-official client and `psql \\copy` take turns in one run, each as a process of its own, on one embedded PostgreSQL with
-its durable default settings and one DAP simulator. Absolute times differ from machine to machine and from hour to
-hour; ratios of runs that took place side by side hardly do. A figure is the median of its repeats, a ratio the median
-of the repeats' ratios (with the least and the largest).
+Written by `make bench`, which overwrites manual changes. Our engine (`cd2.replication`), the official client's command
+line and `psql \\copy` take turns in one run, each in its own process, with one embedded PostgreSQL (durable default
+settings) and one DAP simulator. Absolute times differ between machines and hours; ratios of runs side by side hardly
+do. A figure is the median of its repeats, a ratio the median of the repeats' ratios (with the smallest and the
+largest).
 """
 
 HOW = """\
 ## How it is measured
 
 - *init*: an empty database is filled with a snapshot. psql copies the same lines from a decompressed file without
-  header and `meta.ts`, into the empty table with its primary key; it neither downloads, decompresses nor checks.
-- *sync*: 20% of the rows are written (three quarters updated, a quarter new) and 2% deleted. Both begin from copies of
-  one database that ours loaded, vacuumed and analyzed.
+  header and `meta.ts` into the empty table with its primary key; it does not download, decompress or check them.
+- *sync*: 20% of the rows are written (three quarters updated, a quarter new) and 2% deleted. Both start from copies of
+  one database that our engine loaded, vacuumed and analyzed.
 - *unchanged*: a sync of a table in which nothing has changed: the fixed cost.
-- *whole*: seconds from starting the program to its end. *work*: without starting Python and importing. Ours and the
-  client also prepare the database in each run.
+- *whole*: seconds from the program's start to its end. *work*: without starting Python and importing. Our engine and
+  the client also prepare the database in each run.
 - *CPU*: of the program with its children; *server*: of all PostgreSQL processes; *service*: of the simulator, which
-  shares the machine. Jobs are generated beforehand: downloading is part of the time, making the data is not.
-- *memory*: the largest resident set (looked at every 20 ms, and the kernel's own peak); *unshared*: without shared
-  libraries, four times a second.
-- *temporary*: files of the program in its working folder, HOME and TMPDIR, also open ones without a name, every 20 ms.
-  *server space*: what the database took beyond its size at the end, with the server's sort files, four times a second.
-- Who watches takes about a twentieth of one core, the same beside everybody.
-- Before each run the server writes everything out (CHECKPOINT, sync). After each run the rows are counted and the
-  hashes of all rows are summed up; all competitors must agree with one another and with the simulator.
+  shares the machine. Jobs are generated beforehand: the time includes downloading the data, but not generating it.
+- *memory*: the largest resident set (sampled every 20 ms, and the kernel's own peak); *unshared*: without shared
+  libraries, sampled four times a second.
+- *temporary*: files of the program in its working folder, HOME and TMPDIR, also open ones without a name, sampled
+  every 20 ms. *server space*: peak size of the database beyond its final size, with the server's sort files, four times
+  a second.
+- The measuring process uses about a twentieth of one core, for every competitor.
+- Before each run the server flushes everything (CHECKPOINT, sync). After each run the rows are counted and the hashes
+  of all rows are summed; all competitors must agree with each other and with the simulator.
 """
 
 TITLES = {
@@ -68,7 +69,7 @@ RATIOS = (
 
 
 def report(results: Results) -> str:
-    """All of it, as Markdown."""
+    """The report as Markdown."""
     parts = [HEAD, _machine(results), "## Numbers to reach\n", _verdicts(results.runs)]
     for case, title in TITLES.items():
         chosen = [group for group in groups(results.runs) if group[0] == case]
@@ -158,7 +159,7 @@ def _shown(value: object) -> str:
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table without the columns that are empty all the way down."""
+    """A Markdown table without empty columns."""
     kept = [
         index for index, head in enumerate(heads) if any(line[index] for line in lines) or (index == 0 and not head)
     ]

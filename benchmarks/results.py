@@ -1,4 +1,4 @@
-"""What a run of the benchmarks found out, as JSON and for the report."""
+"""The results of a run of the benchmarks, as JSON and for the report."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Run:
 
     :param case: init, sync or unchanged.
     :param rows: of the table before the run.
-    :param repeat: runs of the same number took turns and are compared with one another.
-    :param work_s: without starting Python and importing; None if the program does not say.
+    :param repeat: runs with the same number took turns and are compared with each other.
+    :param work_s: seconds without starting Python and importing; None if the program does not print them.
     """
 
     case: str
@@ -41,10 +41,10 @@ class Run:
 
 @dataclass
 class Results:
-    """What one call of `make bench` measured.
+    """The results of one `make bench`.
 
     :param machine: what it ran on, by name.
-    :param data: by `case shape rows`: what was to be loaded (columns, lines, compressed, decompressed).
+    :param data: by `case shape rows`: what was loaded (columns, lines, compressed, decompressed).
     :param checks: what was verified, as sentences.
     """
 
@@ -56,7 +56,7 @@ class Results:
     seconds: float = 0.0
 
     def save(self, path: Path) -> None:
-        """Write them, at once and as a whole."""
+        """Write the results atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
         new.write_text(json.dumps(asdict(self), indent=1, default=str) + "\n")
@@ -64,7 +64,10 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """:raises LocalStackError: there is no such file, or it is none of ours."""
+        """Read saved results.
+
+        :raises LocalStackError: there is no such file, or it does not hold results.
+        """
         try:
             values = json.loads(path.read_text())
             runs = [Run(**run | {"usage": Usage(**run["usage"])}) for run in values.pop("runs")]
@@ -92,7 +95,7 @@ def machine(postgres: str) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The name of the processor, as well as the system knows it."""
+    """The name of the CPU, if the system knows it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -100,13 +103,13 @@ def cpu_model() -> str:
     except OSError:
         pass
     if sys.platform == "darwin":
-        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or platform.machine()
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or platform.machine()
     return platform.processor() or platform.machine()
 
 
 def commit() -> str:
-    """The commit that is measured, and whether anything that is measured differs from it."""
+    """The measured commit, and whether the working tree differs from it."""
     git = ["git", "-C", str(REPOSITORY)]
     try:
         found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)

@@ -1,6 +1,6 @@
-"""The official client's `dap` command with a watch: `python -m benchmarks.run_client syncdb --namespace ...`.
+"""The official client's `dap` command with a stopwatch: `python -m benchmarks.run_client syncdb --namespace ...`.
 
-It does what the installed script does, and prints one more line, of JSON: `work_s`, what it took without starting
+It does what the installed script does, and prints one more line of JSON: `work_s`, the seconds without starting
 Python and importing.
 """
 

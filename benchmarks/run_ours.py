@@ -1,7 +1,7 @@
-"""One init or sync by our engine in a process of its own: `python -m benchmarks.run_ours init canvas users`.
+"""One init or sync by our engine in its own process: `python -m benchmarks.run_ours init canvas users`.
 
-CD2_BENCH in the environment says how (JSON: base_url, client_id, client_secret and the fields of DatabaseTarget).
-Prints one line of JSON: `work_s`, what it took without starting Python and importing.
+The variable CD2_BENCH has the options (JSON: base_url, client_id, client_secret and the fields of DatabaseTarget).
+Prints one line of JSON: `work_s`, the seconds without starting Python and importing.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from cd2.replication.results import TableResult
 from tests.steps import init, sync
 
 JOB_CREATIONS_PER_MINUTE = 6000
-"""Nobody is to wait for a turn here."""
+"""So high that nobody waits for a turn."""
 
 
 async def work(action: str, namespace: str, table: str, options: dict[str, Any]) -> TableResult:
-    """Prepare the database, as the DAG does before its tables, and load one table."""
+    """Prepare the database, as the DAG does, and load one table."""
     credentials = DapCredentials(*(options[name] for name in ("base_url", "client_id", "client_secret")))
     fields = [field.name for field in dataclasses.fields(DatabaseTarget)]
     target = DatabaseTarget(**{name: options[name] for name in fields})
@@ -35,7 +35,7 @@ async def work(action: str, namespace: str, table: str, options: dict[str, Any])
 
 
 def main() -> int:
-    """Do what the arguments and CD2_BENCH say; :returns: 1 if the table did not end as it should."""
+    """Run the load; :returns: 1 if the table did not end in the expected state."""
     action, namespace, table = sys.argv[1:]
     options = json.loads(os.environ["CD2_BENCH"])
     started = time.perf_counter()

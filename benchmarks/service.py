@@ -1,4 +1,4 @@
-"""The DAP simulator of the benchmarks: its tables, and jobs whose objects exist before anybody is timed."""
+"""The DAP simulator of the benchmarks: its tables, and jobs whose objects exist before anything is timed."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _FIRST_FIELD = re.compile(rb"^[^\t\n]*\t", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Data:
-    """A job's objects that wait to be downloaded.
+    """The finished objects of a job.
 
     :param lines: without the headers.
     :param compressed, decompressed: bytes.
-    :param until: the cursor after it (`at` of a snapshot).
+    :param until: the cursor after the job (`at` of a snapshot).
     """
 
     lines: int
@@ -64,7 +64,7 @@ class Service:
         self.control: SimulatorControl
 
     def start(self) -> None:
-        """Start it without tables of any size and without limits.
+        """Start it with empty tables and without limits.
 
         :raises LocalStackError: it does not start.
         """
@@ -83,11 +83,11 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The pid of its process."""
         return self._supervisor.pid("simulator")
 
     def add_table(self, shape: str, rows: int) -> str:
-        """Make a table; returns its name."""
+        """Create a table; returns its name."""
         table = SHAPES[shape].table(rows)
         self.control.add_table(NAMESPACE, table, columns=SHAPES[shape].columns, rows=rows)
         return table
@@ -97,23 +97,23 @@ class Service:
         return int(self.control.tables()[f"{NAMESPACE}.{table}"]["rows"])
 
     def described(self, table: str) -> dict[str, Any]:
-        """A table as a replica must have it."""
+        """The description of a table, as a replica must have it."""
         truth: Iterator[dict[str, Any]] = self.control.truth(NAMESPACE, table)
         return next(truth)
 
-    def jobs_made(self, table: str) -> int:
-        """How many jobs were made for a table; another one means that somebody waited for the data to be generated."""
+    def jobs_created(self, table: str) -> int:
+        """How many jobs were created for a table; one more means that a competitor waited for data to be generated."""
         return int(self.control.stats()["jobs"].get(f"{NAMESPACE}.{table}", 0))
 
     def snapshot(self, table: str, file: Path | None = None) -> Data:
-        """Have the snapshot made that every competitor then gets.
+        """Generate the snapshot that every competitor gets.
 
         :param file: where to put its decompressed lines, without header and without meta.ts.
         """
         return self._made(table, SnapshotQuery(format=Format.TSV, mode=Mode.condensed), file)
 
     def changes(self, table: str, since: datetime) -> Data:
-        """Have the changes since a cursor made, which every competitor then gets."""
+        """Generate the changes since a cursor, which every competitor gets."""
         return self._made(table, IncrementalQuery(format=Format.TSV, mode=Mode.condensed, since=since, until=None))
 
     def _made(self, table: str, query: Query, file: Path | None = None) -> Data:
@@ -144,7 +144,7 @@ async def _fetched(session: DAPSession, job: Job, file: Path | None) -> Data:
 
 
 async def _object(session: DAPSession, item: Object, output: IO[bytes] | None) -> tuple[int, int, int]:
-    """Download one; returns its lines and its bytes, compressed and not."""
+    """Download an object; returns its lines, and its bytes compressed and decompressed."""
     resource = (await session.get_resources([item]))[item.id]
     lines, compressed, decompressed = -1, 0, 0
     decompressor = zlib.decompressobj(wbits=31)

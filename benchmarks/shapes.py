@@ -1,4 +1,4 @@
-"""The tables that are loaded, in the notation of the simulator's catalog, and their SQL."""
+"""The tables of the benchmarks, in the notation of the simulator's catalog, and their SQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Shape:
     """A kind of table.
 
     :param columns: without the key, which is `id:i64`.
-    :param row_bytes: about what a row takes as TSV.
+    :param row_bytes: approximate size of a row as TSV.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Shape:
     row_bytes: int
 
     def table(self, rows: int) -> str:
-        """The name of the table of this shape with so many rows."""
+        """The name of a table of this shape with this many rows."""
         return f"bench_{self.name}_{rows}"
 
 
@@ -32,7 +32,7 @@ SHAPES = {
     for shape in (
         # 250 bytes a row as TSV: the row of "Numbers to reach".
         Shape("narrow", "user_id:i64 title:s255? body:text settings:json? updated_at:ts", 250),
-        # Made like Canvas's assignments and submissions: many flags, many columns that are often empty.
+        # Like Canvas's assignments and submissions: many flags, many columns that are often empty.
         Shape(
             "wide",
             "context_id:i64 context_type:enum(Account|Course) title:s255? description:text? due_at:ts? unlock_at:ts? "
