@@ -7,8 +7,8 @@ COPY --chown=airflow:0 requirements.txt /usr/local/airflow/requirements/requirem
 COPY --chown=airflow:0 scripts/mwaa-3.3.1/essential-constraints.txt /usr/local/airflow/requirements/mwaa_essential_constraints.txt
 COPY --chown=airflow:0 dags/constraints-3.3.1-canvas.txt /usr/local/airflow/dags/constraints-3.3.1-canvas.txt
 
-# What MWAA's image does not have and what wants a newer aiohttp than the DAP client allows goes first. MWAA starts in spite
-# of conflicts; here `pip check` ends the build.
+# First remove what MWAA's image lacks and what needs a newer aiohttp than the DAP client allows. MWAA starts despite
+# conflicts; here `pip check` stops the build.
 RUN pip uninstall --yes \
         apache-airflow-providers-cncf-kubernetes apache-airflow-providers-microsoft-azure \
         apache-airflow-providers-slack kubernetes kubernetes_asyncio \
@@ -17,5 +17,5 @@ RUN pip uninstall --yes \
         --requirement /usr/local/airflow/requirements/requirements.txt \
     && pip check
 
-# A volume takes over the owner of the folder that it is mounted on.
+# A volume inherits the owner of the folder that it is mounted on.
 RUN mkdir /opt/airflow/data /opt/airflow/simulator

@@ -23,9 +23,9 @@ help: ## this list
 		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 ## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1)
-run: venv ## stack up, replicate every table once, show what became of each; again: what changed since
+run: venv ## start the stack, replicate every table once, show the results; again: sync what changed
 	@$(LOCAL) run
-up: venv ## start the stack and keep it running; prints the address of the UI and its log-in
+up: venv ## start the stack and keep it running; prints the URL of the UI and the login
 	@$(LOCAL) up
 down: venv ## stop the stack
 	@$(LOCAL) down
@@ -39,35 +39,35 @@ dap: venv ## the official client against the stack: make dap ARGS="syncdb --name
 	@$(LOCAL) dap $(ARGS)
 logs: venv ## the logs of the stack
 	@$(LOCAL) logs
-reset: venv ## stop the stack and throw away its databases and logs
+reset: venv ## stop the stack and delete its databases and logs
 	@$(LOCAL) reset
 
 ## On AWS (ENV=dev, stg or prod; docs/deploy.md)
-package: venv ## dist/: plugins.zip, requirements.txt and startup.sh as MWAA takes them
+package: venv ## dist/: plugins.zip, requirements.txt and startup.sh for MWAA
 	@$(PYTHON_OF_VENV) -m scripts.package
-deploy: venv ## package, plan, apply after a confirmation, prepare the database, first dry run (YES=1 confirms)
+deploy: venv ## package, plan, confirm (YES=1), apply, prepare the database, first dry run
 	@$(PYTHON_OF_VENV) -m scripts.deploy --environment "$(ENV)"
-dap-key: venv ## ask for the DAP key and put it into SSM
+dap-key: venv ## prompt for the DAP key and write it to SSM
 	@$(PYTHON_OF_VENV) -m scripts.dap_key --environment "$(ENV)"
 prepare-database: venv ## user, rights and schemas of the replication (ARGS="--dry-run --reader analysts --member-of ...")
 	@$(PYTHON_OF_VENV) -m scripts.prepare_database --environment "$(ENV)" $(ARGS)
-smoke: venv ## trigger a dry run through MWAA, wait, tell what became of it (ARGS=--unpause)
+smoke: venv ## trigger a dry run through MWAA, wait, and report it (ARGS=--unpause)
 	@$(PYTHON_OF_VENV) -m scripts.smoke --environment "$(ENV)" $(ARGS)
-destroy: venv ## take an environment away again, after a confirmation (YES=dev confirms for ENV=dev)
+destroy: venv ## destroy an environment, after a confirmation (YES=dev for ENV=dev)
 	@$(PYTHON_OF_VENV) -m scripts.destroy --environment "$(ENV)"
 
 ## Development
-setup: ## make or refresh .venv (the other targets do it when needed; PYTHON=... chooses the Python)
+setup: ## create or update .venv (other targets do it when needed; PYTHON=... chooses the Python)
 	@scripts/setup
 venv:
 	@scripts/setup --quiet
-test: venv ## all tests that take seconds
+test: venv ## the quick tests
 	@$(PYTEST) -m "not slow and not infra" $(SIDE_BY_SIDE) $(ARGS)
-test-slow: venv ## the tests that take minutes
+test-slow: venv ## the slow tests (minutes)
 	@$(PYTEST) -m slow $(ARGS)
-test-infra: venv ## the tests of what is deployed, and how (minutes; needs terraform)
+test-infra: venv ## the tests of the deployment (minutes; needs terraform)
 	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
-coverage: venv ## make test, and how many of our lines it runs, in the programs it starts too; CI has a floor
+coverage: venv ## make test with line coverage, including programs that tests start; CI has a floor
 	@rm -rf .local/coverage
 	@$(PYTEST) -m "not slow and not infra" $(SIDE_BY_SIDE) --cov --cov-report= $(ARGS)
 	@$(PYTHON_OF_VENV) -m coverage report --fail-under=$(COVERAGE_FLOOR)
@@ -75,7 +75,7 @@ lint: venv lint-github ## ruff (rules, format), mypy --strict over all Python, w
 	@$(PYTHON_OF_VENV) -m ruff check .
 	@$(PYTHON_OF_VENV) -m ruff format --check .
 	@$(PYTHON_OF_VENV) -m mypy
-lint-github: venv ## the workflows and issue forms alone
+lint-github: venv ## only the workflows and issue forms
 	@$(CHECK_SCHEMA) vendor.github-workflows .github/workflows/*.yml
 	@$(CHECK_SCHEMA) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	@$(CHECK_SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
@@ -84,13 +84,13 @@ pre-commit: venv ## all checks of a commit, on all files
 	@PRE_COMMIT_HOME="$${PRE_COMMIT_HOME:-.local/pre-commit}" $(PYTHON_OF_VENV) -m pre_commit run --all-files
 docs: venv ## the documentation as a site in .local/site; warnings are errors (SERVE=1 shows it while you write)
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_OF_VENV) -m mkdocs $(if $(SERVE),serve,build --strict)
-format: venv ## put the code into its format (make lint says what needs a hand)
+format: venv ## format the code (make lint reports what it cannot fix)
 	@$(PYTHON_OF_VENV) -m ruff check --fix --quiet --exit-zero . >/dev/null
 	@$(PYTHON_OF_VENV) -m ruff format .
-constraints: ## make the constraints files anew, after a change to requirements*.txt
+constraints: ## rebuild the constraints files, after a change to requirements*.txt
 	@[ -x .venv/bin/uv ] || scripts/setup  # no refresh: the new requirements may not fit the old constraints
 	@$(PYTHON_OF_VENV) -m scripts.compile_constraints
-bench: venv ## ours, the official client and psql side by side (an hour; ROWS_LIST=100_000 for less; HELP=1 lists all)
+bench: venv ## our engine, the official client and psql side by side (an hour; ROWS_LIST=100_000 for less; HELP=1 lists all)
 	@$(PYTHON_OF_VENV) -m benchmarks $(if $(HELP),--help)
 bench-refresh: venv ## a refresh of 100 unchanged tables at DAP's own pace (25 minutes; TABLES=, PER_MINUTE= for less)
 	@$(PYTHON_OF_VENV) -m benchmarks.refresh

@@ -1,7 +1,7 @@
 """MkDocs hook: pages of documents that live outside of docs/, and links that lead there.
 
-GitHub shows README.md and its like at their places, with links relative to those. The site shows the same files, so
-their links are turned into links between pages. A link to a file that is no page, such as a program, becomes its text.
+On GitHub, README.md and similar files stay in place, with links relative to them. The site shows the same files, so the
+hook turns their links into links between pages. A link to a file that is not a page, such as a program, becomes text.
 """
 
 from __future__ import annotations

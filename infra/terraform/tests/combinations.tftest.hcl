@@ -40,7 +40,7 @@ run "a_network_of_its_own" {
 
   assert {
     condition     = length(module.network) == 1 && length(module.encryption) == 1
-    error_message = "A network and a key of its own."
+    error_message = "It has its own network and key."
   }
 
   assert {
@@ -118,7 +118,7 @@ run "a_database_of_your_own" {
       && aws_vpc_security_group_ingress_rule.own_database[0].from_port == 6432
       && aws_vpc_security_group_ingress_rule.own_database[0].to_port == 6432
     )
-    error_message = "Your database lets MWAA in, at its port and no other."
+    error_message = "Your database admits MWAA, only at its port."
   }
 
   assert {
@@ -138,7 +138,7 @@ run "a_database_elsewhere" {
 
   assert {
     condition     = length(aws_vpc_security_group_ingress_rule.own_database) == 0
-    error_message = "Without a security group there is no rule to make."
+    error_message = "Without a security group there is no rule."
   }
 }
 

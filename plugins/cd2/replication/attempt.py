@@ -89,7 +89,7 @@ def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:
     return "sync"
 
 
-def is_past(table: TableName, job: Job, cursor: Cursor | None) -> bool:
+def already_loaded(table: TableName, job: Job, cursor: Cursor | None) -> bool:
     """Whether another process has already loaded the changes of this job.
 
     :raises ReinitRequired: the cursor is gone.

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 
-from cd2.replication.attempt import Attempt, decide, is_past, models
+from cd2.replication.attempt import Attempt, already_loaded, decide, models
 from cd2.replication.bookkeeping import cursors, freshness, preparation
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.dap import jobs
@@ -165,7 +165,7 @@ class Replicator:
             raise TransientError(f"{table}: the job {job.id} is not done yet: it will be retried.")
         async with self._connection() as connection, table_lock(connection, table):
             before = await cursors.read(connection, table)
-            if is_past(table, job, before):
+            if already_loaded(table, job, before):
                 await jobs.forget(connection, table)
                 await freshness.up_to_date(connection, table, job.as_of)
                 return attempt.result("complete", before)

@@ -1,4 +1,4 @@
-# A complete small network: two zones, in each a public subnet, a private one for MWAA and one for the database.
+# A complete small network: two zones, each with a public subnet, a private one for MWAA and one for the database.
 
 data "aws_availability_zones" "usable" {
   #checkov:skip=CKV_AWS_394:the subnets keep their zone, whatever zones are added later

@@ -1,4 +1,4 @@
-# The topic for what became of each run (from the DAG) and for alarms (from CloudWatch).
+# The topic for the result of each run (from the DAG) and for alarms (from CloudWatch).
 
 locals {
   # Written out instead of read off the topic, so that a plan shows all that depends on it.

@@ -40,7 +40,7 @@ resource "aws_secretsmanager_secret" "replication" {
   recovery_window_in_days = var.recovery_window_in_days
 }
 
-# Terraform cannot see that the address in the secret is no longer right: a new address writes a new version.
+# Terraform cannot see that the address in the secret is outdated: a new address writes a new version.
 resource "terraform_data" "database" {
   count = var.create_database_secret ? 1 : 0
   input = var.database

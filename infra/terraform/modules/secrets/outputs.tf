@@ -17,6 +17,6 @@ output "replication_secret_arn" {
   description = "ARN of the replication user's secret, null if none is made."
   value       = one(aws_secretsmanager_secret.replication[*].arn)
 
-  # Whoever reads it finds a value in it.
+  # Its readers must find a value in it.
   depends_on = [aws_secretsmanager_secret_version.replication]
 }

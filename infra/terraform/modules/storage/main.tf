@@ -1,7 +1,7 @@
 # The bucket that MWAA reads, and our code in it.
 
 resource "aws_s3_bucket" "this" {
-  #checkov:skip=CKV_AWS_18:it holds code that is in version control; who calls is told by CloudTrail
+  #checkov:skip=CKV_AWS_18:it holds code that is in version control; CloudTrail records access
   #checkov:skip=CKV_AWS_144:it holds code that terraform apply uploads again anywhere
   #checkov:skip=CKV2_AWS_62:nobody acts on its events, MWAA looks for itself
   bucket        = var.bucket_name
@@ -53,7 +53,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     status = "Enabled"
     filter {}
 
-    # MWAA goes on with a pinned version for as long as the environment names it: keep the newest ones whatever their age.
+    # MWAA uses a pinned version for as long as the environment names it: keep the newest versions, whatever their age.
     noncurrent_version_expiration {
       noncurrent_days           = 90
       newer_noncurrent_versions = 10

@@ -113,7 +113,7 @@ async def restore(connection: asyncpg.Connection, saved: SavedDependents) -> Dep
         # Rules come last: they may name views above their own.
         for view, failures in made:
             failures += await session.steps(view, rules=True)
-            await session.account(view, failures)
+            await session.note_failures(view, failures)
             (broken if failures else restored).append(view.qualified_name)
     return Dependents(tuple(restored), tuple(broken))
 
@@ -164,8 +164,8 @@ async def _retry(session: ViewSession, row: Broken) -> Literal["restored", "made
         return "forgotten"
     try:
         async with session.connection.transaction():
-            failures = await _make(session, view) if row.missing else await _mend(session, view)
-            await session.account(view, failures)
+            failures = await _recreate(session, view) if row.missing else await _redo_steps(session, view)
+            await session.note_failures(view, failures)
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
         log.info("%s is still broken; the next sync retries it: %s", view.qualified_name, error)
         return "broken"
@@ -178,13 +178,13 @@ async def _retry(session: ViewSession, row: Broken) -> Literal["restored", "made
     return "restored"
 
 
-async def _make(session: ViewSession, view: View) -> list[Failed]:
+async def _recreate(session: ViewSession, view: View) -> list[Failed]:
     await session.create(view)
     failures = [*await session.steps(view), *await session.privileges(view)]
     return failures + await session.steps(view, rules=True)
 
 
-async def _mend(session: ViewSession, view: View) -> list[Failed]:
+async def _redo_steps(session: ViewSession, view: View) -> list[Failed]:
     failures = await session.steps(view, again=True)
     return failures + await session.steps(view, rules=True, again=True)
 

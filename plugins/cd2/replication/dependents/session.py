@@ -108,7 +108,7 @@ class ViewSession:
                 failures.append(Failed(step, error))
         return failures
 
-    async def account(self, view: View, failures: Iterable[Failed]) -> None:
+    async def note_failures(self, view: View, failures: Iterable[Failed]) -> None:
         """Note the remaining steps of a view that exists; without any, delete its note."""
         failures = list(failures)
         if failures:
