@@ -57,4 +57,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
     skipped = [report for report in terminalreporter.stats.get("skipped", ()) if "../shared" in str(report.longrepr)]
     if skipped:
         files = ", ".join(sorted({report.nodeid.split("::")[0] for report in skipped}))
-        terminalreporter.write_line(f"without ../shared beside the checkout, {len(skipped)} tests were skipped: {files}")
+        terminalreporter.write_line(
+            f"without ../shared beside the checkout, {len(skipped)} tests were skipped: {files}"
+        )

@@ -18,15 +18,8 @@ from cd2.settings import NAMESPACES as CONFIGURABLE
 from local.postgres import EmbeddedPostgres
 from scripts.prepare_database.__main__ import NAMESPACES, main
 from tests.infra.data_api import DataApi, Refusal, serving
-from tests.replication.conftest import (
-    NO_LIMITS,
-    assert_equal,
-    execute,
-    make_replicator,
-    run,
-    simulator_process,
-    target_of,
-)
+from tests.replication.replica import assert_equal, execute, make_replicator, prepare, run, target_of
+from tests.replication.simulators import NO_LIMITS, simulator_process
 from tests.steps import init, sync
 
 pytestmark = pytest.mark.infra
@@ -123,6 +116,7 @@ def test_the_replication_works_with_this_user_and_no_other_right(world: World, t
     dsn = world.dsn(world.user, PASSWORD)
     target = target_of(dsn, user=world.user, password=PASSWORD)
     with simulator_process(tmp_path, "--rows", "40", *NO_LIMITS) as simulator:
+        prepare(target)
         replicator = make_replicator(simulator, target)
         for table in ("users", "roles"):
             assert run(init(replicator, f"canvas.{table}")).state == "initialized"

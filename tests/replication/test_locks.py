@@ -33,9 +33,13 @@ def test_a_table_that_is_worked_on_for_too_long_says_by_whom(target: DatabaseTar
 
 def test_another_table_is_free_meanwhile(target: DatabaseTarget) -> None:
     async def work() -> None:
-        async with connected(target) as one, connected(target) as other:
-            async with table_lock(one, USERS), table_lock(other, COURSES, wait_s=SHORT_S):
-                pass
+        async with (
+            connected(target) as one,
+            connected(target) as other,
+            table_lock(one, USERS),
+            table_lock(other, COURSES, wait_s=SHORT_S),
+        ):
+            pass
 
     run(work())
 
