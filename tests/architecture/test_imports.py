@@ -19,7 +19,7 @@ GRAPH = import_graph(modules())
 
 def test_the_contracts_of_pyproject_toml_hold() -> None:
     """`[tool.importlinter]`; run `PYTHONPATH=plugins .venv/bin/lint-imports` to see each of them."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "plugins"), "NO_COLOR": "1"}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
