@@ -24,12 +24,18 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 
 @pytest.fixture
-def database(postgres: EmbeddedPostgres) -> Iterator[str]:
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The DSN of a fresh, empty database, dropped after the test."""
     name = f"test_{secrets.token_hex(6)}"
     postgres.create_database(name)
     yield postgres.dsn(name)
     postgres.drop_database(name)
+
+
+@pytest.fixture
+def database(empty_database: str) -> str:
+    """The same; in tests/replication it is a prepared one instead."""
+    return empty_database
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,8 @@ import pytest
 from psycopg import sql
 
 from tests.infra.aurora import PASSWORD, Aurora, lines, put_secret
-from tests.replication.conftest import (
-    NO_LIMITS,
-    assert_equal,
-    execute,
-    make_replicator,
-    run,
-    simulator_process,
-    target_of,
-)
+from tests.replication.replica import assert_equal, execute, make_replicator, prepare, run, target_of
+from tests.replication.simulators import NO_LIMITS, simulator_process
 from tests.steps import init, sync
 
 pytestmark = pytest.mark.infra
@@ -51,6 +44,7 @@ def test_the_replication_works_with_this_user_and_no_other_right(aurora: Aurora,
     dsn = aurora.dsn(aurora.user, PASSWORD)
     target = target_of(dsn, user=aurora.user, password=PASSWORD)
     with simulator_process(tmp_path, "--rows", "40", *NO_LIMITS) as simulator:
+        prepare(target)
         replicator = make_replicator(simulator, target)
         for table in ("users", "roles"):
             assert run(init(replicator, f"canvas.{table}")).state == "initialized"

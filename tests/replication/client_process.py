@@ -1,8 +1,12 @@
-"""The official client, in a process of its own per command: it leaves its classes behind and knows its types by
-identity, so that the second command of a process may do something else than the first."""
+"""The official client, in a process of its own per command.
+
+It leaves its classes behind and knows its types by identity: the second command of a process may do something else
+than the first. `python -m tests.replication.client_process` is one command; the DSN comes by the environment.
+"""
 
 import asyncio
 import multiprocessing
+import os
 import sys
 from multiprocessing.context import ForkServerContext
 
@@ -12,6 +16,9 @@ from dap.integration.database import DatabaseConnection
 from dap.replicator.sql import SQLReplicator
 
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from tests.replication.waiting import WAIT_S
+
+DSN = "CD2_TEST_DSN"
 
 
 def _context() -> ForkServerContext:
@@ -29,7 +36,7 @@ def client(base_url: str, dsn: str, action: str, namespace: str, *tables: str) -
     for table in tables:
         process = _context().Process(target=_run, args=(base_url, dsn, action, namespace, table))
         process.start()
-        process.join(300)
+        process.join(WAIT_S)
         assert process.exitcode == 0, f"the official client's {action} of {namespace}.{table} failed"
 
 
@@ -46,3 +53,7 @@ def _run(base_url: str, dsn: str, action: str, namespace: str, table: str) -> No
     except Exception as error:
         print(f"{type(error).__name__}: {error} ({error.__cause__})", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1], os.environ[DSN], *sys.argv[2:])

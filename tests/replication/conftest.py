@@ -1,110 +1,122 @@
-"""What the replication tests share."""
+"""Fixtures of the replication tests: fresh databases, and one simulator for all tests of a process."""
 
-import asyncio
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
 
 import pytest
+from psycopg import sql
 
-from cd2.replication.dap.session import DapCredentials
-from cd2.replication.database.connection import DatabaseTarget, connect
+from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.replicator import Replicator
-from local.compare import compare
-from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
+from tests.replication.replica import credentials_of, make_replicator, prepare, target_of
+from tests.replication.simulators import NO_LIMITS, left_as_found, simulator_process
+from tests.replication.victims import World, world_of
+from tests.replication.worker import Workers
 
-T = TypeVar("T")
+NewDatabase = Callable[[], str]
+TargetWith = Callable[..., DatabaseTarget]
 
-NO_LIMITS = ("--data-limit", "0", "--list-limit", "0", "--job-limit", "0", "--reuse-jobs", "never")
+
+@pytest.fixture(scope="session")
+def prepared_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database that is prepared, to be cloned."""
+    name = f"prepared_{secrets.token_hex(4)}"
+    postgres.create_database(name)
+    prepare(target_of(postgres.dsn(name)))
+    return name
+
+
+@pytest.fixture(scope="session")
+def new_prepared_database(postgres: EmbeddedPostgres, prepared_template: str) -> NewDatabase:
+    """Makes databases as `prepare_database` leaves them; who makes one drops it."""
+
+    def make() -> str:
+        name = f"clone_{secrets.token_hex(6)}"
+        # FILE_COPY needs half the time of the default while the server is not durable.
+        clone = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+        postgres.execute(clone.format(sql.Identifier(name), sql.Identifier(prepared_template)))
+        return name
+
+    return make
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, new_prepared_database: NewDatabase) -> Iterator[str]:
+    """The DSN of a fresh, prepared database, dropped after the test."""
+    name = new_prepared_database()
+    yield postgres.dsn(name)
+    postgres.drop_database(name)
 
 
 @pytest.fixture
 def target(database: str) -> DatabaseTarget:
-    """The fresh test database as our code addresses it."""
+    """The fresh, prepared database as our code addresses it."""
     return target_of(database)
 
 
-def target_of(dsn: str, **changes: object) -> DatabaseTarget:
-    """A DSN as a target; `changes` replace its fields."""
-    parts = urlsplit(dsn)
-    values: dict[str, object] = {
-        "host": parts.hostname,
-        "port": parts.port,
-        "dbname": parts.path.lstrip("/"),
-        "user": parts.username,
-        "password": parts.password,
-        "sslmode": "disable",
-        "sslrootcert": "",
-    }
-    return DatabaseTarget(**values | changes)  # type: ignore[arg-type]
+@pytest.fixture
+def empty_target(empty_database: str) -> DatabaseTarget:
+    """A fresh database in which nothing is prepared."""
+    return target_of(empty_database)
 
 
 @pytest.fixture
-def target_with(database: str) -> Callable[..., DatabaseTarget]:
-    """Makes targets of the fresh test database with some fields changed."""
+def target_with(database: str) -> TargetWith:
+    """Makes targets of the fresh, prepared database with some fields changed."""
     return lambda **changes: target_of(database, **changes)
 
 
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorControl]:
-    """A DAP simulator with small tables and without limits, shared by the tests of a module."""
+@pytest.fixture(scope="session")
+def shared_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorControl]:
+    """A DAP simulator with small tables and without limits; tests ask for `simulator`."""
     with simulator_process(tmp_path_factory.mktemp("simulator"), "--rows", "40", *NO_LIMITS) as control:
         yield control
 
 
-def make_replicator(simulator: SimulatorControl, target: DatabaseTarget, **options: Any) -> Replicator:
-    """A replicator without pace, on a prepared database."""
-    credentials = DapCredentials(simulator.base_url, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
-    made = Replicator(credentials, target, 60_000, **options)
-    run(made.prepare(["canvas", "canvas_logs", "catalog", "new_quizzes"]))
-    return made
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end."""
-    return asyncio.run(work)
-
-
-def execute(target: DatabaseTarget, statement: str) -> str:
-    """Run a statement; its first value, as text."""
-
-    async def work() -> str:
-        connection = await connect(target)
-        try:
-            return str(await connection.fetchval(statement))
-        finally:
-            await connection.close()
-
-    return run(work())
-
-
-def assert_equal(simulator: SimulatorControl, database: str, *tables: str) -> None:
-    """Every value of these tables is as the simulator has it."""
-    comparison = compare(simulator.base_url, database, list(tables))
-    assert len(comparison) == len(tables)
-    assert [table for table in comparison if not table.equal] == []
-
-
-@contextmanager
-def simulator_process(state: Path, *options: str) -> Iterator[SimulatorControl]:
-    """A simulator in a process of its own, with these options."""
-    command = [sys.executable, "-m", "local.simulator", "--port", "0", "--state", str(state), *options]
-    with (state / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    address = state / "address"
-    while not address.exists():
-        assert process.poll() is None, "the simulator did not start"
-        time.sleep(0.05)
-    control = SimulatorControl(address.read_text().strip())
-    try:
+@pytest.fixture
+def simulator(shared_simulator: SimulatorControl) -> Iterator[SimulatorControl]:
+    """The simulator as it is after its start, whatever other tests did to it."""
+    with left_as_found(shared_simulator) as control:
+        control.reset_stats()
         yield control
-    finally:
-        control.close()
-        process.terminate()
-        process.wait(10)
+
+
+@pytest.fixture
+def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Replicator:
+    """From the simulator into the fresh, prepared database."""
+    return make_replicator(simulator, target)
+
+
+@pytest.fixture(scope="session")
+def shared_workers(
+    shared_simulator: SimulatorControl, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workers]:
+    """Starts processes that load from the simulator into databases of the test server; tests end those they start."""
+    log = tmp_path_factory.mktemp("workers") / "log"
+    with Workers(credentials_of(shared_simulator), postgres.password, log) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_world(
+    shared_simulator: SimulatorControl,
+    shared_workers: Workers,
+    postgres: EmbeddedPostgres,
+    new_prepared_database: NewDatabase,
+) -> Iterator[World]:
+    """A replica whose loads are killed; tests ask for `world`."""
+    name = new_prepared_database()
+    with world_of(shared_simulator, postgres.dsn(name), shared_workers) as made:
+        yield made
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def world(shared_world: World) -> World:
+    """Up to date and without faults before each test, whatever the last one left."""
+    shared_world.recover()
+    return shared_world

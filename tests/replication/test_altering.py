@@ -1,5 +1,6 @@
 """Schema changes: what the official client cannot do is done or told, and what users added stays."""
 
+import itertools
 import logging
 from collections.abc import Callable
 
@@ -13,27 +14,20 @@ from cd2.replication.results import TableResult
 from cd2.replication.schema.model import table_model
 from local.compare import compare
 from local.simulator.control import SimulatorControl
-from tests.replication.conftest import assert_equal, execute, make_replicator, run
+from tests.replication.replica import assert_equal, execute, run
 from tests.steps import init, sync
 
 LONG = "a_column_with_so_long_a_name_that_its_type_has_to_be_cut"
 
 
 @pytest.fixture
-def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Replicator:
-    simulator.clear_faults()
-    return make_replicator(simulator, target)
-
-
-@pytest.fixture
-def table(simulator: SimulatorControl, request: pytest.FixtureRequest) -> Callable[[str], str]:
+def table(simulator: SimulatorControl) -> Callable[[str], str]:
     """Makes a table of these columns with twelve rows; returns its name."""
-    made: list[str] = []
+    numbers = itertools.count(1)
 
     def make(columns: str) -> str:
-        name = f"t{abs(hash(request.node.name)) % 10**8}_{len(made)}"
+        name = f"things_{next(numbers)}"
         simulator.add_table("canvas", name, columns, rows=12)
-        made.append(name)
         return name
 
     return make

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
 
 from cd2.replication.dap import jobs as asking
-from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget, connected
 from cd2.replication.errors import StopAll, TableFailure, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
-from tests.replication.conftest import assert_equal, execute, make_replicator, run
+from tests.replication.replica import assert_equal, execute, run
+from tests.replication.waiting import until
 from tests.steps import init, sync
 
 NAMESPACE, TABLE = "canvas", "users"
@@ -24,14 +26,12 @@ TABLE_NAME = TableName.parse(NAME)
 
 
 @pytest.fixture
-def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Iterator[Replicator]:
-    made = make_replicator(simulator, target)
-    run(init(made, NAME))
+def replicator(replicator: Replicator, simulator: SimulatorControl) -> Replicator:
+    """The table is loaded, and DAP has newer rows."""
+    run(init(replicator, NAME))
     simulator.advance(0.2, [NAME])
     simulator.reset_stats()
-    yield made
-    simulator.clear_faults()
-    simulator.job_seconds(0)
+    return replicator
 
 
 def jobs(simulator: SimulatorControl) -> int:
@@ -57,40 +57,55 @@ def test_whoever_asks_again_gets_the_job_that_is_there(replicator: Replicator, s
     assert jobs(simulator) == 1
 
 
+async def lost_when(work: Coroutine[Any, Any, object], moment: Callable[[], Awaitable[bool]]) -> None:
+    """Begin something, and end it at a certain moment, as if its process were gone."""
+    task = asyncio.create_task(work)
+    await until(moment, task)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 def test_a_process_that_is_lost_while_the_job_runs_costs_no_second_one(
-    replicator: Replicator, simulator: SimulatorControl
+    replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulator.job_seconds(3)
+    simulator.job_seconds(0.2)
     since = run(replicator.cursor(TABLE_NAME))
 
-    async def lost() -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.5):
-                await replicator.ask(TABLE_NAME, since)
+    async def noted() -> bool:
+        async with connected(target) as connection:
+            return bool(await connection.fetchval("SELECT count(job_id) FROM cd2.jobs"))
 
-    run(lost())
+    monkeypatch.setattr(asking, "POLL_S", (3600.0,))
+    run(lost_when(replicator.ask(TABLE_NAME, since), noted))
+    monkeypatch.setattr(asking, "POLL_S", (0.05,))
     job_id = run(replicator.ask(TABLE_NAME, since))
     assert jobs(simulator) == 1
     assert run(replicator.load(TABLE_NAME, job_id, "sync")).state == "complete"
 
 
 def test_a_process_that_is_lost_while_it_waits_keeps_its_turn(
-    replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget, database: str
+    replicator: Replicator, target: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = make_replicator(simulator, target)
-    slow._pacer._interval["data"] = 4.0
+    waits: list[float] = []
+
+    async def wait(_: object, seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(3600 if len(waits) == 1 else 0)
+
+    async def waiting() -> bool:
+        return bool(waits)
+
+    monkeypatch.setattr(replicator._pacer, "_interval", {"data": 600.0})
+    run(replicator._pacer.reserve("data"))
+    monkeypatch.setattr(replicator._pacer, "wait", wait)
     since = run(replicator.cursor(TABLE_NAME))
-
-    async def lost() -> None:
-        await slow._pacer.turn("data")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await slow.ask(TABLE_NAME, since)
-
-    run(lost())
+    run(lost_when(replicator.ask(TABLE_NAME, since), waiting))
     before = execute(target, "SELECT next_turn FROM cd2.pacer WHERE endpoint = 'data'")
-    run(slow.ask(TABLE_NAME, since))
+    run(replicator.ask(TABLE_NAME, since))
     assert execute(target, "SELECT next_turn FROM cd2.pacer WHERE endpoint = 'data'") == before
+    # What is left of the turn, not a turn after it.
+    assert 0 < waits[1] <= waits[0] <= 600
 
 
 def test_a_job_that_was_loaded_is_not_loaded_again(replicator: Replicator, simulator: SimulatorControl) -> None:
@@ -122,9 +137,7 @@ def test_a_job_that_is_gone_is_asked_for_anew(replicator: Replicator, target: Da
     assert run(replicator.ask(TABLE_NAME, since)) != "no-such-job"
 
 
-def test_with_more_patience_a_storm_of_429_is_got_over(
-    replicator: Replicator, simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_more_patience_a_storm_of_429_is_got_over(replicator: Replicator, simulator: SimulatorControl) -> None:
     simulator.fault(NAMESPACE, TABLE, "too_many_requests", times=12, retry_after=0)
     since = run(replicator.cursor(TABLE_NAME))
     assert run(replicator.ask(TABLE_NAME, since, tries=20))
@@ -133,8 +146,8 @@ def test_with_more_patience_a_storm_of_429_is_got_over(
 def test_a_look_at_a_job_may_fail_now_and_then(
     replicator: Replicator, simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "POLL_S", (0.1,))
-    simulator.job_seconds(2)
+    monkeypatch.setattr(asking, "POLL_S", (0.05,))
+    simulator.job_seconds(0.2)
     simulator.fault(NAMESPACE, TABLE, "server_error", times=3, endpoint="job", status=502)
     assert run(sync(replicator, NAME)).state == "complete"
     simulator.advance(0.1, [NAME])

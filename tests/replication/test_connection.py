@@ -1,33 +1,47 @@
 """TLS is honoured for real, and a failed connection says what is wrong without secrets."""
 
+from __future__ import annotations
+
 import asyncio
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trustme
 
 from cd2.replication.database.client import client_context
 from cd2.replication.database.connection import DatabaseTarget, connect
 from cd2.replication.errors import Cd2Error, StopAll, TransientError
 from local.postgres import EmbeddedPostgres
-from tests.replication.tls import make_authority, make_server_certificate, tls_proxy
+from tests.replication.tls import tls_proxy
 
 TargetWith = Callable[..., DatabaseTarget]
 
 
+@dataclass(frozen=True)
 class TlsServer:
-    """A PostgreSQL reached over TLS whose certificate is for 127.0.0.1, the authority it is signed by, and another."""
+    """A PostgreSQL reached over TLS whose certificate is for 127.0.0.1.
 
-    def __init__(self, port: int, seen: list[str], trusted: Path, foreign: Path) -> None:
-        self.port, self.seen, self.trusted, self.foreign = port, seen, trusted, foreign
+    :param seen: how each connection came in.
+    :param trusted: a PEM file with the authority that signed its certificate.
+    :param foreign: one with another authority.
+    """
+
+    port: int
+    seen: list[str]
+    trusted: Path
+    foreign: Path
 
 
 @pytest.fixture
 def tls_server(postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[TlsServer]:
-    authority, key, trusted = make_authority(tmp_path, "ours")
-    _, _, foreign = make_authority(tmp_path, "foreign")
-    with tls_proxy(make_server_certificate(tmp_path, authority, key, "127.0.0.1"), postgres.port) as (port, seen):
+    ours, other = trustme.CA(), trustme.CA()
+    trusted, foreign = tmp_path / "ours.pem", tmp_path / "foreign.pem"
+    ours.cert_pem.write_to_path(str(trusted))
+    other.cert_pem.write_to_path(str(foreign))
+    with tls_proxy(ours.issue_cert("127.0.0.1"), postgres.port) as (port, seen):
         yield TlsServer(port, seen, trusted, foreign)
 
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 import psycopg
 import pytest
+from aiohttp import ClientTimeout
 
-from cd2.replication.dap import jobs as asking
-from cd2.replication.dap import session as api
+from cd2.replication.dap import jobs, session
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import (
     Cd2Error,
@@ -34,7 +32,7 @@ from cd2.replication.results import TableResult
 from local.simulator.__main__ import DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
 from local.simulator.faults import HTTP_KINDS, KINDS
-from tests.replication.conftest import assert_equal, make_replicator, run
+from tests.replication.replica import assert_equal, execute, run
 from tests.steps import init, sync
 
 NAMESPACE, TABLE = "canvas", "pseudonyms"
@@ -50,6 +48,7 @@ class Case:
 
     :param error: the class of the failure; None: it is got over. ReinitRequired shows as the result needs_init.
     :param told: part of the message, or of the log when it is got over.
+    :param quick: the actions that are tried whenever tests run; the others are slow tests.
     :param replaced: rows in which characters are replaced, which no increment will correct.
     """
 
@@ -60,6 +59,7 @@ class Case:
     endpoint: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     actions: tuple[str, ...] = ACTIONS
+    quick: tuple[str, ...] = ()
     replaced: bool = False
 
     @property
@@ -70,9 +70,9 @@ class Case:
 
 CASES = [
     Case("too_many_requests", options={"retry_after": 0}),
-    Case("too_many_requests", WaitError, "429", times=3, options={"retry_after": 0}),
+    Case("too_many_requests", WaitError, "429", times=3, options={"retry_after": 0}, quick=("sync",)),
     # The job goes on while nobody can look at it.
-    Case("too_many_requests", times=20, endpoint="job", options={"retry_after": 0}),
+    Case("too_many_requests", times=20, endpoint="job", options={"retry_after": 0}, quick=("init",)),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="object", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="schema", options={"retry_after": 0}),
     *(
@@ -81,44 +81,66 @@ CASES = [
         for body in ("json", "html")
     ),
     Case("server_error", TransientError, "could not be downloaded", times=20, endpoint="download"),
-    Case("server_error", told="resuming with a fresh URL", endpoint="download"),
-    Case("hang", TransientError, "time limit", times=20),
+    Case("server_error", TransientError, "502", times=20, options={"status": 502, "body": "html"}, quick=("reinit",)),
+    Case("server_error", told="resuming with a fresh URL", endpoint="download", quick=("sync",)),
+    Case("hang", TransientError, "time limit", times=20, quick=("sync",)),
     Case("hang", TransientError, "time limit", times=20, endpoint="job"),
     Case("hang", told="resuming with a fresh URL", endpoint="download"),
     # A token may expire between any two calls; only one that is refused when it is new is wrong.
-    Case("unauthorized", StopAll, "refused the credentials"),
-    Case("unauthorized", endpoint="job"),
+    Case("unauthorized", StopAll, "refused the credentials", quick=("init",)),
+    Case("unauthorized", endpoint="job", quick=("reinit",)),
     Case("unauthorized", endpoint="object"),
     Case("unauthorized", endpoint="schema"),
     Case("unauthorized", StopAll, "refused the credentials", times=2, endpoint="job"),
-    Case("account_disabled", StopAll, "has disabled DAP"),
+    Case("account_disabled", StopAll, "has disabled DAP", quick=("sync",)),
     Case("account_not_onboarded", StopAll, "not yet enabled"),
     Case("account_under_maintenance", WaitError, "maintaining"),
     Case("request_type_forbidden", TableFailure, "refuses this kind of request", actions=INITS),
-    Case("snapshot_required", ReinitRequired, "needs a new snapshot", actions=("sync",)),
+    Case("snapshot_required", ReinitRequired, "needs a new snapshot", actions=("sync",), quick=("sync",)),
     Case("out_of_range", ReinitRequired, "no longer has these changes", actions=("sync",)),
-    Case("failed_job", FailedJobError, "the retry asks for a new one"),
-    Case("hung_job", TransientError, "is not done after"),
+    Case("failed_job", FailedJobError, "the retry asks for a new one", quick=("sync",)),
+    Case("hung_job", TransientError, "is not done after", quick=("reinit",)),
     Case("truncated_object", TransientError, "it is truncated", options={"cut": "mid_line"}),
-    Case("truncated_object", TransientError, "it is truncated", options={"cut": "after_line"}),
-    Case("corrupt_object", TransientError, "damaged"),
+    Case("truncated_object", TransientError, "it is truncated", options={"cut": "after_line"}, quick=("sync", "init")),
+    Case("corrupt_object", TransientError, "damaged", quick=("reinit",)),
     Case("expired_url", told="resuming with a fresh URL"),
-    Case("expired_url", TransientError, "could not be downloaded", times=5),
+    Case("expired_url", TransientError, "could not be downloaded", times=5, quick=("init",)),
     Case("slow_download", options={"seconds": 1}),
-    Case("malformed_value", TableFailure, "column id, line 1 of an object", options={"column": "id"}),
+    Case(
+        "malformed_value", TableFailure, "column id, line 1 of an object", options={"column": "id"}, quick=("reinit",)
+    ),
     Case("duplicate_key"),
-    Case("missing_column", TableFailure, "which its schema", options={"column": "unique_id"}),
+    Case("missing_column", TableFailure, "which its schema", options={"column": "unique_id"}, quick=("sync",)),
     Case("shuffled_columns"),
-    Case("nul_byte", told="1 row(s) held characters", options={"column": "unique_id"}, replaced=True),
+    Case("nul_byte", told="1 row(s) held characters", options={"column": "unique_id"}, replaced=True, quick=("sync",)),
     Case("invalid_utf8", told="1 row(s) held characters", options={"column": "unique_id"}, replaced=True),
 ]
+HANG_LIMIT_S = 3.0
+"""How long a call may take where one hangs (for an hour): the others take milliseconds."""
 
 
-@pytest.fixture
-def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Iterator[Replicator]:
-    yield make_replicator(simulator, target)
-    simulator.clear_faults()
-    simulator.job_seconds(0)
+def each_with_each_action() -> list[object]:
+    return [
+        pytest.param(case, action, id=f"{case.id}-{action}", marks=() if action in case.quick else pytest.mark.slow)
+        for case in CASES
+        for action in case.actions
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "DOWNLOAD_PAUSE_S", 0.01)
+    monkeypatch.setattr(jobs, "POLL_S", (0.05,))
+
+
+def let_it_be_noticed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends by a time limit only gets a short one."""
+    if case.kind == "hung_job":
+        monkeypatch.setattr(jobs, "JOB_DEADLINE_S", 0.5)
+    elif case.kind == "hang" and case.endpoint == "download":
+        monkeypatch.setattr(session, "DOWNLOAD_TIMEOUT", ClientTimeout(total=None, sock_read=HANG_LIMIT_S))
+    elif case.kind == "hang":
+        monkeypatch.setattr(session, "REQUEST_TIMEOUT", ClientTimeout(total=HANG_LIMIT_S))
 
 
 def test_every_fault_has_its_case() -> None:
@@ -126,10 +148,7 @@ def test_every_fault_has_its_case() -> None:
     assert {case.kind for case in CASES if case.endpoint} <= HTTP_KINDS
 
 
-@pytest.mark.parametrize(
-    ("case", "action"),
-    [pytest.param(case, action, id=f"{case.id}-{action}") for case in CASES for action in case.actions],
-)
+@pytest.mark.parametrize(("case", "action"), each_with_each_action())
 def test_a_fault_has_its_stated_outcome_and_leaves_nothing_behind(
     case: Case,
     action: str,
@@ -139,12 +158,6 @@ def test_a_fault_has_its_stated_outcome_and_leaves_nothing_behind(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
-    monkeypatch.setattr(api, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_read=0.5))
-    monkeypatch.setattr(api, "DOWNLOAD_PAUSE_S", 0.01)
-    monkeypatch.setattr(asking, "POLL_S", (0.05,))
-    if case.kind == "hung_job":
-        monkeypatch.setattr(asking, "JOB_DEADLINE_S", 0.7)
     if action != "init":
         run(init(replicator, NAME))
         simulator.advance(tables=[NAME], inserts=4, updates=8, deletes=3)
@@ -155,6 +168,7 @@ def test_a_fault_has_its_stated_outcome_and_leaves_nothing_behind(
     # A log-in is about no table.
     subject = ("*", "*") if case.endpoint == "login" else (NAMESPACE, TABLE)
     simulator.fault(*subject, case.kind, times=case.times, endpoint=case.endpoint, **case.options)
+    let_it_be_noticed(case, monkeypatch)
 
     with caplog.at_level(logging.DEBUG):
         outcome = attempt(replicator, action)
@@ -183,6 +197,7 @@ def test_a_fault_has_its_stated_outcome_and_leaves_nothing_behind(
     elif not case.replaced:
         assert_equal(simulator, database, NAME)
 
+    monkeypatch.undo()
     simulator.clear_faults()
     simulator.job_seconds(0)
     again = "reinit" if case.error is ReinitRequired or case.replaced else action
@@ -192,24 +207,22 @@ def test_a_fault_has_its_stated_outcome_and_leaves_nothing_behind(
 
 @pytest.mark.parametrize("retry_after", [7, None])
 def test_a_429_moves_the_clock_of_everybody(
-    retry_after: int | None,
-    replicator: Replicator,
-    simulator: SimulatorControl,
-    database: str,
-    monkeypatch: pytest.MonkeyPatch,
+    retry_after: int | None, replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget
 ) -> None:
     run(init(replicator, NAME))
     cursor = run(replicator.cursor(TABLE_NAME))
     simulator.fault(NAMESPACE, TABLE, "too_many_requests", retry_after=retry_after)
+    before = seconds(target, "clock_timestamp()")
     with pytest.raises(WaitError):
         run(replicator.ask(TABLE_NAME, cursor, tries=1))
-    wanted = api.DEFAULT_RETRY_AFTER_S if retry_after is None else retry_after
-    with psycopg.connect(database) as connection:
-        waits = connection.execute(
-            "SELECT extract(epoch FROM next_turn - clock_timestamp()) FROM cd2.pacer WHERE endpoint = 'data'"
-        ).fetchall()
-    assert len(waits) == 1
-    assert wanted - 3 < waits[0][0] <= wanted + 1
+    after = seconds(target, "clock_timestamp()")
+    wanted = session.DEFAULT_RETRY_AFTER_S if retry_after is None else retry_after
+    moved_to = seconds(target, "(SELECT next_turn FROM cd2.pacer WHERE endpoint = 'data')")
+    assert before + wanted <= moved_to <= after + wanted
+
+
+def seconds(target: DatabaseTarget, moment: str) -> float:
+    return float(execute(target, f"SELECT extract(epoch FROM {moment})"))
 
 
 def test_wrong_credentials_stop_everything_before_anything_is_asked_for(

@@ -2,41 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 
-from cd2.replication.bookkeeping import cursors
-from cd2.replication.database import locks
+from cd2.replication.dap import session
 from cd2.replication.database.connection import DatabaseTarget, connect
-from cd2.replication.errors import TableFailure, TransientError
+from cd2.replication.errors import TableFailure
 from cd2.replication.load import rows
 from cd2.replication.load.rows import Progress
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
-from tests.replication.conftest import assert_equal, execute, make_replicator, run
+from tests.replication.replica import assert_equal, execute, fetch, make_replicator, run
+from tests.replication.waiting import until
 from tests.steps import init, load_job, sync
 
-
-@pytest.fixture
-def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Iterator[Replicator]:
-    simulator.clear_faults()
-    yield make_replicator(simulator, target)
-    simulator.settings(rows_per_object=100_000, url_seconds=900)
-
-
-def fetch(target: DatabaseTarget, query: str) -> list[asyncpg.Record]:
-    async def work() -> list[asyncpg.Record]:
-        connection = await connect(target)
-        try:
-            return list(await connection.fetch(query))
-        finally:
-            await connection.close()
-
-    return run(work())
+SECTIONS = TableName("canvas", "course_sections")
 
 
 def versions(target: DatabaseTarget, table: str) -> list[asyncpg.Record]:
@@ -92,9 +75,11 @@ def test_readers_see_the_old_rows_until_a_reinit_is_complete(
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE %table_sync%'"
         )
-        while not await reader.fetchval(waiting):
-            assert not load.done()
-            await asyncio.sleep(0.02)
+
+        async def held_up() -> bool:
+            return bool(await reader.fetchval(waiting))
+
+        await until(held_up, load)
         seen = [await reader.fetchval("SELECT count(*) FROM canvas.courses")]
         await hold.rollback()
         await load
@@ -108,8 +93,13 @@ def test_readers_see_the_old_rows_until_a_reinit_is_complete(
 
 
 def test_many_objects_are_loaded_and_expired_addresses_asked_for_again(
-    replicator: Replicator, simulator: SimulatorControl, database: str, caplog: pytest.LogCaptureFixture
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    database: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(session, "DOWNLOAD_PAUSE_S", 0.01)
     simulator.settings(rows_per_object=3)
     simulator.fault("canvas", "pseudonyms", "expired_url", times=4)
     with caplog.at_level(logging.DEBUG):
@@ -139,19 +129,6 @@ def test_a_job_that_another_process_has_overtaken_changes_nothing(
     assert_equal(simulator, database, str(groups))
 
 
-def test_a_table_that_is_worked_on_for_too_long_says_by_whom(target: DatabaseTarget) -> None:
-    async def work() -> None:
-        holder, other = await connect(target), await connect(target)
-        async with locks.table_lock(holder, TableName("canvas", "users")):
-            with pytest.raises(TransientError, match=r"session \d+ \(cd2 canvas.users from 127.0.0.1, since 20"):
-                async with locks.table_lock(other, TableName("canvas", "users"), wait_s=0.2):
-                    pass
-        await holder.close()
-        await other.close()
-
-    run(work())
-
-
 def test_progress_is_told_while_a_table_loads(
     simulator: SimulatorControl, target: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +136,6 @@ def test_progress_is_told_while_a_table_loads(
     monkeypatch.setattr(rows, "PROGRESS_EVERY_S", 0.0)
     simulator.settings(rows_per_object=10)
     run(init(make_replicator(simulator, target, progress=seen.append), "canvas.rubrics"))
-    simulator.settings(rows_per_object=100_000)
     assert [progress.rows for progress in seen] == sorted(progress.rows for progress in seen)
     assert seen[-1].rows == simulator.tables()["canvas.rubrics"]["rows"]
     assert seen[-1].bytes > 0
@@ -167,31 +143,40 @@ def test_progress_is_told_while_a_table_loads(
     assert "rows/s" in str(seen[-1])
 
 
-def test_columns_that_came_after_the_job_was_made_come_with_the_next_sync(
+def test_a_reinit_that_fails_is_reported_as_one_and_noted_once(
     replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
 ) -> None:
-    run(init(replicator, "canvas.course_sections"))
+    run(init(replicator, "canvas.wikis"))
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE public.notes (error text)")
+        connection.execute(
+            "CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN INSERT INTO public.notes VALUES (NEW.error); RETURN NULL; END'"
+        )
+        connection.execute(
+            "CREATE TRIGGER note AFTER INSERT OR UPDATE ON cd2.freshness FOR EACH ROW EXECUTE FUNCTION public.note()"
+        )
+    simulator.fault("canvas", "wikis", "malformed_value", column="id")
+    with pytest.raises(TableFailure) as caught:
+        run(init(replicator, "canvas.wikis"))
+    assert caught.value.result is not None
+    assert (caught.value.result.action, caught.value.result.state) == ("reinit", "failed")
+    assert caught.value.message.startswith("canvas.wikis: reinit failed")
+    assert fetch(target, "SELECT error FROM public.notes") == [(caught.value.message,)]
+
+
+def test_columns_that_came_after_the_job_was_made_come_with_the_next_sync(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    run(init(replicator, SECTIONS))
     simulator.advance(tables=["canvas.course_sections"], updates=5)
 
-    async def late() -> Any:
-        job_id = await replicator.ask(TableName.parse("canvas.course_sections"), await _since(target))
-        simulator.alter("canvas", "course_sections", "add_column", "late", type="s20", backfill=True)
-        return await load_job(replicator, "canvas.course_sections", job_id, "sync")
-
-    result = run(late())
-    assert result.state == "complete"
-    assert run(sync(replicator, "canvas.course_sections")).state == "complete_with_schema_update"
+    since = run(replicator.cursor(SECTIONS))
+    job_id = run(replicator.ask(SECTIONS, since))
+    simulator.alter("canvas", "course_sections", "add_column", "late", type="s20", backfill=True)
+    assert run(load_job(replicator, SECTIONS, job_id, "sync")).state == "complete"
+    assert run(sync(replicator, SECTIONS)).state == "complete_with_schema_update"
     assert_equal(simulator, database, "canvas.course_sections")
-
-
-async def _since(target: DatabaseTarget) -> Any:
-    connection = await connect(target)
-    try:
-        cursor = await cursors.read(connection, TableName("canvas", "course_sections"))
-        assert cursor is not None
-        return cursor.since
-    finally:
-        await connection.close()
 
 
 def test_a_column_missing_in_the_data_is_noticed(replicator: Replicator, simulator: SimulatorControl) -> None:

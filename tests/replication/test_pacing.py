@@ -1,99 +1,126 @@
 """Turns are shared by all processes, evenly spread, and a 429 holds everybody back."""
 
+from __future__ import annotations
+
 import asyncio
 import multiprocessing
 import time
+from dataclasses import dataclass
 
-import asyncpg
 import pytest
 
-from cd2.replication.bookkeeping.tables import PACER
 from cd2.replication.dap.pacing import SPACING_MARGIN, Pacer
-from cd2.replication.database.connection import DatabaseTarget, connect
+from cd2.replication.database.connection import DatabaseTarget
+from tests.replication.replica import execute, run
+from tests.replication.waiting import WAIT_S
 
 SPAWN = multiprocessing.get_context("spawn")
+EXACTLY = 0.001
+"""Seconds: what PostgreSQL adds up, it adds up exactly; it is the calls in between that take their time."""
 
 
-@pytest.fixture(autouse=True)
-def schema(target: DatabaseTarget) -> None:
-    async def create() -> None:
-        connection = await connect(target)
-        await connection.execute("CREATE SCHEMA cd2")
-        await connection.execute(PACER)
-        await connection.close()
+@dataclass(frozen=True)
+class Turn:
+    """A turn that was taken; all times are seconds of PostgreSQL's clock.
 
-    asyncio.run(create())
+    :param slept: how long its taker was told to wait.
+    :param called, returned: when it was asked for, and when that was answered.
+    :param next: when the turn after it comes.
+    """
+
+    slept: float
+    called: float
+    returned: float
+    next: float
+
+    def assert_is_at(self, moment: float) -> None:
+        """Who takes it wakes at this moment, or went on at once because it had passed."""
+        assert max(0.0, moment - self.returned) - EXACTLY <= self.slept <= max(0.0, moment - self.called) + EXACTLY
 
 
-def waits(target: DatabaseTarget, turns: int, per_minute: int = 5, client_id: str = "key") -> list[float]:
-    """How long each of so many turns, asked for at once, is told to wait."""
+def clock(target: DatabaseTarget) -> float:
+    return float(execute(target, "SELECT extract(epoch FROM clock_timestamp())"))
+
+
+def next_turn(target: DatabaseTarget) -> float:
+    return float(execute(target, "SELECT extract(epoch FROM max(next_turn)) FROM cd2.pacer"))
+
+
+def take_turn(target: DatabaseTarget, client_id: str = "key") -> Turn:
+    """A turn of five a minute."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    async def run() -> None:
-        pacer = Pacer(target, client_id, {"data": per_minute}, sleep)
-        for _ in range(turns):
-            await pacer.turn("data")
-
-    asyncio.run(run())
-    return slept
+    called = clock(target)
+    run(Pacer(target, client_id, {"data": 5}, sleep).turn("data"))
+    return Turn(slept[0], called, clock(target), next_turn(target))
 
 
 def test_a_first_turn_comes_at_once_and_the_next_ones_are_spread_over_the_minute(target: DatabaseTarget) -> None:
-    slept = waits(target, 6)
-    assert slept == pytest.approx([i * 12 * SPACING_MARGIN for i in range(6)], abs=1)
-    assert slept[5] > 60
+    turns = [take_turn(target) for _ in range(6)]
+    first = turns[0].next - 12 * SPACING_MARGIN
+    assert turns[0].slept == 0
+    for number, turn in enumerate(turns):
+        assert turn.next == pytest.approx(first + (number + 1) * 12 * SPACING_MARGIN, abs=EXACTLY)
+        turn.assert_is_at(first + number * 12 * SPACING_MARGIN)
 
 
 def test_each_key_has_its_own_turns(target: DatabaseTarget) -> None:
-    waits(target, 3, client_id="one")
-    assert waits(target, 1, client_id="other") == [0.0]
+    for _ in range(3):
+        take_turn(target, client_id="one")
+    assert take_turn(target, client_id="other").slept == 0
 
 
 def test_the_key_itself_is_not_stored(target: DatabaseTarget) -> None:
-    waits(target, 1, client_id="us-east-1#secretive")
-
-    async def stored() -> str:
-        connection: asyncpg.Connection = await connect(target)
-        try:
-            return str(await connection.fetch("SELECT * FROM cd2.pacer"))
-        finally:
-            await connection.close()
-
-    assert "secretive" not in asyncio.run(stored())
+    take_turn(target, client_id="us-east-1#secretive")
+    stored = execute(target, "SELECT string_agg(p::text, ' ') FROM cd2.pacer p")
+    assert "data" in stored
+    assert "secretive" not in stored
 
 
 def test_a_429_pushes_the_next_turn_back(target: DatabaseTarget) -> None:
-    waits(target, 1)
+    take_turn(target)
+    before = clock(target)
+    run(Pacer(target, "key", {"data": 5}).push_back("data", 100))
+    pushed = next_turn(target)
+    assert before + 100 <= pushed <= clock(target) + 100
+    take_turn(target).assert_is_at(pushed)
 
-    async def push() -> None:
-        await Pacer(target, "key", {"data": 5}).push_back("data", 100)
 
-    asyncio.run(push())
-    assert waits(target, 1)[0] == pytest.approx(100, abs=2)
+def test_a_429_never_brings_the_next_turn_forward(target: DatabaseTarget) -> None:
+    for _ in range(3):
+        before = take_turn(target).next
+    run(Pacer(target, "key", {"data": 5}).push_back("data", 1))
+    assert next_turn(target) == pytest.approx(before, abs=EXACTLY)
 
 
-def take_turns(target: DatabaseTarget, per_minute: int, turns: int, times: "multiprocessing.Queue[float]") -> None:
-    async def run() -> None:
+def take_turns(target: DatabaseTarget, per_minute: int, turns: int, times: multiprocessing.Queue[float]) -> None:
+    async def work() -> None:
         pacer = Pacer(target, "key", {"data": per_minute})
         for _ in range(turns):
             await pacer.turn("data")
             times.put(time.time())
 
-    asyncio.run(run())
+    asyncio.run(work())
 
 
 def test_processes_share_the_turns_so_that_no_minute_has_more_calls_than_allowed(target: DatabaseTarget) -> None:
-    """With 600 turns a minute (ten a second) five processes keep apart what one clock allows."""
+    """With 600 turns a minute (ten a second) three processes keep apart what one clock allows."""
+    interval = 0.1 * SPACING_MARGIN
+    take_turn(target)
+    # So late that all of them are there when the first turn comes.
+    run(Pacer(target, "key", {"data": 600}).push_back("data", 20))
+    first = next_turn(target)
     times: multiprocessing.Queue[float] = SPAWN.Queue()
-    workers = [SPAWN.Process(target=take_turns, args=(target, 600, 4, times)) for _ in range(5)]
+    workers = [SPAWN.Process(target=take_turns, args=(target, 600, 5, times)) for _ in range(3)]
     for worker in workers:
         worker.start()
-    stamps = sorted(times.get(timeout=60) for _ in range(20))
+    stamps = sorted(times.get(timeout=WAIT_S) for _ in range(15))
     for worker in workers:
-        worker.join(30)
+        worker.join(WAIT_S)
         assert worker.exitcode == 0
-    # 20 turns of 0.1 s each: nobody got in between.
-    assert stamps[-1] - stamps[0] >= 19 * 0.1 * 0.9
+    for number, stamp in enumerate(stamps):
+        assert stamp >= first + number * interval - EXACTLY
+    assert next_turn(target) >= first + 15 * interval - EXACTLY

@@ -1,10 +1,8 @@
 """What all tables share is made once, by whoever comes first, and nothing that is there is lost."""
 
 import asyncio
-import multiprocessing
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from psycopg import sql
@@ -14,25 +12,23 @@ from cd2.replication.database.connection import DatabaseTarget, connect
 from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from local.postgres import EmbeddedPostgres
+from tests.replication.replica import fetch, run
 
-SPAWN = multiprocessing.get_context("spawn")
 NAMESPACES = ("canvas", "catalog")
 
 
+@pytest.fixture
+def database(empty_database: str) -> str:
+    """An empty one."""
+    return empty_database
+
+
+async def preparation(target: DatabaseTarget) -> None:
+    await Replicator(DapCredentials("http://127.0.0.1:1", "id", "secret"), target, 5).prepare(NAMESPACES)
+
+
 def prepare(target: DatabaseTarget) -> None:
-    replicator = Replicator(DapCredentials("http://127.0.0.1:1", "id", "secret"), target, 5)
-    asyncio.run(replicator.prepare(NAMESPACES))
-
-
-def fetch(target: DatabaseTarget, query: str) -> list[tuple[Any, ...]]:
-    async def run() -> list[tuple[Any, ...]]:
-        connection = await connect(target)
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
+    run(preparation(target))
 
 
 def test_schemas_bookkeeping_and_pacer_are_made(target: DatabaseTarget) -> None:
@@ -53,13 +49,11 @@ def test_preparing_again_changes_nothing(target: DatabaseTarget) -> None:
     assert fetch(target, "SELECT version FROM instructure_dap.database_version") == [(1,)]
 
 
-def test_six_processes_prepare_an_empty_database_at_once(target: DatabaseTarget) -> None:
-    workers = [SPAWN.Process(target=prepare, args=(target,)) for _ in range(6)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0] * 6
+def test_six_preparations_of_an_empty_database_at_once_all_succeed(target: DatabaseTarget) -> None:
+    async def six() -> None:
+        await asyncio.gather(*(preparation(target) for _ in range(6)))
+
+    run(six())
     assert fetch(target, "SELECT version FROM instructure_dap.database_version") == [(1,)]
 
 
@@ -77,7 +71,7 @@ def test_the_cursors_of_a_database_filled_by_client_1_survive(target: DatabaseTa
         )
         await connection.close()
 
-    asyncio.run(make_it_a_database_of_client_1())
+    run(make_it_a_database_of_client_1())
     prepare(target)
     assert fetch(target, "SELECT source_table, schema_version FROM instructure_dap.table_sync") == [("users", 3)]
     assert fetch(target, "SELECT version FROM instructure_dap.database_version") == [(1,)]

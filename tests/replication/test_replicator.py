@@ -1,9 +1,7 @@
 """Init, sync and re-init of tables, from the simulator into a real PostgreSQL."""
 
 import asyncio
-import logging
 import typing
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -11,28 +9,14 @@ import pytest
 from cd2.replication.dap.session import DapCredentials
 from cd2.replication.database.connection import DatabaseTarget, connect
 from cd2.replication.database.locks import TABLE_LOCK
-from cd2.replication.errors import Cd2Error, FailedJobError, StopAll, TableFailure, TransientError, WaitError
+from cd2.replication.errors import StopAll, TransientError
+from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
-from cd2.replication.results import TableResult
-from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from local.simulator.__main__ import DEFAULT_CLIENT_ID
 from local.simulator.control import SimulatorControl
-from tests.replication.conftest import assert_equal, execute, make_replicator, run
+from tests.replication.replica import assert_equal, execute, run
+from tests.replication.waiting import until
 from tests.steps import init, sync
-
-
-@pytest.fixture
-def replicator(simulator: SimulatorControl, target: DatabaseTarget) -> Replicator:
-    simulator.clear_faults()
-    return make_replicator(simulator, target)
-
-
-def failure(work: Coroutine[Any, Any, TableResult]) -> Cd2Error:
-    with pytest.raises(Cd2Error) as caught:
-        run(work)
-    assert caught.value.result is not None
-    assert caught.value.result.state == "failed"
-    assert caught.value.result.error == caught.value.info
-    return caught.value
 
 
 def test_the_tables_are_listed_in_order(replicator: Replicator) -> None:
@@ -145,46 +129,8 @@ def test_rows_left_by_an_interrupted_init_do_not_hold_up_the_next(
     assert_equal(simulator, database, "canvas.scores")
 
 
-@pytest.mark.parametrize(
-    ("kind", "options", "error_class", "told"),
-    [
-        ("unauthorized", {}, StopAll, "refused the credentials"),
-        ("account_disabled", {}, StopAll, "has disabled DAP"),
-        ("account_not_onboarded", {}, StopAll, "not yet enabled"),
-        ("account_under_maintenance", {}, WaitError, "maintaining"),
-        ("too_many_requests", {"times": 3, "retry_after": 0}, WaitError, "429"),
-        ("server_error", {"times": 3, "body": "html"}, TransientError, "500"),
-        ("failed_job", {}, FailedJobError, "DAP job"),
-        ("expired_url", {"times": 5}, TransientError, "could not be downloaded"),
-        ("malformed_value", {"column": "id"}, TableFailure, "does not fit its column"),
-    ],
-)
-def test_each_failure_of_the_service_is_told_as_what_it_is(
-    kind: str,
-    options: dict[str, Any],
-    error_class: type[Cd2Error],
-    told: str,
-    replicator: Replicator,
-    simulator: SimulatorControl,
-    database: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    simulator.fault("canvas", "enrollment_terms", kind, **options)
-    error = failure(init(replicator, "canvas.enrollment_terms"))
-    assert type(error) is error_class
-    assert told in error.message
-    for secret in (DEFAULT_CLIENT_SECRET, "Signature", "signature"):
-        assert secret not in error.message
-        assert secret not in caplog.text
-    simulator.clear_faults()
-    assert run(init(replicator, "canvas.enrollment_terms")).state == "initialized"
-    assert_equal(simulator, database, "canvas.enrollment_terms")
-
-
 def test_wrong_credentials_stop_everything(simulator: SimulatorControl, target: DatabaseTarget) -> None:
     wrong = Replicator(DapCredentials(simulator.base_url, DEFAULT_CLIENT_ID, "wrong-secret-1"), target, 6000)
-    run(wrong.prepare(["canvas"]))
     with pytest.raises(StopAll) as caught:
         run(wrong.list_tables("canvas"))
     assert "refused the credentials" in caught.value.message
@@ -193,7 +139,6 @@ def test_wrong_credentials_stop_everything(simulator: SimulatorControl, target: 
 
 def test_an_unreachable_service_is_worth_another_try(target: DatabaseTarget) -> None:
     nowhere = Replicator(DapCredentials("http://127.0.0.1:1", "id", "secret"), target, 6000)
-    run(nowhere.prepare(["canvas"]))
     with pytest.raises(TransientError, match="could not be reached"):
         run(nowhere.list_tables("canvas"))
 
@@ -207,10 +152,31 @@ def test_two_inits_at_once_of_one_table_take_turns(
         holder = await connect(target)
         await holder.execute("SELECT pg_advisory_lock($1, hashtext($2))", TABLE_LOCK, "canvas.rubrics")
         second = asyncio.create_task(init(replicator, "canvas.rubrics"))
-        await asyncio.sleep(1)
-        assert not second.done()
+        looker = await connect(target)
+
+        async def waits() -> bool:
+            return bool(
+                await looker.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            )
+
+        await until(waits, second)
+        assert await looker.fetchval("SELECT to_regclass('canvas.rubrics') IS NULL")
+        await looker.close()
         await holder.close()
         assert (await second).state == "initialized"
 
     run(both())
     assert_equal(simulator, database, "canvas.rubrics")
+
+
+def test_the_url_of_a_job_is_at_the_host_that_was_asked(replicator: Replicator, simulator: SimulatorControl) -> None:
+    job_id = run(replicator.ask(TableName("canvas", "roles"), None))
+
+    async def opened() -> Any:
+        async with replicator._session() as session:
+            await session.authenticate()
+            async with session._session.get(replicator.job_url(job_id), headers=session._headers) as answer:
+                return await answer.json()
+
+    assert replicator.job_url(job_id).startswith(f"{simulator.base_url}/")
+    assert run(opened())["id"] == job_id

@@ -1,73 +1,25 @@
 """TLS in front of a PostgreSQL that was built without it: a proxy that answers the SSLRequest as a server does."""
 
+from __future__ import annotations
+
 import asyncio
-import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+import trustme
+
+from tests.replication.waiting import WAIT_S
 
 SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
 
-def make_authority(folder: Path, name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey, Path]:
-    """A certificate authority, and the PEM file to trust it by."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(name, key, name, key, authority=True)
-    path = folder / f"{name}.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return certificate, key, path
-
-
-def make_server_certificate(
-    folder: Path, authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey, host: str
-) -> Path:
-    """A server's certificate for one host (name or address) with its key, in one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    issuer = authority.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
-    certificate = _certificate(host, key, str(issuer), authority_key, authority=False)
-    path = folder / f"server-{host}.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
-def _certificate(
-    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, *, authority: bool
-) -> x509.Certificate:
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-    )
-    if not authority:
-        try:
-            name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(subject))
-        except ValueError:
-            name = x509.DNSName(subject)
-        builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
-    return builder.sign(signer, hashes.SHA256())
-
-
 @contextmanager
-def tls_proxy(server_pem: Path, backend_port: int) -> Iterator[tuple[int, list[str]]]:
+def tls_proxy(certificate: trustme.LeafCert, backend_port: int) -> Iterator[tuple[int, list[str]]]:
     """A port that speaks PostgreSQL over TLS (or in the clear), and a list of how each connection came in."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(server_pem)
+    certificate.configure_cert(context)
     seen: list[str] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,4 +59,4 @@ def tls_proxy(server_pem: Path, backend_port: int) -> Iterator[tuple[int, list[s
     finally:
         loop.call_soon_threadsafe(server.close)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(WAIT_S)

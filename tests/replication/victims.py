@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import psycopg
 
-from cd2.replication.dap.session import DapCredentials
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.results import TableResult
-from local.postgres import EmbeddedPostgres
-from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
-from tests.replication.conftest import NO_LIMITS, assert_equal, make_replicator, run, simulator_process, target_of
-from tests.replication.killing import KillingProxy, Replica, assert_same, assert_tidy, wait_until_gone
+from tests.replication.killing import KillingProxy, wait_until_gone
+from tests.replication.replica import assert_equal, make_replicator, run, target_of
+from tests.replication.replica_state import Replica, assert_same, assert_tidy
+from tests.replication.simulators import left_as_found
 from tests.replication.worker import Worker, Workers, up_to_date
 from tests.steps import init
 
@@ -84,7 +81,7 @@ class World:
 
         Without `delete`, no row goes.
         """
-        for kind in (kind for kind in ("drop", "require", "narrow") if kind in kinds):
+        for kind in [kind for kind in kinds if kind in ("drop", "require", "narrow")]:
             self._prepare(kind)
         for kind in kinds:
             self._alter(kind)
@@ -190,13 +187,7 @@ class World:
 
 
 @contextmanager
-def world_of(postgres: EmbeddedPostgres, directory: Path) -> Iterator[World]:
-    """A world on a server, in a database of its own."""
-    name = f"victims_{secrets.token_hex(6)}"
-    postgres.create_database(name)
-    with ExitStack() as stack:
-        stack.callback(postgres.drop_database, name)
-        control = stack.enter_context(simulator_process(directory, "--rows", "5", *NO_LIMITS))
-        credentials = DapCredentials(control.base_url, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
-        workers = stack.enter_context(Workers(credentials, postgres.password, directory / "workers.log"))
-        yield World(control, postgres.dsn(name), workers)
+def world_of(control: SimulatorControl, database: str, workers: Workers) -> Iterator[World]:
+    """A world in a prepared database; its tables are gone from the simulator afterwards."""
+    with left_as_found(control):
+        yield World(control, database, workers)

@@ -25,7 +25,8 @@ from cd2.replication.errors import Cd2Error
 from cd2.replication.names import NAMESPACES
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
-from tests.steps import init, sync
+from tests.replication.waiting import WAIT_S
+from tests.steps import init, load_job, sync
 
 DATABASE_SECRET, DAP_SECRET = "CD2_TEST_DATABASE_PASSWORD", "CD2_TEST_DAP_SECRET"
 ROOT = Path(__file__).parents[2]
@@ -37,8 +38,10 @@ async def up_to_date(replicator: Replicator, name: str) -> TableResult:
     return await init(replicator, name) if result.state == "needs_init" else result
 
 
-async def _do(action: str, name: str, replicator: Replicator) -> TableResult:
+async def _do(action: str, name: str, replicator: Replicator, job_id: str) -> TableResult:
     match action:
+        case "load":
+            return await load_job(replicator, name, job_id, "sync")
         case "sync":
             return await sync(replicator, name)
         case "init":
@@ -55,7 +58,9 @@ def _child(order: dict[str, Any]) -> None:
     target = replace(DatabaseTarget(**order["target"]), password=os.environ[DATABASE_SECRET])
     credentials = DapCredentials(order["base_url"], order["client_id"], os.environ[DAP_SECRET])
     try:
-        result = asyncio.run(_do(order["action"], order["table"], Replicator(credentials, target, 60_000)))
+        result = asyncio.run(
+            _do(order["action"], order["table"], Replicator(credentials, target, 60_000), order["job_id"])
+        )
         answer: dict[str, Any] = {"result": result.to_json()}
     except Cd2Error as error:
         answer = {"error": type(error).__name__, "message": error.message}
@@ -130,16 +135,16 @@ class Worker:
     def killed(self) -> bool:
         return self.status == signal.SIGKILL
 
-    def wait(self, timeout: float = 60.0) -> dict[str, Any]:
+    def wait(self, timeout: float = WAIT_S) -> dict[str, Any]:
         """Wait for its end; what it said before."""
         self.wait_for(lambda: self.ended, timeout)
         return self.answer
 
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout: float = WAIT_S) -> None:
         with self._changed:
             assert self._changed.wait_for(condition, timeout), "the worker took too long"
 
-    def result(self, timeout: float = 60.0) -> TableResult:
+    def result(self, timeout: float = WAIT_S) -> TableResult:
         """Wait for its success."""
         answer = self.wait(timeout)
         assert "result" in answer, f"status {self.status}: {answer}"
@@ -177,12 +182,13 @@ class Workers:
         self.kill_all()
         assert self._parent.stdin is not None
         self._parent.stdin.close()
-        self._parent.wait(20)
+        self._parent.wait(WAIT_S)
 
-    def start(self, action: str, table: str, target: DatabaseTarget) -> Worker:
+    def start(self, action: str, table: str, target: DatabaseTarget, job_id: str = "") -> Worker:
         """Start a process.
 
-        :param action: sync, init, `update` (sync, and init if needed), or `prepare and init`.
+        :param action: sync, init, `update` (sync, and init if needed), `prepare and init`, or `load`.
+        :param job_id: the job to load.
         """
         number, worker = next(self._numbers), Worker()
         self._workers[number] = worker
@@ -190,6 +196,7 @@ class Workers:
             "id": number,
             "action": action,
             "table": table,
+            "job_id": job_id,
             "target": asdict(target) | {"password": ""},
             "base_url": self._credentials.base_url,
             "client_id": self._credentials.client_id,
@@ -201,9 +208,11 @@ class Workers:
         return worker
 
     def kill_all(self) -> None:
-        """End all that still work."""
+        """End all that still work, and wait for their end."""
         for worker in self._workers.values():
             worker.kill()
+        for worker in self._workers.values():
+            worker.wait()
 
     def _listen(self) -> None:
         assert self._parent.stdout is not None

@@ -9,9 +9,8 @@ import pytest
 from cd2.replication.dependents.restore import save_and_drop
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName
-from tests.replication.dependents_world import WIDEN, World, difference
-
-pytest_plugins = ("tests.replication.dependents_world",)
+from tests.replication.dependents.catalogue import difference
+from tests.replication.dependents.world import WIDEN, World
 
 
 def refused(world: World) -> str:

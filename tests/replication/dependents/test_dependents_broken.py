@@ -10,9 +10,9 @@ import pytest
 from cd2.replication.dependents.restore import DEPENDENTS_LOCK, restore, retry_broken, save_and_drop
 from cd2.replication.names import TableName
 from cd2.replication.results import Dependents
-from tests.replication.dependents_world import NARROW, WIDEN, World, difference
-
-pytest_plugins = ("tests.replication.dependents_world",)
+from tests.replication.dependents.catalogue import difference
+from tests.replication.dependents.world import NARROW, WIDEN, World
+from tests.replication.waiting import WAIT_S
 
 DROP_EMAIL = "ALTER TABLE canvas.users DROP COLUMN email"
 ADD_EMAIL = "ALTER TABLE canvas.users ADD COLUMN email varchar(255)"
@@ -186,7 +186,7 @@ def test_what_people_do_to_an_incomplete_view_meanwhile_is_not_undone(world: Wor
 def test_a_refresh_that_is_too_slow_does_not_hold_back_the_data(world: World) -> None:
     world.admin(
         "CREATE MATERIALIZED VIEW analytics.slow AS "
-        "SELECT name, CASE WHEN name = 'slow' THEN pg_sleep(5)::text END FROM canvas.users",
+        "SELECT name, CASE WHEN name = 'slow' THEN pg_sleep(3600)::text END FROM canvas.users",
         role="alice",
     )
 
@@ -194,7 +194,7 @@ def test_a_refresh_that_is_too_slow_does_not_hold_back_the_data(world: World) ->
         saved = await save_and_drop(connection, TableName("canvas", "users"))
         await connection.execute(WIDEN)
         await connection.execute("UPDATE canvas.users SET name = 'slow' WHERE id = 1")
-        await connection.execute("SET LOCAL statement_timeout = '300ms'")
+        await connection.execute("SET LOCAL statement_timeout = '2s'")
         result = await restore(connection, saved)
         assert await retry_broken(connection, TableName("canvas", "users")) == Dependents((), ("analytics.slow",))
         await connection.execute("SET LOCAL statement_timeout = 0")
@@ -214,14 +214,14 @@ def test_a_retry_waits_for_nobody_for_long(world: World) -> None:
         await transaction.start()
         await other.execute("LOCK TABLE canvas.users")
         connection = await world.connect()
-        async with connection.transaction(), asyncio.timeout(10):
+        async with connection.transaction(), asyncio.timeout(WAIT_S):
             locked = await retry_broken(connection, TableName("canvas", "users"))
             assert await connection.fetchval("SELECT 1") == 1
         await transaction.rollback()
         transaction = other.transaction()
         await transaction.start()
         await other.execute("SELECT pg_advisory_xact_lock($1)", DEPENDENTS_LOCK)
-        async with connection.transaction(), asyncio.timeout(1):
+        async with connection.transaction(), asyncio.timeout(WAIT_S):
             busy = await retry_broken(connection, TableName("canvas", "users"))
         await transaction.rollback()
         await other.close()
