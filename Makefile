@@ -96,5 +96,5 @@ bench-refresh: venv ## a refresh of 100 unchanged tables at DAP's own pace (25 m
 	@$(PYTHON_OF_VENV) -m benchmarks.refresh
 clean: ## stop the stack, remove .venv, the stack's data and all caches
 	@if [ -d .local ] && [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi
-	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
