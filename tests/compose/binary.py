@@ -1,6 +1,5 @@
 """The real Docker Compose program, without Docker: it reads, checks and resolves compose files on its own."""
 
-import fcntl
 import json
 import os
 import platform
@@ -11,6 +10,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from local.settings import REPOSITORY
 
@@ -32,8 +33,7 @@ def compose_program() -> list[str] | None:
 def _pinned() -> Path:
     place = Path(sys.prefix) / "compose" / "docker-compose-2.40.3"
     place.parent.mkdir(exist_ok=True)
-    with (place.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(place.parent / "lock"):
         if not place.exists():
             _download(place)
     return place

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cd2.replication.names import NAMESPACES
 from local.compare import compare
 from local.processes.record import Record
 from local.settings import REPOSITORY
@@ -15,7 +16,6 @@ from local.stack import Stack
 from tests.e2e.official_client import dap
 
 ROWS = "20"
-NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ code.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import functools
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from scripts.compile_constraints import ROOT
 
@@ -124,8 +124,7 @@ def _own_cache() -> Path:
     """
     elsewhere = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     shared = Path(os.environ.get("TF_OFFLINE_CACHE") or Path(elsewhere) / "terraform-offline")
-    with (Path(tempfile.gettempdir()) / f"cd2-terraform-offline-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(Path(tempfile.gettempdir()) / f"cd2-terraform-offline-{os.getuid()}.lock"):
         if not (shared / "venv" / "bin" / "python").exists():
             with tempfile.TemporaryDirectory() as empty:
                 subprocess.run([TOOL, empty, "version"], env=clean_environment(), capture_output=True, check=True)

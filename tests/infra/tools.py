@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
 from pathlib import Path
+
+from filelock import FileLock
 
 from scripts.setup import uv_environment
 
@@ -17,8 +18,7 @@ def installed(package: str, version: str) -> Path:
     """
     folder = Path(sys.prefix) / package
     stamp = folder / "version"
-    with (Path(sys.prefix) / f"{package}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(Path(sys.prefix) / f"{package}.lock"):
         if not stamp.exists() or stamp.read_text() != version:
             uv = [sys.executable, "-m", "uv"]
             for command in (
