@@ -135,7 +135,7 @@ def status(options: Options, console: Console) -> int:
     if state["status"] != "running":
         console.print(f"The local stack is {state['status']}. {state['message']}".strip(), soft_wrap=True)
         if Supervisor(client.folder.path).leftovers() and state["status"] == "stopped":
-            console.print("Its supervisor was killed and some of its programs still run; `make down` ends them.")
+            console.print("Its supervisor was killed and its programs are ending; `make down` waits for that.")
         return 3
     console.print("The local stack is running.")
     for name, health in client.api.health().items():
