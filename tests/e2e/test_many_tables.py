@@ -29,7 +29,7 @@ def test_ninety_tables_at_once_wait_out_a_storm_of_429s_and_ask_for_each_job_onc
     stats = fresh.simulator.stats()
     assert stats["statuses"]["429"] == 60
     assert stats["jobs"] == dict.fromkeys(names, 1)
-    # A machine that is busy makes Airflow 3.3.1 take a task that deferred for a killed one (its issue 72716): a few run
+    # A machine that is busy makes Airflow 3.3.1 take a task that deferred for a killed one (apache/airflow#72716): a few run
     # twice for that. Of those that were refused none does.
     again = [i for i in fresh.api.task_instances(run_id) if i["try_number"] > 1]
     assert len(again) < 20
@@ -45,7 +45,7 @@ def test_more_tables_than_airflow_takes_of_one_list_is_an_error_that_names_the_o
     assert tasks(fresh, run_id, "process_table.sync_table") == {}
     (message,) = fresh.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: list_tables failed"
-    assert f"Airflow maps a list of at most {MOST_TABLES}: raise the Airflow option core.max_map_length" in message.body
+    assert f"Airflow maps at most {MOST_TABLES}: raise the Airflow option core.max_map_length" in message.body
 
 
 def test_a_namespace_without_a_table_is_a_green_run_that_says_so(fresh: Stack) -> None:
