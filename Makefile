@@ -64,7 +64,7 @@ venv:
 test: venv ## all tests that take seconds
 	@$(PYTEST) -m "not slow and not infra" $(SIDE_BY_SIDE) $(ARGS)
 test-slow: venv ## the tests that take minutes
-	@$(PYTEST) -m slow $(ARGS)
+	@$(PYTEST) -m slow $(SIDE_BY_SIDE) $(ARGS)
 test-infra: venv ## the tests of what is deployed, and how (minutes; needs terraform)
 	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
 coverage: venv ## make test, and how many of our lines it runs, in the programs it starts too; CI has a floor

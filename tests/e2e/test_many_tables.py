@@ -29,8 +29,8 @@ def test_ninety_tables_at_once_wait_out_a_storm_of_429s_and_ask_for_each_job_onc
     stats = fresh.simulator.stats()
     assert stats["statuses"]["429"] == 60
     assert stats["jobs"] == dict.fromkeys(names, 1)
-    # A machine that is busy makes Airflow 3.3.1 take a task that deferred for a killed one (apache/airflow#72716): a few run
-    # twice for that. Of those that were refused none does.
+    # On a busy machine Airflow 3.3.1 takes a few tasks that deferred for killed ones (apache/airflow#72716), and they
+    # run twice; those that were refused do not.
     again = [i for i in fresh.api.task_instances(run_id) if i["try_number"] > 1]
     assert len(again) < 20
     assert_equal_to_the_truth(fresh, names)
