@@ -64,7 +64,7 @@ venv:
 test: venv ## the quick tests
 	@$(PYTEST) -m "not slow and not infra" $(SIDE_BY_SIDE) $(ARGS)
 test-slow: venv ## the slow tests (minutes)
-	@$(PYTEST) -m slow $(ARGS)
+	@$(PYTEST) -m slow $(SIDE_BY_SIDE) $(ARGS)
 test-infra: venv ## the tests of the deployment (minutes; needs terraform)
 	@$(PYTEST) -m infra $(SIDE_BY_SIDE) $(ARGS)
 coverage: venv ## make test with line coverage, including programs that tests start; CI has a floor
