@@ -141,7 +141,7 @@ def test_a_killed_worker_does_not_hold_up_the_next(
     simulator.advance(tables=[table], inserts=5, updates=9, deletes=5)
     match stage:
         case "in its transaction":
-            simulator.fault("canvas", "enrollments", "slow_download", seconds=3600)
+            simulator.fault("canvas", "enrollments", "slow_download", seconds=20)
             victim = workers.start("sync", table, target)
             wait_until_waiting(database, "COPY%", event="Client")
             victim.kill()
