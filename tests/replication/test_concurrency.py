@@ -101,7 +101,7 @@ def test_increments_that_overlap_do_not_bring_deleted_rows_back(
         wait_until_waiting(database, "UPDATE instructure_dap%")
         older = workers.start("load", str(table), target, older_job)
         wait_until_waiting(database, "SELECT pg_advisory_lock%")
-    assert newer.result().rows_deleted == rows - 5
+    assert newer.result().rows_deleted >= rows - 5
     assert (older.result().state, older.result().rows_upserted) == ("complete", 0)
     assert older.result().data_as_of == newer.result().data_as_of
     assert_equal(simulator, database, str(table))
