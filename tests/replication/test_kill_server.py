@@ -68,7 +68,7 @@ def test_a_load_whose_session_is_ended_is_worth_another_try(
 def test_a_load_whose_session_is_ended_while_it_copies_is_worth_another_try(world: World) -> None:
     world.change("widen", "delete")
     before = world.state()
-    world.control.fault("canvas", "victims", "slow_download", seconds=3600)
+    world.control.fault("canvas", "victims", "slow_download", seconds=10)
     error = failure_of_an_ended_backend(world, "COPY%", event="Client")
     assert type(error) is TransientError
     assert "it will be retried" in error.message

@@ -155,7 +155,7 @@ def test_a_load_that_is_killed_in_its_commit_is_wholly_old_or_wholly_new(world: 
 def test_a_load_that_is_killed_while_it_copies_changes_nothing(world: World, action: str) -> None:
     world.change("widen", "delete")
     before = world.state()
-    world.control.fault("canvas", "victims", "slow_download", seconds=3600)
+    world.control.fault("canvas", "victims", "slow_download", seconds=20)
     worker = world.start(action)
     wait_until_waiting(world.database, "COPY%", event="Client")
     worker.kill()
@@ -168,7 +168,7 @@ def test_an_init_that_is_killed_while_it_copies_leaves_no_table(world: World) ->
     table = world.fresh_table()
     before = world.state(table)
     namespace, name = table.split(".")
-    world.control.fault(namespace, name, "slow_download", seconds=3600)
+    world.control.fault(namespace, name, "slow_download", seconds=20)
     worker = world.start("init", table)
     wait_until_waiting(world.database, "COPY%", event="Client")
     worker.kill()
