@@ -1,4 +1,4 @@
-"""`make run` as a person uses it: twice in a row, every table of every namespace, then the official client."""
+"""`make run` as a person uses it: every table of every namespace, then again, then the official client."""
 
 import os
 import subprocess
@@ -43,11 +43,14 @@ def assert_equal(stack: Stack) -> int:
 
 
 @pytest.mark.slow
-def test_two_runs_in_a_row_replicate_every_table_and_the_official_client_goes_on(folder: Path) -> None:
+def test_a_run_replicates_every_table_a_second_one_what_has_changed_and_the_official_client_goes_on(
+    folder: Path,
+) -> None:
     first = run(folder, ROWS=ROWS)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "[OK] Canvas Data 2 dev:" in first.stdout
-    second = run(folder)
+    # time passes in the tables of a run only; canvas has most of them, and they were loaded a minute ago
+    second = run(folder, NAMESPACES=",".join(NAMESPACES[1:]))
     assert second.returncode == 0, second.stdout + second.stderr
     assert "Time passed at the simulator" in second.stdout
 
