@@ -240,7 +240,7 @@ def test_a_schema_that_cannot_be_represented_is_told() -> None:
 def test_the_hard_tables_are_replicated(replicator: Replicator, simulator: SimulatorControl, database: str) -> None:
     """Keys of two and three columns, objects without properties, names that Python keeps for itself ..."""
     names = simulator.add_hard_tables()
-    for turn in range(3):
+    for turn in range(2):
         for name in names:
             namespace, hard = name.split(".")
             step = sync if turn else init

@@ -53,7 +53,15 @@ def test_ten_first_inits_at_once_in_an_empty_database_all_succeed(
         assert connection.execute(cursors).fetchone() == (10, 10)
 
 
-@pytest.mark.parametrize(("first", "second"), [("init", "init"), ("sync", "sync"), ("init", "sync"), ("sync", "init")])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("sync", "sync"),
+        ("init", "sync"),
+        pytest.param("init", "init", marks=pytest.mark.slow),
+        pytest.param("sync", "init", marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_on_one_table_end_with_the_truth(
     first: str, second: str, workers: Workers, simulator: SimulatorControl, target: DatabaseTarget, database: str
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cd2.replication.dap import session
 from cd2.replication.database.connection import DatabaseTarget, connect
-from cd2.replication.errors import TableFailure
+from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.load import rows
 from cd2.replication.load.rows import Progress
 from cd2.replication.names import TableName
@@ -127,6 +127,39 @@ def test_a_job_that_another_process_has_overtaken_changes_nothing(
     assert (result.state, result.rows_upserted, result.rows_deleted) == ("complete", 0, 0)
     assert run(replicator.cursor(groups)) == newest
     assert_equal(simulator, database, str(groups))
+
+
+def test_a_cursor_that_is_set_back_while_its_changes_are_fetched_is_no_ground_for_them(
+    replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget
+) -> None:
+    """What lies between the two would be missing for ever."""
+    table = TableName("canvas", "groups")
+    run(init(replicator, table))
+    simulator.advance(tables=[str(table)], inserts=3)
+    job_id = run(replicator.ask(table, run(replicator.cursor(table))))
+    before = versions(target, str(table))
+    execute(target, "UPDATE instructure_dap.table_sync SET timestamp = timestamp - interval '1 hour'")
+    cursor = run(replicator.cursor(table))
+    with pytest.raises(TransientError, match="its cursor was set back"):
+        run(load_job(replicator, table, job_id, "sync"))
+    assert versions(target, str(table)) == before
+    assert run(replicator.cursor(table)) == cursor
+
+
+def test_a_cursor_that_is_gone_while_its_changes_are_fetched_leads_to_a_reinit(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    table = TableName("canvas", "groups")
+    run(init(replicator, table))
+    simulator.advance(tables=[str(table)], inserts=3)
+    job_id = run(replicator.ask(table, run(replicator.cursor(table))))
+    execute(target, "DELETE FROM instructure_dap.table_sync")
+    result = run(load_job(replicator, table, job_id, "sync"))
+    assert result.state == "needs_init"
+    assert result.error is not None
+    assert "its row in instructure_dap.table_sync is gone" in result.error.message
+    assert run(init(replicator, table)).action == "reinit"
+    assert_equal(simulator, database, str(table))
 
 
 def test_progress_is_told_while_a_table_loads(

@@ -110,8 +110,8 @@ def test_processes_share_the_turns_so_that_no_minute_has_more_calls_than_allowed
     """With 600 turns a minute (ten a second) three processes keep apart what one clock allows."""
     interval = 0.1 * SPACING_MARGIN
     take_turn(target)
-    # So late that all of them are there when the first turn comes.
-    run(Pacer(target, "key", {"data": 600}).push_back("data", 20))
+    # So late that all of them are there when the first turn comes; were they not, this could only pass more easily.
+    run(Pacer(target, "key", {"data": 600}).push_back("data", 6))
     first = next_turn(target)
     times: multiprocessing.Queue[float] = SPAWN.Queue()
     workers = [SPAWN.Process(target=take_turns, args=(target, 600, 5, times)) for _ in range(3)]
