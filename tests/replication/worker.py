@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -75,33 +76,51 @@ def _say(message: dict[str, Any]) -> None:
 def main() -> None:
     """Fork a process for each order on stdin; tell on stdout what becomes of it."""
     children: dict[int, int] = {}
-
-    def reap(*_: object) -> None:
-        while children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if not pid:
+    # A handler alone would not do: a child that ends just before we begin to wait for input would go unnoticed.
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    orders = b""
+    while True:
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            os.read(woken, 1 << 12)
+            _reap(children)
+        if 0 in ready:
+            data = os.read(0, 1 << 16)
+            if not data:
                 return
-            _say({"id": children.pop(pid), "status": status})
+            *lines, orders = (orders + data).split(b"\n")
+            for line in lines:
+                order = json.loads(line)
+                pid = _fork(order)
+                children[pid] = order["id"]
+                _say({"id": order["id"], "pid": pid})
+            _reap(children)
 
-    signal.signal(signal.SIGCHLD, reap)
-    for line in sys.stdin:
-        order = json.loads(line)
-        # A child that is gone before it is noted must not be missed.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-        pid = os.fork()
-        if pid == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            status = 1
-            try:
-                _child(order)
-                status = 0
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        children[pid] = order["id"]
-        _say({"id": order["id"], "pid": pid})
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+def _reap(children: dict[int, int]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        _say({"id": children.pop(pid), "status": status})
+
+
+def _fork(order: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    status = 1
+    try:
+        _child(order)
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
 
 
 class Worker:
