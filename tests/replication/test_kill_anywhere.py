@@ -87,7 +87,10 @@ def test_a_load_that_is_killed_at_any_moment_is_wholly_old_or_wholly_new(world: 
     dice = random.Random(20262)
     longest = dict.fromkeys(ROUNDS, 0.2)
     outcomes: list[str] = []
-    for turn in range(60):
+    # The moment of the commit is somewhere else on each machine: the window in which we kill follows the outcomes.
+    for turn in range(300):
+        if turn >= 60 and outcomes.count("old") > 12 and outcomes.count("new") > 3:
+            break
         kind = ROUNDS[turn % 3]
         changes = (*dice.sample(ALL_CHANGES[:-1], dice.randint(0, 3)), "delete")
         action, table = ready(world, kind, changes)
@@ -99,11 +102,8 @@ def test_a_load_that_is_killed_at_any_moment_is_wholly_old_or_wholly_new(world: 
         answer = worker.wait()
         assert worker.killed or "result" in answer, answer
         took = time.monotonic() - started
-        if not worker.killed:
-            longest[kind] = took
-        elif outcomes and outcomes[-1] == "old":
-            longest[kind] *= 1.05
         outcomes.append(world.judge(before, table))
+        longest[kind] = longest[kind] * 1.2 if outcomes[-1] == "old" else min(took, longest[kind])
         world.converge(table)
     assert outcomes.count("old") > 12
     assert outcomes.count("new") > 3

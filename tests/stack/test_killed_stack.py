@@ -48,11 +48,19 @@ def has_printed(folder: Path, process: subprocess.Popen[bytes], text: str) -> No
     assert eventually(said, 300), f"'{text}' was never printed"
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    """Its arguments; none if it has ended: tasks come and go while we look."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # ZombieProcess is one of these
+        return []
+
+
 def everything_of(owner: int) -> set[psutil.Process]:
     """The owner of a stack and all that it started, which must be complete."""
     process = psutil.Process(owner)
     found = {process, *process.children(recursive=True)}
-    lines = [" ".join(each.cmdline()) for each in found]
+    lines = [" ".join(command_line(each)) for each in found]
     assert {name for name in NAMES if any(name in line for line in lines)} == NAMES
     assert any("LocalExecutor" in line for line in lines)
     return found
@@ -62,7 +70,7 @@ def assert_all_end(processes: set[psutil.Process]) -> None:
     began = time.monotonic()
     eventually(lambda: not any(families.is_alive(process) for process in processes), 60)
     left = [process for process in processes if families.is_alive(process)]
-    described = [f"{process.pid}: {' '.join(process.cmdline())}" for process in left]
+    described = [f"{process.pid}: {' '.join(command_line(process))}" for process in left]
     for process in left:
         process.kill()
     assert described == []
@@ -81,7 +89,7 @@ def test_nothing_of_make_run_is_left_after_kill_9_of(victims: str, folder: Path)
             os.killpg(runner.pid, signal.SIGKILL)
         case _:
             (guard,) = [
-                process for process in psutil.Process(runner.pid).children() if "scheduler" in process.cmdline()
+                process for process in psutil.Process(runner.pid).children() if "scheduler" in command_line(process)
             ]
             families.send([psutil.Process(runner.pid), guard], signal.SIGKILL)
     runner.wait()
