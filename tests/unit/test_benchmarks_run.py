@@ -57,7 +57,7 @@ def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path) -> None:
     for (_, name), run in by_case.items():
         assert run.usage.cpu > 0
         assert run.usage.server_cpu > 0 or name == PSQL
-        # psql is gone after milliseconds with so few rows, and may have been looked at just when it began
+        # psql is gone after milliseconds with so few rows, perhaps before anybody looked
         assert run.usage.rss > (100_000 if name == PSQL else 1_000_000)
         if name == PSQL:
             assert run.usage.temporary == 0
