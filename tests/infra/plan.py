@@ -115,6 +115,17 @@ class Workspace:
         return self.run("apply", "-auto-approve", f"-state={self.state}", *arguments, **environment).check()
 
 
+def provider_mirror() -> Path:
+    """The offline provider as a mirror for Terraform's own settings: written by this process for this checkout.
+
+    The mirror in the user's cache may be that of another checkout, which is gone, or be rewritten at this moment.
+    """
+    with tempfile.TemporaryDirectory() as empty:
+        environment = clean_environment(TF_OFFLINE_CACHE=str(_own_cache()))
+        subprocess.run([need_offline_tool(), empty, "version"], env=environment, capture_output=True, check=True)
+    return _own_cache() / "mirror"
+
+
 @functools.cache
 def _own_cache() -> Path:
     """A folder for the tool to work in, of this process alone.

@@ -28,7 +28,7 @@ from scripts.destroy import empty_bucket
 from scripts.mwaa import DAG_ID
 from scripts.terraform import Outputs, TerraformError
 from tests.infra import data_api, mwaa_api
-from tests.infra.plan import Workspace
+from tests.infra.plan import Workspace, provider_mirror
 
 pytestmark = pytest.mark.infra
 
@@ -254,11 +254,9 @@ def test_emptying_a_bucket_goes_through_all_its_pages(world: World) -> None:
 def test_our_terraform_is_deployed_and_destroyed_by_the_same_commands(world: World, tmp_path: Path) -> None:
     """Up to where AWS itself would have to be there: the offline provider makes up what it says."""
     workspace = Workspace(tmp_path / "checkout")
-    workspace.run("version").check()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    mirror = Path(os.environ.get("TF_OFFLINE_CACHE") or Path(cache) / "terraform-offline", "mirror")
     settings = tmp_path / "terraformrc"
-    settings.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
+    mirror = f'filesystem_mirror {{\n    path = "{provider_mirror()}"\n  }}'
+    settings.write_text(f"provider_installation {{\n  {mirror}\n}}\n")
     places = {"CD2_TERRAFORM_FOLDER": str(workspace.root_module), "TF_CLI_CONFIG_FILE": str(settings)}
 
     code, output = world.run("deploy", "--environment", "dev", **places, YES="1")
