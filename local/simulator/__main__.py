@@ -99,6 +99,10 @@ def application(simulation: Simulation) -> web.Application:
 
 
 async def _serve(options: argparse.Namespace, simulation: Simulation, listener: socket.socket) -> None:
+    # Before anybody can know that it runs, and stop it.
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     simulation.jobs.resume()
     access_log = logging.getLogger("aiohttp.access") if options.verbose else None
     runner = web.AppRunner(application(simulation), access_log=access_log, shutdown_timeout=1.0)
@@ -112,9 +116,6 @@ async def _serve(options: argparse.Namespace, simulation: Simulation, listener: 
         f"DAP simulator: {address}, {len(simulation.world.tables)} tables, limits {simulation.limits.limits}",
         flush=True,
     )
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     cleaner = asyncio.create_task(simulation.keep_clean())
     await stopped.wait()
     cleaner.cancel()
