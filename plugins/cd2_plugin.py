@@ -14,7 +14,7 @@ import sys
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
-from cd2.tasks.links import DapJobLink, TableLogLink
+from cd2.tasks.links import LINKS
 
 WORKERS = {"scheduler", "celery"}
 """Airflow commands whose process forks tasks: the scheduler with the LocalExecutor, the Celery worker."""
@@ -37,7 +37,7 @@ class Cd2Plugin(AirflowPlugin):
     """Listed in Admin -> Plugins, so that people see that the code is installed."""
 
     name = "cd2"
-    operator_extra_links = [DapJobLink(), TableLogLink()]  # noqa: RUF012 - Airflow's own form
+    operator_extra_links = list(LINKS)  # noqa: RUF012 - Airflow's own form
 
 
 if not conf.getboolean("core", "lazy_load_plugins") and WORKERS & set(sys.argv[1:]):

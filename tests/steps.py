@@ -14,10 +14,10 @@ async def sync(replicator: Replicator, table: TableName | str, *, full_refresh: 
     :raises Cd2Error: the attempt failed.
     """
     name = _name(table)
-    since = await replicator.cursor(name)
-    if since is None or full_refresh:
-        return TableResult(name, "sync", "needs_init")
     try:
+        since = await replicator.cursor(name)
+        if since is None or full_refresh:
+            return TableResult(name, "sync", "needs_init")
         job_id = await replicator.ask(name, since)
     except Cd2Error as failure:
         return await replicator.failed(name, "sync", failure)

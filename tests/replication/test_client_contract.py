@@ -17,7 +17,7 @@ from dap.dap_types import Credentials, Object
 
 from cd2.replication.dap.pacing import Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession
-from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget, Replica
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 
 METHODS = {
@@ -118,7 +118,7 @@ def test_the_clients_calls_go_through_what_we_override(
 
     async def work() -> None:
         credentials = DapCredentials("http://127.0.0.1:1", DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
-        async with Traced(credentials, Pacer(target, "key", {"data": 60_000, "list": 60_000})) as session:
+        async with Traced(credentials, Pacer(Replica(target), "key", {"data": 60_000, "list": 60_000})) as session:
             await getattr(session, call)(*arguments)
 
     with pytest.raises(Through) as caught:

@@ -16,7 +16,7 @@ from werkzeug import Request, Response
 from cd2.replication.dap import session
 from cd2.replication.dap.pacing import Pacer
 from cd2.replication.dap.session import DOWNLOAD_TRIES, DapCredentials, DapSession
-from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget, Replica
 from cd2.replication.errors import TransientError
 
 DATA = bytes(range(256)) * 4096
@@ -28,7 +28,7 @@ class Session(DapSession):
     """Hands out the address of a test's server, with another signature each time."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(DapCredentials(address, "id", "secret"), Pacer(NOWHERE, "id", {}))
+        super().__init__(DapCredentials(address, "id", "secret"), Pacer(Replica(NOWHERE), "id", {}))
         self._address = address
         self._numbers = itertools.count(1)
 

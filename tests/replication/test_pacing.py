@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from cd2.replication.dap.pacing import SPACING_MARGIN, Pacer
-from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget, Replica
 from tests.replication.replica import execute, run
 from tests.replication.waiting import WAIT_S
 
@@ -54,7 +54,7 @@ def take_turn(target: DatabaseTarget, client_id: str = "key") -> Turn:
         slept.append(seconds)
 
     called = clock(target)
-    run(Pacer(target, client_id, {"data": 5}, sleep).turn("data"))
+    run(Pacer(Replica(target), client_id, {"data": 5}, sleep).turn("data"))
     return Turn(slept[0], called, clock(target), next_turn(target))
 
 
@@ -83,7 +83,7 @@ def test_the_key_itself_is_not_stored(target: DatabaseTarget) -> None:
 def test_a_429_pushes_the_next_turn_back(target: DatabaseTarget) -> None:
     take_turn(target)
     before = clock(target)
-    run(Pacer(target, "key", {"data": 5}).push_back("data", 100))
+    run(Pacer(Replica(target), "key", {"data": 5}).push_back("data", 100))
     pushed = next_turn(target)
     assert before + 100 <= pushed <= clock(target) + 100
     take_turn(target).assert_is_at(pushed)
@@ -92,13 +92,13 @@ def test_a_429_pushes_the_next_turn_back(target: DatabaseTarget) -> None:
 def test_a_429_never_brings_the_next_turn_forward(target: DatabaseTarget) -> None:
     for _ in range(3):
         before = take_turn(target).next
-    run(Pacer(target, "key", {"data": 5}).push_back("data", 1))
+    run(Pacer(Replica(target), "key", {"data": 5}).push_back("data", 1))
     assert next_turn(target) == pytest.approx(before, abs=EXACTLY)
 
 
 def take_turns(target: DatabaseTarget, per_minute: int, turns: int, times: multiprocessing.Queue[float]) -> None:
     async def work() -> None:
-        pacer = Pacer(target, "key", {"data": per_minute})
+        pacer = Pacer(Replica(target), "key", {"data": per_minute})
         for _ in range(turns):
             await pacer.turn("data")
             times.put(time.time())
@@ -111,7 +111,7 @@ def test_processes_share_the_turns_so_that_no_minute_has_more_calls_than_allowed
     interval = 0.1 * SPACING_MARGIN
     take_turn(target)
     # So late that all of them are there when the first turn comes; were they not, this could only pass more easily.
-    run(Pacer(target, "key", {"data": 600}).push_back("data", 6))
+    run(Pacer(Replica(target), "key", {"data": 600}).push_back("data", 6))
     first = next_turn(target)
     times: multiprocessing.Queue[float] = SPAWN.Queue()
     workers = [SPAWN.Process(target=take_turns, args=(target, 600, 5, times)) for _ in range(3)]

@@ -11,7 +11,7 @@ import pytest
 
 from cd2.replication.dap.pacing import SPACING_MARGIN, Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession
-from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget, Replica
 from cd2.replication.names import TableName
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
@@ -37,7 +37,7 @@ def ask(target: DatabaseTarget, base_url: str, number: int, times: multiprocessi
 
     async def work() -> None:
         credentials = DapCredentials(base_url, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
-        pacer = Pacer(target, credentials.client_id, {"data": 5, "list": 5})
+        pacer = Pacer(Replica(target), credentials.client_id, {"data": 5, "list": 5})
         async with DapSession(credentials, pacer) as session:
             namespace, table = ("catalog", "catalogs") if number % 5 == 4 else ("canvas", TABLES[number % 4])
             await pacer.turn("data")
@@ -52,7 +52,7 @@ def test_twenty_processes_never_create_more_than_five_jobs_a_minute(
     target: DatabaseTarget, limited: SimulatorControl
 ) -> None:
     # So late that all of them are there when the first turn comes.
-    pacer = Pacer(target, credentials_of(limited).client_id, {"data": 5})
+    pacer = Pacer(Replica(target), credentials_of(limited).client_id, {"data": 5})
     run(pacer.reserve("data"))
     run(pacer.push_back("data", 60))
     first = float(execute(target, NEXT_TURN))

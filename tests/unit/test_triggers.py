@@ -1,121 +1,153 @@
-"""The trigger: what it hands back, and what stops the tables of a run together."""
+"""The triggers: what they find out, what they hand to a worker, and what they skip."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.triggers.base import BaseTrigger, TaskSkippedEvent
 
-from cd2.replication.errors import Cd2Error, StopAll, TransientError
+from cd2.replication.errors import Cd2Error, StopAll, TableFailure, WaitError
 from cd2.replication.names import TableName
+from cd2.replication.waits import Replicators, Waits
 from cd2.tasks import triggers
-from cd2.tasks.triggers import JobTrigger, job_of
+from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger
 
-REFUSED = StopAll("DAP refused the credentials.", type="AuthenticationError", uuid="u-1")
-Answer = Callable[[], Awaitable[str]]
+USERS = "canvas.users"
+CURSOR = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 class Dap:
     """Stands where the replicator does: what asking for a table comes to."""
 
-    def __init__(self, answers: dict[str, Answer]) -> None:
-        self.answers = answers
-        self.asked: list[str] = []
+    def __init__(self, cursor: datetime | None = CURSOR, answer: str | Cd2Error = "job-1") -> None:
+        self._cursor = cursor
+        self._answer = answer
+        self.asked: list[tuple[str, datetime | None]] = []
 
-    async def ask(self, table: TableName, since: Any, *, tries: int) -> str:
-        self.asked.append(table.table)
-        return await self.answers[table.table]()
+    async def cursor(self, _: TableName) -> datetime | None:
+        return self._cursor
 
+    async def ask(self, table: TableName, since: datetime | None, *, tries: int) -> str:
+        assert tries > 1
+        self.asked.append((str(table), since))
+        if isinstance(self._answer, Cd2Error):
+            raise self._answer
+        return self._answer
 
-def waiting() -> Answer:
-    async def wait() -> str:
-        await asyncio.sleep(600)
-        return "late"
+    async def stop(self, run: str, failure: StopAll) -> None:
+        """Nobody else waits."""
 
-    return wait
-
-
-def after(seconds: float, outcome: str | Cd2Error) -> Answer:
-    async def end() -> str:
-        await asyncio.sleep(seconds)
-        if isinstance(outcome, Cd2Error):
-            raise outcome
-        return outcome
-
-    return end
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Runs the triggers of tables side by side: by table, the event of each."""
+class Airflow:
+    """Stands where Airflow does: XComs, the trigger form, and the row that begins.
 
-    def run(dap: Dap, tables: dict[str, str], settle_s: float = 0.0) -> dict[str, Any]:
-        async def all_of_them() -> dict[str, Any]:
-            async def one(table: str, run_key: str) -> Any:
-                async for event in JobTrigger(f"canvas.{table}", None, run_key).run():
-                    return event.payload
-                raise AssertionError("no event")
+    :param xcoms: by task and map index.
+    """
 
-            async with asyncio.timeout(120):
-                done = await asyncio.gather(*(one(table, key) for table, key in tables.items()))
-            return dict(zip(tables, done, strict=True))
+    def __init__(self, xcoms: dict[tuple[str, int], Any], params: dict[str, Any] | None = None) -> None:
+        self._xcoms = xcoms
+        self._params = params or {}
 
-        async def shared() -> Dap:
-            return dap
+    def run(self, trigger: BaseTrigger, dap: Dap, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """What comes of a trigger that begins for the second table of the list."""
 
-        monkeypatch.setattr(triggers.REPLICATOR, "get", shared)
-        monkeypatch.setattr(triggers, "_settle_s", lambda: settle_s)
-        return asyncio.run(all_of_them())
+        async def pull(_: Any, task_id: str, map_index: int) -> Any:
+            return self._xcoms.get((task_id, map_index))
 
-    return run
+        async def first_event() -> Any:
+            async for event in trigger.run():
+                return event
+            raise AssertionError("no event")
+
+        replicators = Replicators(lambda: dap)  # type: ignore[arg-type,return-value]
+        monkeypatch.setattr(triggers, "REPLICATORS", replicators)
+        monkeypatch.setattr(triggers, "WAITS", Waits(replicators))
+        monkeypatch.setattr(triggers._TableTrigger, "_pull", pull)
+        trigger._task_instance = SimpleNamespace(
+            dag_id="canvas_data_2",
+            run_id="one",
+            task_id="process_table.sync_table",
+            map_index=1,
+            try_number=1,
+            get_template_context=lambda: {"params": self._params},
+        )
+        return asyncio.run(first_event())
 
 
-def test_a_job_that_is_done_is_handed_back(events: Callable[..., dict[str, Any]]) -> None:
-    assert job_of(events(Dap({"users": after(0, "job-1")}), {"users": "one 0"})["users"]) == "job-1"
+LISTED = {("list_tables", -1): ["canvas.roles", USERS]}
 
 
-def test_a_task_does_not_come_back_before_airflow_knows_that_it_went_away(
-    events: Callable[..., dict[str, Any]],
+def test_a_table_that_was_replicated_before_is_asked_for_its_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    dap = Dap()
+    event = Airflow(LISTED).run(SyncTrigger("list_tables"), dap, monkeypatch)
+    assert Found.from_json(event.payload) == Found("job-1", since=CURSOR.isoformat())
+    assert dap.asked == [(USERS, CURSOR)]
+
+
+@pytest.mark.parametrize(("cursor", "full_refresh"), [(None, False), (CURSOR, True)])
+def test_a_table_that_needs_an_init_is_not_asked_for_changes(
+    cursor: datetime | None, full_refresh: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = time.monotonic()
-    events(Dap({"users": after(0, "job-1")}), {"users": "five 0"}, settle_s=0.5)
-    assert time.monotonic() - began >= 0.5
-
-
-def test_a_failure_is_handed_back_with_all_that_it_tells(events: Callable[..., dict[str, Any]]) -> None:
-    failure = TransientError("DAP answered 503.", type="Unavailable", uuid="u-2")
-    event = events(Dap({"users": after(0, failure)}), {"users": "two 0"})["users"]
-    with pytest.raises(TransientError, match="503") as caught:
-        job_of(event)
-    assert (caught.value.type, caught.value.uuid) == ("Unavailable", "u-2")
-
-
-def test_what_every_table_would_meet_ends_the_waits_of_the_run_and_of_no_other(
-    events: Callable[..., dict[str, Any]],
-) -> None:
-    dap = Dap({"roles": after(0.1, REFUSED), "users": waiting(), "courses": after(0.5, "job-3")})
-    ended = events(dap, {"roles": "three 0", "users": "three 0", "courses": "another 0"})
-    for table in ("roles", "users"):
-        with pytest.raises(StopAll, match="refused the credentials"):
-            job_of(ended[table])
-    assert job_of(ended["courses"]) == "job-3"
-
-
-def test_a_table_that_comes_after_the_stop_does_not_ask_until_the_run_is_cleared(
-    events: Callable[..., dict[str, Any]],
-) -> None:
-    events(Dap({"roles": after(0, REFUSED)}), {"roles": "four 0"})
-    dap = Dap({"users": after(0, "job-4")})
-    with pytest.raises(StopAll):
-        job_of(events(dap, {"users": "four 0"})["users"])
+    dap = Dap(cursor)
+    event = Airflow(LISTED, {"full_refresh": full_refresh}).run(SyncTrigger("list_tables"), dap, monkeypatch)
+    found = Found.from_json(event.payload)
+    assert (found.needs_init, found.since) == (True, cursor.isoformat() if cursor else None)
     assert dap.asked == []
-    assert job_of(events(dap, {"users": "four 1"})["users"]) == "job-4"
 
 
-def test_what_the_metadata_database_keeps_of_a_trigger_is_names_and_a_time() -> None:
-    path, arguments = JobTrigger("canvas.users", "2026-11-24T00:00:00+00:00", "canvas_data_2 manual 0").serialize()
-    assert path == "cd2.tasks.triggers.JobTrigger"
-    assert set(arguments) == {"table", "since", "run"}
+def test_an_init_that_the_sync_demands_asks_for_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    dap = Dap()
+    xcoms = LISTED | {("sync", 1): {"state": "needs_init"}}
+    event = Airflow(xcoms).run(InitTrigger("list_tables", "sync"), dap, monkeypatch)
+    assert Found.from_json(event.payload) == Found("job-1")
+    assert dap.asked == [(USERS, None)]
+
+
+@pytest.mark.parametrize("synced", [None, {"state": "complete"}, {"state": "failed"}])
+def test_an_init_that_nothing_demands_is_skipped_without_a_worker(
+    synced: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dap = Dap()
+    xcoms = LISTED | {("sync", 1): synced}
+    assert isinstance(Airflow(xcoms).run(InitTrigger("list_tables", "sync"), dap, monkeypatch), TaskSkippedEvent)
+    assert dap.asked == []
+
+
+def test_a_failure_is_handed_to_a_worker_with_all_that_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = WaitError("DAP answered 429.", type="TooManyRequests", uuid="u-2", seconds=90.0)
+    event = Airflow(LISTED).run(SyncTrigger("list_tables"), Dap(answer=failure), monkeypatch)
+    error = Found.from_json(event.payload).error
+    assert isinstance(error, WaitError)
+    assert (error.message, error.type, error.uuid, error.seconds) == (
+        "DAP answered 429.",
+        "TooManyRequests",
+        "u-2",
+        90.0,
+    )
+
+
+@pytest.mark.parametrize("xcoms", [{}, {("list_tables", -1): ["canvas.roles"]}])
+def test_a_table_that_the_list_no_longer_has_fails_with_what_to_do(
+    xcoms: dict[tuple[str, int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = Airflow(xcoms).run(SyncTrigger("list_tables"), Dap(), monkeypatch)
+    error = Found.from_json(event.payload).error
+    assert isinstance(error, TableFailure)
+    assert "clear list_tables with its downstream tasks" in error.message
+
+
+def test_what_the_metadata_database_keeps_of_a_trigger_is_names_of_tasks() -> None:
+    for trigger, names in (
+        (SyncTrigger("list_tables"), {"list_task_id"}),
+        (InitTrigger("list_tables", "sync"), {"list_task_id", "sync_task_id"}),
+    ):
+        path, arguments = trigger.serialize()
+        assert path == f"cd2.tasks.triggers.{type(trigger).__name__}"
+        assert set(arguments) == names

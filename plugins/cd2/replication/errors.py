@@ -114,13 +114,17 @@ KINDS: dict[str, type[Cd2Error]] = {
 }
 
 
-def to_json(error: Cd2Error) -> dict[str, str | None]:
+def to_json(error: Cd2Error) -> dict[str, Any]:
     """The form in which one process hands on an error; a subclass of one of the five kinds becomes that kind."""
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in (*KINDS, "Cd2Error"))
-    return {"kind": kind, "message": error.message, "cause": error.cause, "type": error.type, "uuid": error.uuid}
+    data = {"kind": kind, "message": error.message, "cause": error.cause, "type": error.type, "uuid": error.uuid}
+    return data | {"seconds": error.seconds} if isinstance(error, WaitError) else data
 
 
-def from_json(data: Mapping[str, str | None]) -> Cd2Error:
+def from_json(data: Mapping[str, Any]) -> Cd2Error:
     """Read what `to_json` returned."""
-    kind = KINDS.get(data["kind"] or "", TransientError)
-    return kind(data["message"] or "", cause=data["cause"], type=data["type"], uuid=data["uuid"])
+    kind = KINDS.get(data["kind"], TransientError)
+    details = {"cause": data["cause"], "type": data["type"], "uuid": data["uuid"]}
+    if kind is WaitError:
+        return WaitError(data["message"], seconds=data["seconds"], **details)
+    return kind(data["message"], **details)

@@ -8,22 +8,23 @@ the cursor to the commit: rows, schema, dependents and cursor change together or
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 
 from cd2.replication.attempt import Attempt, already_loaded, decide, models
-from cd2.replication.bookkeeping import cursors, freshness, preparation
+from cd2.replication.bookkeeping import cursors, freshness, preparation, stops
 from cd2.replication.bookkeeping.cursors import Cursor
+from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.dap import jobs
 from cd2.replication.dap.jobs import CREATION_TRIES, JobRequest
 from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession, Job
-from cd2.replication.database.connection import DatabaseTarget, connected
+from cd2.replication.database.connection import DatabaseTarget, Replica, connected
 from cd2.replication.database.locks import table_lock
-from cd2.replication.errors import Cd2Error, ReinitRequired, TransientError
+from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
 from cd2.replication.failures import classify, in_our_words
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress
@@ -47,6 +48,8 @@ class Replicator:
     :param target: the replica.
     :param job_creations_per_minute: DAP's limit for the key.
     :param progress: called about every ten seconds during a load.
+    :param pooled: how many database connections the waits of many tables share; such a replicator must be closed.
+        0: each wait opens its own, and its own session at DAP.
     """
 
     def __init__(
@@ -55,12 +58,16 @@ class Replicator:
         target: DatabaseTarget,
         job_creations_per_minute: int,
         progress: Callable[[Progress], None] = log_progress,
+        pooled: int = 0,
     ) -> None:
         self._credentials = credentials
         self._target = target
         self._progress = progress
+        self._replica = Replica(target, pooled)
+        self._shares = pooled > 0
+        self._shared: DapSession | None = None
         self._pacer = Pacer(
-            target,
+            self._replica,
             credentials.client_id,
             {
                 "data": job_creations_per_minute,
@@ -97,6 +104,28 @@ class Replicator:
             async with self._connection() as connection:
                 return await freshness.read(connection)
 
+    async def stop(self, run: str, failure: StopAll) -> None:
+        """Note that a run has met what stops all its tables, so that those that wait in another process stop too.
+
+        :raises Cd2Error: the database cannot be reached.
+        """
+        with in_our_words(f"Stopping {run}"):
+            await stops.note(self._replica, run, failure)
+
+    async def stopped(self, runs: Collection[str]) -> dict[str, Stop]:
+        """Which of these runs have been stopped by `stop`.
+
+        :raises Cd2Error: the database cannot be reached.
+        """
+        with in_our_words("Reading cd2.stops"):
+            return await stops.read(self._replica, runs)
+
+    async def close(self) -> None:
+        """Close what the waits of many tables share."""
+        if self._shared is not None:
+            await self._shared.close()
+        await self._replica.close()
+
     def job_url(self, job_id: str) -> str:
         """The URL of a job at DAP; opening it requires the DAP key."""
         return f"{self._credentials.base_url}/dap/job/{job_id}"
@@ -108,9 +137,8 @@ class Replicator:
 
         :raises Cd2Error: the database cannot be reached.
         """
-        async with _Reported(self, Attempt(table, "sync")), self._connection() as connection:
-            cursor = await cursors.read(connection, table)
-            return cursor.since if cursor else None
+        with in_our_words(f"{table}: reading its cursor"):
+            return await cursors.since(self._replica, table)
 
     async def ask(self, table: TableName, since: datetime | None, *, tries: int = CREATION_TRIES) -> str:
         """Take a turn, ask DAP for the changes since `since` (None: all rows), and wait until the job is done.
@@ -122,8 +150,8 @@ class Replicator:
         :raises Cd2Error: what went wrong, in our words.
         """
         with in_our_words(f"{table}: asking DAP"):
-            async with self._session() as session:
-                return (await JobRequest(session, self._pacer, self._target, table, since, tries).finished_job()).id
+            async with self._asking() as session:
+                return (await JobRequest(session, self._pacer, self._replica, table, since, tries).finished_job()).id
 
     async def load(self, table: TableName, job_id: str, action: Action, *, requested: bool = True) -> TableResult:
         """Load a finished job.
@@ -210,6 +238,12 @@ class Replicator:
 
     def _connection(self) -> connected:
         return connected(self._target)
+
+    def _asking(self) -> AbstractAsyncContextManager[DapSession, None]:
+        if not self._shares:
+            return self._session()
+        self._shared = self._shared or self._session()
+        return nullcontext(self._shared)
 
     def _session(self) -> DapSession:
         return DapSession(self._credentials, self._pacer)

@@ -33,7 +33,7 @@ def load_settings() -> Settings:
         raise StopAll(str(error)) from None
 
 
-def make_replicator() -> Replicator:
+def make_replicator(pooled: int = 0) -> Replicator:
     """The replicator for the current settings.
 
     :raises StopAll: a setting is wrong; credentials are missing, incomplete or unreadable (says where they belong); or
@@ -45,7 +45,8 @@ def make_replicator() -> Replicator:
 
     # Each lookup would log two lines about where it found credentials and endpoint.
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    return Replicator(dap_credentials(settings), database_target(settings), settings.job_creations_per_minute)
+    limit = settings.job_creations_per_minute
+    return Replicator(dap_credentials(settings), database_target(settings), limit, pooled=pooled)
 
 
 def dap_credentials(settings: Settings) -> DapCredentials:

@@ -31,3 +31,6 @@ class TableLogLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         instance: Any = ti_key  # the running task instance, which knows its URL
         return str(getattr(instance, "log_url", ""))
+
+
+LINKS = (DapJobLink(), TableLogLink())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator, conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
 from cd2.notification.message import Message, compose
 from cd2.replication.errors import Cd2Error, TableFailure
@@ -21,10 +22,10 @@ from cd2.replication.results import Action, TableResult
 from cd2.settings import Settings
 from cd2.tasks.callbacks import REPORTED
 from cd2.tasks.credentials import load_settings, make_replicator
-from cd2.tasks.links import DapJobLink, TableLogLink
+from cd2.tasks.links import LINKS
 from cd2.tasks.outcomes import DRY_RUN, ERROR, RESULT, RunTasks, collect
 from cd2.tasks.selection import choose_tables, wanted_namespaces
-from cd2.tasks.triggers import JobTrigger, job_of
+from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -99,24 +100,56 @@ class ListTables(BaseOperator):
 
 
 class _TableOperator(BaseOperator):
-    """A task for one table.
+    """A task for one table. It begins in the triggerer (`cd2.tasks.triggers`); a worker only loads and reports.
 
     :param table: `namespace.table`; the grid shows it.
+    :param list_task_id: the task that lists the tables; the triggerer reads the table's name from its result.
     """
 
     template_fields: Sequence[str] = ("table",)
-    operator_extra_links = (DapJobLink(), TableLogLink())
+    operator_extra_links = LINKS
+    start_from_trigger = True
+    trigger: type[BaseTrigger]
     action: Action
     job_url: str | None = None
 
-    def __init__(self, *, table: str, **kwargs: Any) -> None:
+    def __init__(self, *, table: str, list_task_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.table = table
+        self.list_task_id = list_task_id
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=f"{self.trigger.__module__}.{self.trigger.__qualname__}",
+            trigger_kwargs=self.trigger_arguments(),
+            next_method="load",
+            timeout=WAIT_TIMEOUT,
+        )
 
     @property
     def table_name(self) -> TableName:
         """The table, once the template is rendered."""
         return TableName.parse(self.table)
+
+    def trigger_arguments(self) -> dict[str, Any]:
+        """The arguments of the trigger."""
+        return {"list_task_id": self.list_task_id}
+
+    async def find(self, context: Context) -> Found:
+        """What the trigger would find out."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> None:
+        """Do here what the triggerer does: `dag.test()` and `airflow tasks test` have none."""
+        try:
+            found = asyncio.run(self.find(context))
+        except Cd2Error as error:
+            found = Found(error=error)
+        if found.skip:
+            raise AirflowSkipException(f"{self.table} needs no init.")
+        self.load(context, found.to_json())
+
+    def load(self, context: Context, event: dict[str, Any]) -> None:
+        """Load the finished job, and report."""
+        raise NotImplementedError
 
     def fail_table(self, ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
         """Fail this try, and leave the table's result for the notification."""
@@ -124,26 +157,13 @@ class _TableOperator(BaseOperator):
         ti.xcom_push(key=RESULT, value=result.to_json())
         _fail(ti, error)
 
-    def wait_for_job(self, context: Context, since: datetime | None) -> NoReturn:
-        """Free the worker slot until DAP's job is done; then Airflow calls `load`.
-
-        :param since: ask for the changes since then; None: for a snapshot.
-        """
-        dag_run = context["dag_run"]
-        run = f"{dag_run.dag_id} {dag_run.run_id} {getattr(dag_run, 'clear_number', 0)}"
-        trigger = JobTrigger(self.table, since=since.isoformat() if since else None, run=run)
-        self.defer(trigger=trigger, method_name="load", timeout=WAIT_TIMEOUT)
-
-    def load_job(
-        self, ti: RuntimeTaskInstanceProtocol, event: dict[str, Any], *, requested: bool = True
-    ) -> TableResult:
-        """Load the job that a trigger's event names; a failure fails this try."""
+    def load_job(self, ti: RuntimeTaskInstanceProtocol, found: Found, *, requested: bool = True) -> TableResult:
+        """Load the job that the trigger found; its failure, or ours, fails this try."""
         try:
             replicator = make_replicator()
-            try:
-                job_id = job_of(event)
-            except Cd2Error as failure:
-                return asyncio.run(replicator.failed(self.table_name, self.action, failure))
+            if found.error:
+                return asyncio.run(replicator.failed(self.table_name, self.action, found.error))
+            job_id = str(found.job_id)
             self.job_url = replicator.job_url(job_id)
             return asyncio.run(replicator.load(self.table_name, job_id, self.action, requested=requested))
         except Cd2Error as error:
@@ -171,33 +191,28 @@ class _TableOperator(BaseOperator):
 class SyncTable(_TableOperator):
     """Bring one table up to date, or leave it to `init_table`.
 
-    Decides, waits in the triggerer, and loads when the job is done.
-
     :param init_task_id: the task to skip if the table needs no init.
     """
 
+    trigger = SyncTrigger
     action: Action = "sync"
 
     def __init__(self, *, init_task_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.init_task_id = init_task_id
 
-    def execute(self, context: Context) -> None:
-        """Leave the table to `init_table`, or wait for a job with its changes."""
-        try:
-            since = asyncio.run(make_replicator().cursor(self.table_name))
-        except Cd2Error as error:
-            self.fail_table(context["ti"], error)
-        if since is None or context["params"].get("full_refresh"):
-            as_of = since.isoformat() if since else None
-            self.report(context, TableResult(self.table_name, "sync", "needs_init", since=as_of, data_as_of=as_of))
-            return
-        self.wait_for_job(context, since)
+    async def find(self, context: Context) -> Found:
+        full_refresh = bool(context["params"].get("full_refresh"))
+        return await find_changes(make_replicator(), self.table_name, full_refresh=full_refresh)
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
-        """Load the finished job."""
+        """Load the finished job, or leave the table to `init_table`."""
         ti = context["ti"]
-        result = self.load_job(ti, event)
+        found = Found.from_json(event)
+        if found.needs_init:
+            result = TableResult(self.table_name, "sync", "needs_init", since=found.since, data_as_of=found.since)
+        else:
+            result = self.load_job(ti, found)
         self.report(context, result)
         if result.state != "needs_init":
             # A branch operator does not skip inside a mapped group in Airflow 3.3.1; this does.
@@ -207,29 +222,30 @@ class SyncTable(_TableOperator):
 class InitTable(_TableOperator):
     """Fill one table from a snapshot, if its `sync_table` found that it needs one.
 
+    If a quick sync skips it before its instance exists, the instance begins anyway; its trigger then skips it.
+
     :param sync_task_id: the task whose result at our map index decides.
     """
 
+    trigger = InitTrigger
     action: Action = "init"
 
     def __init__(self, *, sync_task_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
         self.sync_task_id = sync_task_id
+        super().__init__(**kwargs)
 
-    def execute(self, context: Context) -> None:
-        """Wait for a snapshot, unless the table needs no init."""
-        # If a quick sync skips us before our instance exists, the instance starts anyway.
-        synced = self._synced(context["ti"])
-        if not synced or synced["state"] != "needs_init":
-            raise AirflowSkipException(f"{self.table} needs no init.")
-        self.wait_for_job(context, None)
+    def trigger_arguments(self) -> dict[str, Any]:
+        return super().trigger_arguments() | {"sync_task_id": self.sync_task_id}
+
+    async def find(self, context: Context) -> Found:
+        return await find_snapshot(make_replicator(), self.table_name, synced=self._synced(context["ti"]))
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job."""
         ti = context["ti"]
         synced = self._synced(ti) or {}
         # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
-        self.report(context, self.load_job(ti, event, requested=not synced.get("error")))
+        self.report(context, self.load_job(ti, Found.from_json(event), requested=not synced.get("error")))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
         synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)

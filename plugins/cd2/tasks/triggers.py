@@ -1,167 +1,205 @@
-"""Waits for a turn at DAP and for a job to finish, without a worker slot.
+"""Where `sync_table` and `init_table` begin: in the triggerer, many tables in one process, without a worker slot.
 
-Runs in the triggerer, many tables in one process. A restarted triggerer runs its triggers again; they resume with the
-turns and jobs in `cd2.jobs`.
+A trigger decides what its table needs, takes a turn at DAP, asks, and waits for the job; a worker then loads. A
+restarted triggerer runs its triggers again; they resume with the turns and jobs in `cd2.jobs`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Coroutine
-from datetime import datetime
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import conf
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
-from cd2.replication.errors import StopAll, from_json, to_json
+from cd2.replication.errors import Cd2Error, TableFailure, from_json, to_json
 from cd2.replication.names import TableName
+from cd2.replication.waits import Replicators, Waits
 from cd2.tasks.credentials import make_replicator
+from cd2.tasks.links import LINKS
+from cd2.tasks.outcomes import ERROR, RESULT
 
 if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
 
 log = logging.getLogger(__name__)
 
+POOLED = 3
+"""Connections to the replica that all triggers of the process share. Each statement takes milliseconds."""
+REPLICATORS = Replicators(partial(make_replicator, POOLED))
+WAITS = Waits(REPLICATORS)
+"""Airflow creates each trigger from its stored arguments; what triggers share lives in their process."""
 PATIENCE_TRIES = 20
 """How often to ask while DAP answers 429: waiting costs nothing here."""
-SETTLE_S = 4.0
-"""How long after a heartbeat the executor reports to the scheduler that the deferring process has ended. Airflow 3.3.1
-takes a task that runs again before that for a killed one, and fails its try ("task state changed externally")."""
-REPLICATOR_LIFE_S = 300.0
-"""How long one lookup of the credentials is shared: 90 triggers may start at once."""
-STOPPED_KEPT = 20
-"""How many stopped runs are remembered."""
+OF_A_TRY = (RESULT, ERROR, *(link.xcom_key for link in LINKS))
+"""What a try leaves in XCom. Airflow deletes it when the next one starts in a worker, but not in the triggerer."""
 
 
-class JobTrigger(BaseTrigger):
-    """Asks DAP for a table's snapshot or changes and waits until the job is done.
+@dataclass(frozen=True)
+class Found:
+    """What a task found out before it loads; an event carries it from the triggerer to a worker.
 
-    Its event is `{"job_id": ...}` or `{"error": ...}` (`cd2.replication.errors.to_json`); see `job_of`.
-
-    :param table: `namespace.table`.
-    :param since: the changes since then, ISO 8601 in UTC; None: a snapshot.
-    :param run: identifies the DAG run, differently after each clear; a StopAll ends all waits of the same run.
+    :param job_id: the finished job.
+    :param needs_init: the table needs an init, which is not this task's work.
+    :param since: the table's cursor, ISO 8601 in UTC.
+    :param error: what went wrong.
+    :param skip: there is nothing to do.
     """
 
-    def __init__(self, table: str, since: str | None, run: str) -> None:
+    job_id: str | None = None
+    needs_init: bool = False
+    since: str | None = None
+    error: Cd2Error | None = None
+    skip: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As an event carries it."""
+        if self.error:
+            return {"error": to_json(self.error)}
+        if self.needs_init:
+            return {"needs_init": True, "since": self.since}
+        return {"job_id": self.job_id, "since": self.since}
+
+    @classmethod
+    def from_json(cls, event: dict[str, Any]) -> Found:
+        """Read what `to_json` returned."""
+        error = event.get("error")
+        return cls(
+            event.get("job_id"),
+            bool(event.get("needs_init")),
+            event.get("since"),
+            from_json(error) if error else None,
+        )
+
+
+async def find_changes(replicator: Replicator, table: TableName, *, full_refresh: bool) -> Found:
+    """For `sync_table`: a finished job with the changes since the cursor, or that the table needs an init.
+
+    :raises Cd2Error: what went wrong, in our words.
+    """
+    since = await replicator.cursor(table)
+    if since is None or full_refresh:
+        return Found(needs_init=True, since=since.isoformat() if since else None)
+    return Found(await replicator.ask(table, since, tries=PATIENCE_TRIES), since=since.isoformat())
+
+
+async def find_snapshot(replicator: Replicator, table: TableName, *, synced: dict[str, Any] | None) -> Found:
+    """For `init_table`: a finished job with all rows, if the table's sync said that it needs one.
+
+    :param synced: the result of the sync.
+    :raises Cd2Error: what went wrong, in our words.
+    """
+    if not synced or synced["state"] != "needs_init":
+        return Found(skip=True)
+    return Found(await replicator.ask(table, None, tries=PATIENCE_TRIES))
+
+
+class _TableTrigger(BaseTrigger):
+    """Finds out what a table needs, and waits for its job.
+
+    Its event is `Found.to_json`.
+
+    :param list_task_id: the task whose result names the tables, in the order of the map indexes.
+    """
+
+    def __init__(self, list_task_id: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.table = table
-        self.since = since
-        self.run_key = run
+        self.list_task_id = list_task_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments that Airflow stores."""
-        arguments = {"table": self.table, "since": self.since, "run": self.run_key}
-        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
+        return f"{type(self).__module__}.{type(self).__qualname__}", self._arguments()
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"list_task_id": self.list_task_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the job; one event reports the outcome."""
-        not_before = time.monotonic() + _settle_s()
+        subject = "The table"
         try:
-            since = datetime.fromisoformat(self.since) if self.since else None
-            replicator = await REPLICATOR.get()
-            job = replicator.ask(TableName.parse(self.table), since, tries=PATIENCE_TRIES)
-            event = TriggerEvent({"job_id": await WAITS.until_done(self.run_key, job)})
+            table = await self._table()
+            subject = str(table)
+            # While it waits, the grid shows its number only: Airflow renders the name in a worker.
+            log.info("%s: %s begins here; a worker loads the job when DAP has finished it.", table, self.task_id)
+            await self._forget_earlier_try()
+            async with REPLICATORS.lease() as replicator:
+                found = await WAITS.until_done(replicator, self._run_key, self._find(replicator, table))
         except Exception as error:
             # Imported here, because this module must stay light; what raised has loaded it already.
             from cd2.replication.failures import classify
 
-            failure = classify(error, f"{self.table}: asking DAP")
+            failure = classify(error, f"{subject}: asking DAP")
             log.warning("%s", failure.message)
-            event = TriggerEvent({"error": to_json(failure)})
-        await asyncio.sleep(not_before - time.monotonic())
-        yield event
+            found = Found(error=failure)
+        if found.skip:
+            log.info("%s needs no init.", subject)
+            yield TaskSkippedEvent()
+        else:
+            yield TriggerEvent(found.to_json())
+
+    async def _find(self, replicator: Replicator, table: TableName) -> Found:
+        raise NotImplementedError
+
+    async def _table(self) -> TableName:
+        names = await self._pull(self.list_task_id, -1)
+        if not isinstance(names, list) or self._ti.map_index >= len(names):
+            raise TableFailure(
+                f"{self.list_task_id} no longer lists a table number {self._ti.map_index}: clear {self.list_task_id} "
+                "with its downstream tasks."
+            )
+        return TableName.parse(names[self._ti.map_index])
+
+    async def _forget_earlier_try(self) -> None:
+        """Delete what an earlier try left, so that it is not taken for ours if this one is killed."""
+        ti = self._ti
+        if ti.try_number <= 1:
+            return
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import DeleteXCom
+
+        for key in OF_A_TRY:
+            await task_runner.SUPERVISOR_COMMS.asend(
+                DeleteXCom(key=key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+            )
+
+    async def _pull(self, task_id: str, map_index: int) -> Any:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        ti = self._ti
+        return await XCom.aget_one(key=RESULT, dag_id=ti.dag_id, task_id=task_id, run_id=ti.run_id, map_index=map_index)
+
+    @property
+    def _ti(self) -> Any:
+        return self.task_instance
+
+    @property
+    def _run_key(self) -> str:
+        return f"{self._ti.dag_id} {self._ti.run_id}"
 
 
-def job_of(event: dict[str, Any]) -> str:
-    """The id of the finished job.
+class SyncTrigger(_TableTrigger):
+    """The wait of `sync_table`; see `find_changes`."""
 
-    :raises Cd2Error: the failure that the event reports.
+    async def _find(self, replicator: Replicator, table: TableName) -> Found:
+        params = self._ti.get_template_context()["params"]
+        return await find_changes(replicator, table, full_refresh=bool(params.get("full_refresh")))
+
+
+class InitTrigger(_TableTrigger):
+    """The wait of `init_table`; see `find_snapshot`.
+
+    :param sync_task_id: the task whose result at our map index decides.
     """
-    if error := event.get("error"):
-        raise from_json(error)
-    return str(event["job_id"])
 
+    def __init__(self, list_task_id: str, sync_task_id: str) -> None:
+        super().__init__(list_task_id)
+        self.sync_task_id = sync_task_id
 
-def _settle_s() -> float:
-    return conf.getfloat("workers", "min_heartbeat_interval") + SETTLE_S
+    def _arguments(self) -> dict[str, Any]:
+        return super()._arguments() | {"sync_task_id": self.sync_task_id}
 
-
-class SharedReplicator:
-    """One replicator for all triggers of the process, replaced when it is `REPLICATOR_LIFE_S` old."""
-
-    def __init__(self) -> None:
-        self._made: Replicator | None = None
-        self._until = 0.0
-        self._lock: asyncio.Lock | None = None
-
-    async def get(self) -> Replicator:
-        """The replicator.
-
-        :raises StopAll: settings or credentials are wrong.
-        """
-        self._lock = self._lock or asyncio.Lock()
-        async with self._lock:
-            if self._made is None or time.monotonic() > self._until:
-                # In a thread: the lookups block, and so does the first import of the DAP client.
-                self._made = await asyncio.to_thread(make_replicator)
-                self._until = time.monotonic() + REPLICATOR_LIFE_S
-            return self._made
-
-    def forget(self) -> None:
-        """Make `get` look the credentials up again: they were refused."""
-        self._made = None
-
-
-class Waits:
-    """The waits of this process: a `StopAll` of one table ends all waits of its run.
-
-    :param replicator: replaced after a stop.
-    """
-
-    def __init__(self, replicator: SharedReplicator) -> None:
-        self._replicator = replicator
-        self._waiting: dict[str, set[asyncio.Task[str]]] = {}
-        self._stopped: dict[str, StopAll] = {}
-
-    async def until_done(self, run: str, work: Coroutine[Any, Any, str]) -> str:
-        """Wait for the work, or until another table of the run stops all.
-
-        :raises StopAll: the failure of this or the other table.
-        """
-        if stop := self._stopped.get(run):
-            work.close()
-            raise stop
-        task: asyncio.Task[str] = asyncio.ensure_future(work)
-        siblings = self._waiting.setdefault(run, set())
-        siblings.add(task)
-        try:
-            return await asyncio.shield(task)
-        except StopAll as stop:
-            self._stop(run, stop, siblings - {task})
-            raise
-        except asyncio.CancelledError:
-            if task.cancelled() and run in self._stopped:
-                raise self._stopped[run] from None
-            task.cancel()  # our trigger is being canceled
-            raise
-        finally:
-            siblings.discard(task)
-            if not siblings:
-                self._waiting.pop(run, None)
-
-    def _stop(self, run: str, stop: StopAll, others: set[asyncio.Task[str]]) -> None:
-        self._replicator.forget()
-        while len(self._stopped) >= STOPPED_KEPT:
-            self._stopped.pop(next(iter(self._stopped)))
-        self._stopped[run] = stop
-        for other in others:
-            other.cancel()
-
-
-REPLICATOR = SharedReplicator()
-WAITS = Waits(REPLICATOR)
-"""Airflow creates each trigger from its serialized arguments; what triggers share lives in their process."""
+    async def _find(self, replicator: Replicator, table: TableName) -> Found:
+        synced = await self._pull(self.sync_task_id, self._ti.map_index)
+        return await find_snapshot(replicator, table, synced=synced)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
+from cd2.replication.database.connection import Replica
 from cd2.replication.names import TableName
 
 
@@ -23,14 +24,21 @@ class Cursor:
     description: str
 
 
+_READ = """
+SELECT {columns} FROM instructure_dap.table_sync
+WHERE source_namespace = $1 AND source_table = $2 ORDER BY id DESC LIMIT 1"""
+
+
+async def since(replica: Replica, table: TableName) -> datetime | None:
+    """The cursor's time (UTC), without the schema; None if the table was never (completely) initialized."""
+    row = await replica.row(_READ.format(columns="timestamp"), table.namespace, table.table)
+    return row["timestamp"].replace(tzinfo=UTC) if row else None
+
+
 async def read(connection: asyncpg.Connection, table: TableName) -> Cursor | None:
     """The table's row in `instructure_dap.table_sync`; None if the table was never (completely) initialized."""
-    row = await connection.fetchrow(
-        "SELECT timestamp, schema_version, schema_description FROM instructure_dap.table_sync "
-        "WHERE source_namespace = $1 AND source_table = $2 ORDER BY id DESC LIMIT 1",
-        table.namespace,
-        table.table,
-    )
+    columns = "timestamp, schema_version, schema_description"
+    row = await connection.fetchrow(_READ.format(columns=columns), table.namespace, table.table)
     if row is None:
         return None
     return Cursor(row["timestamp"].replace(tzinfo=UTC), row["schema_version"], row["schema_description"])

@@ -23,6 +23,14 @@ CREATE TABLE IF NOT EXISTS cd2.jobs (
 )"""
 """The turn or job that a table waits for."""
 
+STOPS = """
+CREATE TABLE IF NOT EXISTS cd2.stops (
+    run text PRIMARY KEY,
+    at timestamptz NOT NULL,
+    failure jsonb NOT NULL
+)"""
+"""The runs that met what stops all their tables."""
+
 FRESHNESS = """
 CREATE TABLE IF NOT EXISTS cd2.freshness (
     namespace text NOT NULL,
@@ -76,4 +84,4 @@ END
 $$"""
 """The views that a schema change broke."""
 
-CREATE_TABLES = (PACER, JOBS, FRESHNESS, BROKEN_DEPENDENTS)
+CREATE_TABLES = (PACER, JOBS, STOPS, FRESHNESS, BROKEN_DEPENDENTS)

@@ -12,12 +12,12 @@ import itertools
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dap.dap_error import NotFoundError
 
+from cd2.replication.dap.pacing import TAKE_TURN
 from cd2.replication.dap.session import TOO_MANY_REQUESTS, Job
-from cd2.replication.database.connection import DatabaseTarget, connected
 from cd2.replication.errors import Cd2Error, FailedJobError, StopAll, TransientError, WaitError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cd2.replication.dap.pacing import Pacer
     from cd2.replication.dap.session import DapSession
+    from cd2.replication.database.connection import Replica
     from cd2.replication.names import TableName
 
 log = logging.getLogger(__name__)
@@ -45,17 +46,22 @@ CHANGES_LIFE_S = 60 * 60
 TURN_LIFE_S = 60
 """A turn that was due this long ago has expired: others have taken theirs since."""
 
-_RECALL = """
-SELECT job_id, extract(epoch FROM turn - clock_timestamp())::float8 AS wait FROM cd2.jobs
-WHERE key = $1 AND namespace = $2 AND table_name = $3 AND since IS NOT DISTINCT FROM $4
-    AND turn > clock_timestamp() - CASE WHEN job_id IS NULL THEN $5::float8 ELSE $6::float8 END * interval '1 second'"""
+_RECALL_OR_QUEUE = f"""
+WITH known AS (
+    SELECT job_id, turn FROM cd2.jobs
+    WHERE $8 AND key = $1 AND namespace = $4 AND table_name = $5 AND since IS NOT DISTINCT FROM $6::timestamp
+        AND turn > clock_timestamp()
+            - CASE WHEN job_id IS NULL THEN {TURN_LIFE_S} ELSE $7::float8 END * interval '1 second'
+), taken AS ({TAKE_TURN.format(condition="WHERE NOT EXISTS (SELECT FROM known)")}
+), noted AS (
+    INSERT INTO cd2.jobs (key, namespace, table_name, since, turn) SELECT $1, $4, $5, $6, turn FROM taken
+    ON CONFLICT (key, namespace, table_name) DO UPDATE SET since = excluded.since, turn = excluded.turn, job_id = NULL
+)
+SELECT job_id, greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait
+FROM (SELECT job_id, turn FROM known UNION ALL SELECT NULL, turn FROM taken) found"""
+"""The job or the turn of an earlier attempt with the same question; otherwise takes a turn and notes it."""
 
-_QUEUE = """
-INSERT INTO cd2.jobs (key, namespace, table_name, since, turn)
-VALUES ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 second')
-ON CONFLICT (key, namespace, table_name) DO UPDATE SET since = excluded.since, turn = excluded.turn, job_id = NULL"""
-
-_NOTE = "UPDATE cd2.jobs SET job_id = $4 WHERE key = $1 AND namespace = $2 AND table_name = $3"
+_NOTE = "UPDATE cd2.jobs SET job_id = $4 WHERE key = $1 AND namespace = $2 AND table_name = $3 RETURNING job_id"
 
 _FORGET = "DELETE FROM cd2.jobs WHERE namespace = $1 AND table_name = $2"
 
@@ -88,7 +94,7 @@ class JobRequest:
 
     session: DapSession
     pacer: Pacer
-    target: DatabaseTarget
+    replica: Replica
     table: TableName
     since: datetime | None
     tries: int = CREATION_TRIES
@@ -100,9 +106,10 @@ class JobRequest:
         :raises TransientError: the job failed (FailedJobError), or is not done after `JOB_DEADLINE_S` seconds.
         :raises ReinitRequired, TableFailure, StopAll: DAP refuses.
         """
-        job_id, wait = await self._recall()
-        job = await self._pick_up(job_id) if job_id else None
-        return await self._finished(job or await self._start(wait))
+        job_id, wait = await self._recall_or_queue()
+        if job_id and (job := await self._pick_up(job_id)):
+            return await self._finished(job)
+        return await self._finished(await self._start(None if job_id else wait))
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -118,14 +125,13 @@ class JobRequest:
     async def _start(self, wait: float | None) -> Job:
         """Create a job at DAP.
 
-        :param wait: seconds until the turn that an earlier attempt took; None: no turn is taken.
+        :param wait: seconds until the turn that is taken; None: none is.
         """
         remaining = self.tries
         while True:
             if wait is None:
-                wait = await self.pacer.reserve("data")
-                await self._note(_QUEUE, self._naive_since, wait)
-            await self.pacer.wait("data", max(0.0, wait))
+                _, wait = await self._recall_or_queue(recall=False)
+            await self.pacer.wait("data", wait)
             wait = None
             remaining -= 1
             try:
@@ -135,7 +141,7 @@ class JobRequest:
                     raise
                 log.info("%s: %s", self.table, refused.message)
             else:
-                await self._note(_NOTE, job.id)
+                await self.replica.row(_NOTE, self.pacer.key, self.table.namespace, self.table.table, job.id)
                 return job
 
     # -- waiting ---------------------------------------------------------------------------------
@@ -174,24 +180,22 @@ class JobRequest:
 
     # -- what is noted ---------------------------------------------------------------------------
 
-    async def _recall(self) -> tuple[str | None, float | None]:
-        """The job of an earlier attempt with the same question, or the seconds until the turn that it took."""
-        life_s = JOB_LIFE_S if self.since is None else CHANGES_LIFE_S
-        async with connected(self.target) as connection:
-            row = await connection.fetchrow(_RECALL, *self._row, self._naive_since, TURN_LIFE_S, life_s)
-        if row is None:
-            return None, None
-        return row["job_id"], None if row["job_id"] else row["wait"]
+    async def _recall_or_queue(self, *, recall: bool = True) -> tuple[str | None, float]:
+        """The job of an earlier attempt with the same question, or the seconds until our turn.
 
-    async def _note(self, statement: str, *values: Any) -> None:
-        async with connected(self.target) as connection:
-            await connection.execute(statement, *self._row, *values)
-
-    @property
-    def _row(self) -> tuple[str, str, str]:
-        return self.pacer.key, self.table.namespace, self.table.table
-
-    @property
-    def _naive_since(self) -> datetime | None:
-        """As `instructure_dap.table_sync` keeps it."""
-        return self.since.astimezone(UTC).replace(tzinfo=None) if self.since else None
+        :param recall: False: take a new turn, whatever is noted.
+        """
+        since = self.since.astimezone(UTC).replace(tzinfo=None) if self.since else None  # as the client keeps it
+        life_s = JOB_LIFE_S if since is None else CHANGES_LIFE_S
+        row = await self.replica.row(
+            _RECALL_OR_QUEUE,
+            self.pacer.key,
+            "data",
+            self.pacer.interval_s["data"],
+            self.table.namespace,
+            self.table.table,
+            since,
+            life_s,
+            recall,
+        )
+        return (row["job_id"], row["wait"]) if row else (None, 0.0)

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-from cd2.replication.database.connection import DatabaseTarget, connected
+from cd2.replication.database.connection import Replica
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +22,20 @@ SPACING_MARGIN = 1.03
 """Turns are this much further apart than the limit requires: the network delays some calls more than others."""
 LONG_WAIT_S = 5.0
 
-_TAKE_TURN = """
+TAKE_TURN = """
 INSERT INTO cd2.pacer AS pacer (key, endpoint, next_turn)
-VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
+SELECT $1, $2, clock_timestamp() + $3 * interval '1 second' {condition}
 ON CONFLICT (key, endpoint) DO UPDATE
     SET next_turn = greatest(pacer.next_turn, clock_timestamp()) + $3 * interval '1 second'
-RETURNING extract(epoch FROM next_turn - $3 * interval '1 second' - clock_timestamp())::float8"""
+RETURNING next_turn - $3 * interval '1 second' AS turn"""
+"""Takes the next turn of key $1 at endpoint $2, where turns are $3 seconds apart.
+
+`condition` is a WHERE clause, or empty.
+"""
+
+_SECONDS_UNTIL_TURN = f"""
+WITH taken AS ({TAKE_TURN.format(condition="")})
+SELECT greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait FROM taken"""
 
 _PUSH_BACK = """
 UPDATE cd2.pacer SET next_turn = greatest(next_turn, clock_timestamp() + $3 * interval '1 second')
@@ -37,24 +45,24 @@ WHERE key = $1 AND endpoint = $2"""
 class Pacer:
     """Hands out turns for one DAP key.
 
-    :param target: the database with the shared clock.
+    :param replica: the database with the shared clock.
     :param client_id: the DAP key; only a hash of it is stored.
     :param per_minute: allowed calls a minute, by endpoint.
     :param sleep: waits for a number of seconds.
 
-    `key` identifies the DAP key in the database.
+    `key` identifies the DAP key in the database; `interval_s` is the time between two turns, by endpoint.
     """
 
     def __init__(
         self,
-        target: DatabaseTarget,
+        replica: Replica,
         client_id: str,
         per_minute: dict[Endpoint, int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._target = target
+        self._replica = replica
         self.key = hashlib.sha256(client_id.encode()).hexdigest()[:16]
-        self._interval = {endpoint: 60.0 / limit * SPACING_MARGIN for endpoint, limit in per_minute.items()}
+        self.interval_s = {endpoint: 60.0 / limit * SPACING_MARGIN for endpoint, limit in per_minute.items()}
         self._sleep = sleep
 
     async def turn(self, endpoint: Endpoint) -> float:
@@ -73,7 +81,8 @@ class Pacer:
         :returns: seconds until then.
         :raises StopAll, TransientError: as `turn`.
         """
-        return max(0.0, await self._run(_TAKE_TURN, endpoint, self._interval[endpoint]) or 0.0)
+        row = await self._replica.row(_SECONDS_UNTIL_TURN, self.key, endpoint, self.interval_s[endpoint])
+        return row["wait"] if row else 0.0
 
     async def wait(self, endpoint: Endpoint, seconds: float) -> None:
         """Wait for a turn that was taken; a long wait is logged."""
@@ -83,9 +92,4 @@ class Pacer:
 
     async def push_back(self, endpoint: Endpoint, seconds: float) -> None:
         """DAP answered 429: no turn for anybody for this many seconds."""
-        await self._run(_PUSH_BACK, endpoint, seconds)
-
-    async def _run(self, statement: str, endpoint: Endpoint, seconds: float) -> float | None:
-        async with connected(self._target) as connection:
-            value: float | None = await connection.fetchval(statement, self.key, endpoint, seconds)
-            return value
+        await self._replica.row(_PUSH_BACK, self.key, endpoint, seconds)

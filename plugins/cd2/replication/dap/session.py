@@ -89,9 +89,9 @@ class Job:
 
 
 class DapSession(DAPSession):
-    """The official client's session: paced, able to log in again, with our errors. To be entered.
+    """The official client's session: paced, able to log in again, with our errors. To be entered, or closed.
 
-    It logs in at its first call.
+    It logs in at its first call. Several tables may use it at once.
 
     :raises ValueError: an empty client id or secret.
     """
@@ -106,6 +106,7 @@ class DapSession(DAPSession):
             None,  # no tracking: the client would send data to a third party's analytics host
         )
         self._pacer = pacer
+        self._logging_in = asyncio.Lock()
         # A separate session: signed URLs must not get our Authorization header, and we check gzip ourselves.
         self._downloads = aiohttp.ClientSession(timeout=DOWNLOAD_TIMEOUT, auto_decompress=False)
 
@@ -228,15 +229,22 @@ class DapSession(DAPSession):
 
         return await self._authorized(post)
 
+    async def authenticate(self) -> None:
+        """Log in, unless our token is still valid; once for all who ask at the same time."""
+        async with self._logging_in:
+            await super().authenticate()
+
     async def _authorized(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call; if our token is no longer accepted, get a new one and call again."""
-        had_token = self._access_token is not None
+        """Call; if our login or our token is refused, log in again and call once more.
+
+        One refusal proves nothing: a token may have expired on the way, and a gateway may err.
+        """
+        token = self._access_token
         try:
             return await call()
         except AuthenticationError:
-            if not had_token:
-                raise
-        self._access_token = None
+            if self._access_token is token or token is None:
+                self._access_token = None
         return await call()
 
     async def _process(self, response: aiohttp.ClientResponse, *args: Any, **kwargs: Any) -> Any:

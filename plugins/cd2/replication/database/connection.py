@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlencode
 
 import asyncpg
@@ -14,6 +17,19 @@ from cd2.replication.failures import in_our_words
 
 CONNECT_TIMEOUT_S = 30
 CLOSE_TIMEOUT_S = 5.0
+STATEMENT_TIMEOUT_S = 60.0
+"""For a single statement on a shared connection, such as taking a turn; it takes milliseconds."""
+
+_BROKEN = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+    TimeoutError,
+)
+"""What a statement raises on a connection that the server has closed."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +108,63 @@ class connected:  # noqa: N801 - reads as what it does: async with connected(tar
     ) -> None:
         """Close it, within `CLOSE_TIMEOUT_S` seconds."""
         await self._connection.close(timeout=CLOSE_TIMEOUT_S)
+
+
+class Replica:
+    """The replica as a place for single statements, such as taking a turn.
+
+    A process with one table opens a connection for each. The triggerer, where a hundred tables wait, keeps a few open.
+
+    :param pooled: how many connections to keep open at most; 0: none.
+    """
+
+    IDLE_S = 60.0
+    """How long an unused connection stays open."""
+
+    def __init__(self, target: DatabaseTarget, pooled: int = 0) -> None:
+        self.target = target
+        self._size = pooled
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def row(self, statement: str, *values: Any) -> asyncpg.Record | None:
+        """Run one statement on its own; it may run twice if the connection is lost.
+
+        :returns: its first row.
+        :raises StopAll, TransientError: see `connect`.
+        """
+        if not self._size:
+            async with connected(self.target) as connection:
+                return await connection.fetchrow(statement, *values)
+        pool = await self._opened()
+        try:
+            return await self._row(pool, statement, *values)
+        except _BROKEN:
+            # By a restart or a failover, maybe long ago while nobody used it; then the others are broken too.
+            if self._pool is pool:
+                self._pool = None
+                pool.terminate()
+            return await self._row(await self._opened(), statement, *values)
+
+    async def _row(self, pool: asyncpg.Pool, statement: str, *values: Any) -> asyncpg.Record | None:
+        async with asyncio.timeout(STATEMENT_TIMEOUT_S), pool.acquire() as connection:
+            return await connection.fetchrow(statement, *values)
+
+    async def close(self) -> None:
+        """Close the connections that are kept open, within `CLOSE_TIMEOUT_S` seconds."""
+        if self._pool is not None:
+            # asyncpg waits for ever for a connection that the server has closed.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._pool.close()
+
+    async def _opened(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    connect=self._connect, min_size=0, max_size=self._size, max_inactive_connection_lifetime=self.IDLE_S
+                )
+            return self._pool
+
+    async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection:
+        return await connect(self.target)
