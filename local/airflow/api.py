@@ -1,6 +1,7 @@
 """A client of Airflow's public REST API: what the runner and the tests need of it."""
 
 import time
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -69,6 +70,12 @@ class AirflowApi:
         """Component (metadatabase, scheduler, triggerer, dag_processor) -> its status and latest heartbeat."""
         health: dict[str, dict[str, Any]] = self.call("GET", "/monitor/health")
         return health
+
+    def beating_triggerers(self, since: datetime) -> int:
+        """How many triggerers have sent a heartbeat since a time."""
+        jobs = self.call("GET", "/jobs", params={"job_type": "TriggererJob", "is_alive": "true"})["jobs"]
+        beats = [datetime.fromisoformat(job["latest_heartbeat"]) for job in jobs if job["latest_heartbeat"]]
+        return sum(beat >= since for beat in beats)
 
     def dag(self) -> dict[str, Any] | None:
         """The DAG, if it was parsed."""

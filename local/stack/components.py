@@ -17,6 +17,8 @@ from local.simulator.control import SimulatorControl, SimulatorError
 from local.stack.folder import Folder
 
 AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+SECOND_TRIGGERER = "triggerer-2"
+"""MWAA runs at least two."""
 TASKS_AT_ONCE = max(4, 4 * (os.cpu_count() or 2))
 KEPT_PREFIXES = ("AIRFLOW__CD2__", "AIRFLOW_CONN_CD2_")
 LIMITED_CALLS = ("list", "schema", "object", "job")
@@ -90,11 +92,13 @@ def airflow_environment(folder: Folder, job_creations_per_minute: int, dags: Pat
 
 
 def airflow(part: str, api: AirflowApi, variables: dict[str, str], began: Callable[[], datetime]) -> Component:
-    """One of Airflow's four components, ready when Airflow itself says so.
+    """One of Airflow's components, ready when Airflow itself says so.
 
+    :param part: one of `AIRFLOW_PARTS`, or `triggerer-2`.
     :param variables: its environment.
     :param began: tells when it was started; an earlier heartbeat was its predecessor's.
     """
+    name, part = part, part.removesuffix("-2")
     argv = [sys.executable, "-m", "airflow", part]
     if part in ("scheduler", "triggerer"):
         # all parts share one disk: the API server reads the log files itself
@@ -107,11 +111,13 @@ def airflow(part: str, api: AirflowApi, variables: dict[str, str], began: Callab
             return False
         if part == "api-server":
             return True
+        if name == SECOND_TRIGGERER:
+            return api.beating_triggerers(began()) > 1
         status = health.get(part.replace("-", "_"), {})
         heartbeat = status.get(f"latest_{part.replace('-', '_')}_heartbeat")
         return bool(heartbeat and datetime.fromisoformat(heartbeat) >= began())
 
-    return Component(part, argv, ready, variables, start_timeout=120.0)
+    return Component(name, argv, ready, variables, start_timeout=120.0)
 
 
 def migration(variables: dict[str, str]) -> Component:

@@ -23,7 +23,7 @@ from local.simulator.control import SimulatorControl
 from local.simulator.errors import OTHER_VERSION
 from local.stack import components
 from local.stack.client import StackClient
-from local.stack.components import AIRFLOW_PARTS
+from local.stack.components import AIRFLOW_PARTS, SECOND_TRIGGERER
 from local.stack.folder import Folder
 
 PARSE_TIMEOUT = 60.0
@@ -36,6 +36,7 @@ class Stack(StackClient):
     :param job_creations_per_minute: both the simulator's limit and the DAG's setting.
     :param environment: more environment variables for Airflow, e.g. ``AIRFLOW__CD2__DAP_BASE_URL``.
     :param simulator_arguments: more arguments for the simulator.
+    :param triggerers: one or two.
     :raises LocalStackError: on entry, if a part cannot start; nothing is left running.
     """
 
@@ -51,6 +52,7 @@ class Stack(StackClient):
         plugins: Path = REPOSITORY / "plugins",
         environment: dict[str, str] | None = None,
         simulator_arguments: tuple[str, ...] = (),
+        triggerers: int = 1,
         purpose: str = "a local stack",
     ) -> None:
         super().__init__(directory)
@@ -59,6 +61,7 @@ class Stack(StackClient):
         self._dags, self._plugins = dags, plugins
         self._extra = environment or {}
         self._simulator_arguments = simulator_arguments
+        self._parts = AIRFLOW_PARTS if triggerers == 1 else (*AIRFLOW_PARTS, SECOND_TRIGGERER)
         self.supervisor = Supervisor(self.folder.path, purpose)
         self.postgres: EmbeddedPostgres | None = None
 
@@ -96,7 +99,7 @@ class Stack(StackClient):
                 self._migrate()
                 seeded.result()
             self._began = datetime.now(UTC)
-            self.supervisor.start([self._airflow_component(part) for part in AIRFLOW_PARTS])
+            self.supervisor.start([self._airflow_component(part) for part in self._parts])
             self._wait_for_dag()
             for run_id in self.api.unfinished_runs():
                 # its tasks died with their stack; it would block every later run
@@ -117,7 +120,7 @@ class Stack(StackClient):
         """Stop everything, in order. Harmless twice."""
         if self.supervisor.owner and self.folder.state()["status"] == "running":
             self.folder.announce("stopping")
-        self.supervisor.stop(AIRFLOW_PARTS[1:])
+        self.supervisor.stop(self._parts[1:])
         self.supervisor.stop([name for name in self.supervisor.names() if name != POSTGRES])
         self.supervisor.stop()
         self.postgres = None

@@ -18,13 +18,13 @@ MOST_TABLES = 95
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Running; it misses a worker that is gone after seconds instead of minutes."""
+    """Running, with two triggerers as on MWAA; it misses a worker that is gone after seconds instead of minutes."""
     impatient = {
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         "AIRFLOW__CORE__MAX_MAP_LENGTH": str(MOST_TABLES),
     }
-    with Stack(tmp_path_factory.mktemp("stack"), rows=30, environment=impatient) as running:
+    with Stack(tmp_path_factory.mktemp("stack"), rows=30, environment=impatient, triggerers=2) as running:
         yield running
 
 

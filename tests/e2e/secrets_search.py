@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from local.stack import Stack
-from local.stack.components import AIRFLOW_PARTS
+from local.stack.components import AIRFLOW_PARTS, SECOND_TRIGGERER
 from tests.e2e.story import metadata_dsn
 
 MISTYPED = "mistyped-secret-99"
@@ -37,7 +37,9 @@ class Search:
 
     def _everything(self) -> Iterator[tuple[str, str]]:
         folder = self._stack.folder
-        logs = list((folder.airflow / "logs").rglob("*.log")) + [folder.logs / f"{part}.log" for part in AIRFLOW_PARTS]
+        logs = list((folder.airflow / "logs").rglob("*.log")) + [
+            folder.logs / f"{part}.log" for part in (*AIRFLOW_PARTS, SECOND_TRIGGERER)
+        ]
         for log in logs:
             yield str(log.relative_to(folder.path)), self._news(log)
         with psycopg.connect(metadata_dsn(self._stack)) as connection:

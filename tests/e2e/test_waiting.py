@@ -9,13 +9,16 @@ import psutil
 import psycopg
 import pytest
 
+from local.airflow.api import DAG_ID, SYNC_TASK
 from local.stack import Stack
 from tests.e2e.story import (
     CONF,
     NAMES,
     PATIENCE_S,
     assert_equal_to_the_truth,
+    clear,
     in_metadata,
+    index_of,
     jobs_held_back,
     states,
     sync_states,
@@ -38,11 +41,74 @@ def test_a_triggerer_that_is_killed_while_tables_wait_costs_no_second_job(filled
     with jobs_held_back(filled):
         run_id = filled.trigger(CONF)
         wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+        # First one, whose tables the other takes over; then the other as well.
         filled.supervisor.kill("triggerer")
+        wait_for(lambda: one_triggerer_has_all(filled), "the other triggerer takes its tables over")
+        filled.supervisor.kill("triggerer-2")
         filled.restart("triggerer")
+        filled.restart("triggerer-2")
     assert filled.wait(run_id, PATIENCE_S) == "success"
     assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
     assert_equal_to_the_truth(filled)
+
+
+def one_triggerer_has_all(stack: Stack) -> bool:
+    having = "HAVING count(*) = (SELECT count(*) FROM trigger)"
+    return in_metadata(stack, f"SELECT FROM trigger GROUP BY triggerer_id {having}") == 1
+
+
+def test_a_table_that_is_cleared_while_it_waits_goes_on_with_its_job(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.reset_stats()
+    with jobs_held_back(filled):
+        run_id = filled.trigger(CONF)
+        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+        waiting = [[SYNC_TASK, index_of(filled, run_id, "canvas.users")]]
+        filled.api.clear({"dag_run_id": run_id, "task_ids": waiting, "only_failed": False, "include_downstream": True})
+        wait_for(lambda: users_begin_again(filled, run_id), "the table begins again")
+    assert filled.wait(run_id, PATIENCE_S) == "success"
+    assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
+    assert_equal_to_the_truth(filled)
+
+
+def users_begin_again(stack: Stack, run_id: str) -> bool:
+    index = index_of(stack, run_id, "canvas.users")
+    (row,) = [i for i in stack.api.task_instances(run_id) if (i["task_id"], i["map_index"]) == (SYNC_TASK, index)]
+    return bool(row["state"] == "deferred" and row["try_number"] == 2)
+
+
+def test_a_table_that_is_marked_failed_while_it_waits_stops_waiting_and_its_job_stays_noted(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.reset_stats()
+    with jobs_held_back(filled):
+        run_id = filled.trigger(CONF)
+        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+        index = index_of(filled, run_id, "canvas.users")
+        path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{SYNC_TASK}"
+        filled.api.call("PATCH", path, params={"map_index": index}, json={"new_state": "failed"})
+        wait_for(lambda: in_metadata(filled, "SELECT FROM trigger") == len(NAMES) - 1, "its trigger ends")
+    assert filled.wait(run_id, PATIENCE_S) == "failed"
+    assert states(filled, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.users": "failed"}
+    assert clear(filled, run_id, only_failed=True) == "success"
+    assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
+    assert_equal_to_the_truth(filled)
+
+
+def test_the_log_of_a_waiting_table_names_it_and_says_what_it_waits_for(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    with jobs_held_back(filled):
+        run_id = filled.trigger(CONF)
+        wait_for(lambda: all_wait(filled, run_id), "all tables wait")
+        index = index_of(filled, run_id, "canvas.users")
+        wait_for(lambda: "canvas.users" in filled.api.log(run_id, SYNC_TASK, 1, index), "the log names the table")
+    assert filled.wait(run_id, PATIENCE_S) == "success"
+    log = filled.api.log(run_id, SYNC_TASK, 1, index)
+    # What the triggerer did, and then what the worker did.
+    assert log.index("begins here") < log.index("canvas.users: complete")
+
+
+def all_wait(stack: Stack, run_id: str) -> bool:
+    return sync_states(stack, run_id) == ["deferred"] * len(NAMES)
 
 
 def test_what_one_waiting_table_meets_for_all_ends_the_waits_of_the_others(filled: Stack) -> None:
