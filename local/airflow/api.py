@@ -8,6 +8,7 @@ import requests
 from local.errors import LocalStackError
 
 DAG_ID = "canvas_data_2"
+LIST_TASK = "list_tables"
 SYNC_TASK = "process_table.sync_table"
 INIT_TASK = "process_table.init_table"
 FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
