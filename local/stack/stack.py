@@ -88,13 +88,13 @@ class Stack(StackClient):
             self.folder.remember(job_creations_per_minute=self._rate)
             with ThreadPoolExecutor() as side_by_side:
                 prepared = side_by_side.submit(self._prepare_postgres)
-                self.supervisor.start([self._simulator_component(), self._aws_component()])
+                aws = side_by_side.submit(self._start_aws)
+                self.supervisor.start([self._simulator_component()])
                 if early_check:
                     early_check(self.simulator)
                 prepared.result()
-                seeded = side_by_side.submit(self._seed_aws)
                 self._migrate()
-                seeded.result()
+                aws.result()
             self._began = datetime.now(UTC)
             self.supervisor.start([self._airflow_component(part) for part in AIRFLOW_PARTS])
             self._wait_for_dag()
@@ -180,6 +180,10 @@ class Stack(StackClient):
         databases.prepare(self.postgres, folder.secret("metadata"), folder.secret("replica"))
         write_pgpass(folder)
 
+    def _start_aws(self) -> None:
+        self.supervisor.start([self._aws_component()])
+        self._seed_aws()
+
     def _seed_aws(self) -> None:
         self.aws.seed(
             self.folder.secret("dap_client_id"),
@@ -215,8 +219,7 @@ class Stack(StackClient):
         if part == "simulator":
             self.supervisor.start([self._simulator_component()])
         elif part == "aws":
-            self.supervisor.start([self._aws_component()])
-            self._seed_aws()
+            self._start_aws()
         else:
             self.supervisor.start([self._airflow_component(part)])
 
