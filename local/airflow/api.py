@@ -64,6 +64,13 @@ class AirflowApi:
         self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
         self._log_in_again_at = time.monotonic() + 3600
 
+    def warm_up(self) -> None:
+        """Have the API server build what it builds for the first call of a task: seconds that a run would wait for."""
+        try:
+            self._session.get(f"{self.base_url}/execution/health", timeout=60)
+        except requests.RequestException as error:
+            raise LocalStackError(f"Airflow at {self.base_url} does not answer ({type(error).__name__}).") from None
+
     # -- what there is ---------------------------------------------------------------------------
 
     def health(self) -> dict[str, dict[str, Any]]:

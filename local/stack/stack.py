@@ -94,9 +94,11 @@ class Stack(StackClient):
                     early_check(self.simulator)
                 prepared.result()
                 self._migrate()
-                aws.result()
-            self._began = datetime.now(UTC)
-            self.supervisor.start([self._airflow_component(part) for part in AIRFLOW_PARTS])
+                self._began = datetime.now(UTC)
+                server = side_by_side.submit(self._start_api_server)
+                self.supervisor.start([self._airflow_component(part) for part in AIRFLOW_PARTS[1:]])
+                for started in (server, aws):
+                    started.result()
             self._wait_for_dag()
             for run_id in self.api.unfinished_runs():
                 # its tasks died with their stack; it would block every later run
@@ -179,6 +181,10 @@ class Stack(StackClient):
         self.postgres.start()
         databases.prepare(self.postgres, folder.secret("metadata"), folder.secret("replica"))
         write_pgpass(folder)
+
+    def _start_api_server(self) -> None:
+        self.supervisor.start([self._airflow_component(AIRFLOW_PARTS[0])])
+        self.api.warm_up()
 
     def _start_aws(self) -> None:
         self.supervisor.start([self._aws_component()])
