@@ -10,7 +10,7 @@ from rich.console import Console
 
 from local.airflow.api import INIT_TASK, LIST_TASK, SYNC_TASK
 from local.command.progress import Phase, Progress
-from local.command.watch import clock, fitting, log_lines, screen
+from local.command.watch import clock, fitting, log_lines, screen, watch
 from local.stack.client import StackClient
 
 NAMES = [f"canvas.table_number_{number}" for number in range(109)]
@@ -20,14 +20,18 @@ class Answers:
     """What Airflow, the replica and the tasks of a run say."""
 
     def __init__(self) -> None:
-        self.state = "running"
+        self.refreshes = 0
         self.instances: dict[tuple[str, int], str | None] = {}
         self.with_a_job: set[str] = set()
         self.results: dict[int, str] = {}
         self.api = self
 
     def run(self, run_id: str) -> dict[str, Any]:
-        return {"state": self.state}
+        self.refreshes += 1
+        return {"state": "failed" if self.refreshes > 10 else "running"}
+
+    def check(self) -> None:
+        pass
 
     def task_instances(self, run_id: str, changed_since: str | None = None) -> list[dict[str, Any]]:
         # Rows have no name: they have one only once a worker had them.
@@ -44,7 +48,10 @@ class Answers:
 
     def table_result(self, run_id: str, index: int, instances: object) -> dict[str, Any]:
         state = self.results.get(index, "initialized")
-        return {"state": state, "rows_upserted": 10, "rows_deleted": 1}
+        namespace, table = NAMES[index].split(".")
+        error = {"message": "The file is [damaged]."} if state == "failed" else None
+        result = {"namespace": namespace, "table": table, "state": state, "error": error}
+        return result | {"rows_upserted": 10, "rows_deleted": 1}
 
 
 @pytest.fixture
@@ -147,6 +154,32 @@ def test_after_the_last_table_it_says_that_the_notification_is_next(answers: Ans
     while len(progress.results) < 109:
         progress.refresh()
     assert log_lines(progress, 5) == "  0:05  109 of 109 done, notifying; 1,199 rows"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_table_that_fails_is_named_once_with_its_reason_while_the_run_goes_on(
+    answers: Answers, progress: Progress, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    first_load(answers)
+    monkeypatch.setattr("local.command.watch.POLL_EVERY", 0.01)
+    monkeypatch.setattr("local.command.watch.LINE_EVERY", 0.0)
+    written = io.StringIO()
+    console = Console(file=written, width=80, force_terminal=terminal, color_system=None)
+    watch(cast("StackClient", answers), progress, console)
+    assert progress.ended
+    assert written.getvalue().count("canvas.table_number_3 failed: The file is [damaged].") == 1
+    assert "8 loading" in written.getvalue()
+
+
+def test_a_log_does_not_repeat_what_has_not_changed(
+    answers: Answers, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers.instances["prepare_database", -1] = "running"
+    monkeypatch.setattr("local.command.watch.POLL_EVERY", 0.01)
+    monkeypatch.setattr("local.command.watch.LINE_EVERY", 0.0)
+    written = io.StringIO()
+    watch(cast("StackClient", answers), progress, Console(file=written, width=80))
+    assert written.getvalue().splitlines() == ["  0:00  preparing the database"]
 
 
 @pytest.mark.parametrize(
