@@ -58,7 +58,7 @@ COLUMNS = (
     Column("deleted", lambda result: f"{result['rows_deleted']:,}", number=True),
     Column("download", lambda result: size(result["bytes_downloaded"]), number=True, wide=True),
     Column("seconds", lambda result: f"{result['duration_s']:.1f}", number=True, wide=True),
-    Column("data as of", lambda result: (result["data_as_of"] or "-")[5:16].replace("T", " ")),
+    Column("data as of", lambda result: (result["data_as_of"] or "-")[5:16].replace("T", " "), wide=True),
 )
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from local.airflow.api import INIT_TASK, LIST_TASK, SYNC_TASK
 from local.command.progress import Phase, Progress
+from local.command.report import print_results
 from local.command.watch import clock, fitting, log_lines, screen, watch
 from local.stack.client import StackClient
 
@@ -154,6 +155,18 @@ def test_after_the_last_table_it_says_that_the_notification_is_next(answers: Ans
     while len(progress.results) < 109:
         progress.refresh()
     assert log_lines(progress, 5) == "  0:05  109 of 109 done, notifying; 1,199 rows"
+
+
+def test_the_results_of_a_run_fit_eighty_columns() -> None:
+    result = {
+        "namespace": "canvas", "table": "master_courses_child_subscriptions", "action": "sync",
+        "state": "complete_with_schema_update", "rows_upserted": 123_456_789, "rows_deleted": 1_234_567,
+        "bytes_downloaded": 10**9, "duration_s": 1234.5, "data_as_of": "2026-11-26T04:00:00+00:00", "error": None,
+    }  # fmt: skip
+    written = io.StringIO()
+    print_results(Console(file=written, width=80), [result], {})
+    line = next(line for line in written.getvalue().splitlines() if "master_courses" in line)
+    assert line.split() == ["canvas.master_courses_child_subscriptions", "schema", "update", "123,456,789", "1,234,567"]
 
 
 @pytest.mark.parametrize("terminal", [True, False])
