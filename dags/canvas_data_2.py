@@ -42,7 +42,7 @@ TASK_DOCS = {
 
 **Red?** Settings, credentials or the database: the log says which. Clear it with its downstream tasks.""",
     "list_tables": """Asks DAP which tables there are, and selects by `[cd2] include_tables`, `skip_tables` and the
-trigger form.
+trigger form. The list is in the order in which the tables ask DAP: small ones first, the largest between them.
 
 **Red?** The DAP key, or a name that DAP does not list: the log says which.""",
     "sync_table": """Brings one table up to date, or leaves it to `init_table`. *Deferred* (purple) while it waits for
@@ -57,6 +57,11 @@ the run is red. Clearing a table also clears it.""",
 """Shown beside each task in the UI."""
 
 TABLE_NAME = "{{ task.table }}"
+
+FIRST, INIT, SYNC = 30, 20, 10
+"""Priorities. All tables wait for the tasks before them, and a person for `notify`. An init completes a table that its
+sync has begun, so a first load has complete tables from the start. Absolute: by default Airflow adds the priorities of
+all tasks that follow, and then every sync goes before the first init."""
 
 PARAMS = {
     "namespaces": Param(
@@ -113,6 +118,8 @@ with DAG(
         "max_retry_delay": timedelta(minutes=15),
         # MWAA ends a task after 12 hours
         "execution_timeout": timedelta(hours=11),
+        "priority_weight": FIRST,
+        "weight_rule": WeightRule.ABSOLUTE,
     },
 ):
     prepare_database = PrepareDatabase(task_id="prepare_database", doc_md=TASK_DOCS["prepare_database"])
@@ -139,6 +146,7 @@ with DAG(
             init_task_id="process_table.init_table",
             map_index_template=TABLE_NAME,
             outlets=[CHANGES],
+            priority_weight=SYNC,
         )
         init_table = InitTable(
             task_id="init_table",
@@ -148,9 +156,7 @@ with DAG(
             sync_task_id="process_table.sync_table",
             map_index_template=TABLE_NAME,
             outlets=[CHANGES],
-            # With the default weights every sync would run before the first init.
-            priority_weight=10,
-            weight_rule=WeightRule.ABSOLUTE,
+            priority_weight=INIT,
         )
         # Direct edges: if a clear lengthens the list, new syncs have no init yet, and notify would not wait for them.
         sync_table >> init_table

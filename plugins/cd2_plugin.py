@@ -19,6 +19,12 @@ from cd2.tasks.links import LINKS
 WORKERS = {"scheduler", "celery"}
 """Airflow commands whose process forks tasks: the scheduler with the LocalExecutor, the Celery worker."""
 PRELOADED = (
+    # what the DAG file makes Airflow load
+    "airflow.sdk.definitions.decorators",
+    "airflow.sdk.definitions.retry_policy",
+    "airflow.sdk.definitions.timetables.interval",
+    "airflow.sdk.definitions.timetables.trigger",
+    "airflow.triggers.base",
     "asyncpg",
     "dap.api",
     "dap.replicator.sql_op",

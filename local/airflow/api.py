@@ -9,6 +9,7 @@ import requests
 from local.errors import LocalStackError
 
 DAG_ID = "canvas_data_2"
+LIST_TASK = "list_tables"
 SYNC_TASK = "process_table.sync_table"
 INIT_TASK = "process_table.init_table"
 FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
@@ -63,6 +64,13 @@ class AirflowApi:
             raise AirflowRefused("the log-in", response.status_code, _detail(response))
         self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
         self._log_in_again_at = time.monotonic() + 3600
+
+    def warm_up(self) -> None:
+        """Have the API server build what it builds for the first call of a task: seconds that a run would wait for."""
+        try:
+            self._session.get(f"{self.base_url}/execution/health", timeout=60)
+        except requests.RequestException as error:
+            raise LocalStackError(f"Airflow at {self.base_url} does not answer ({type(error).__name__}).") from None
 
     # -- what there is ---------------------------------------------------------------------------
 

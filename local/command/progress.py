@@ -1,9 +1,12 @@
 """The progress of a run, polled cheaply: only what has changed is fetched."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any
 
-from local.airflow.api import FINISHED, INIT_TASK, SYNC_TASK
+from local.airflow.api import FINISHED, INIT_TASK, LIST_TASK, SYNC_TASK
 from local.stack.client import StackClient
 
 OVERLAP = timedelta(seconds=5)
@@ -11,18 +14,32 @@ RESULTS_AT_ONCE = 25
 GOOD_STATES = {"complete", "complete_with_schema_update", "initialized"}
 
 
+class Phase(Enum):
+    """What a table of a run is doing; the value is what people read after a number of tables."""
+
+    DONE = "done"
+    FAILED = "failed"
+    LOADING = "loading"
+    AT_DAP = "at DAP"
+    TURN = "waiting for a turn"
+    WORKER = "waiting for a worker"
+    RETRY = "waiting for a retry"
+
+
 class Progress:
-    """Tables of a run: how many there are, are done, have failed; rows so far; which are in progress."""
+    """Tables of a run: what each is doing, the results of those that are done or have failed, rows so far."""
 
     def __init__(self, stack: StackClient, run_id: str) -> None:
         self._stack, self.run_id = stack, run_id
         self._instances: dict[tuple[str, int], dict[str, Any]] = {}
         self._asked_at: datetime | None = None
+        self._at_dap: set[str] = set()
+        self.names: list[str] = []
         self.results: dict[int, dict[str, Any]] = {}
         self.state = "queued"
 
     def refresh(self) -> None:
-        """Fetch what has changed from Airflow."""
+        """Fetch what has changed from Airflow, and from the replica who waits for what."""
         now = datetime.now(UTC)
         self.state = self._stack.api.run(self.run_id)["state"]
         since = (self._asked_at - OVERLAP).isoformat() if self._asked_at and not self.ended else None
@@ -31,6 +48,11 @@ class Progress:
         for instance in self._stack.api.task_instances(self.run_id, since):
             self._instances[instance["task_id"], instance["map_index"]] = instance
         self._asked_at = now
+        listing = self.task(LIST_TASK)
+        if not self.names and listing and listing["state"] == "success":
+            self.names = self._stack.names(self.run_id)
+        if any(instance["state"] == "deferred" for instance in self._instances.values()):
+            self._at_dap = self._stack.tables_with_a_job()
         fresh = [index for index in self._done() if index not in self.results]
         for index in fresh[: None if self.ended else RESULTS_AT_ONCE]:
             self.results[index] = self._stack.table_result(self.run_id, index, self._instances)
@@ -43,25 +65,34 @@ class Progress:
     @property
     def total(self) -> int:
         """Number of tables; 0 until they are listed."""
-        return len(self._tables())
-
-    @property
-    def failed(self) -> int:
-        """Tables that failed for good."""
-        return sum(result["state"] not in GOOD_STATES for result in self.results.values())
+        return len(self.names)
 
     @property
     def rows(self) -> int:
         """Rows written and deleted so far."""
         return sum(result["rows_upserted"] + result["rows_deleted"] for result in self.results.values())
 
-    def working(self) -> list[str]:
-        """What is in progress: tables by name, or the task before or after them."""
-        return self._named({"running", "deferred"})
+    def phases(self) -> dict[Phase, list[str]]:
+        """The tables in each phase that has any: in the order of the list, finished ones with the latest first."""
+        found: dict[Phase, list[str]] = {}
+        for index, name in enumerate(self.names):
+            if index not in self.results:
+                found.setdefault(self._phase(index, name), []).append(name)
+        failed = self.failures()
+        for index in reversed(self.results):
+            found.setdefault(Phase.FAILED if index in failed else Phase.DONE, []).append(self.names[index])
+        return {phase: found[phase] for phase in Phase if phase in found}
 
-    def retrying(self) -> list[str]:
-        """Tables whose last try failed and that will be retried."""
-        return self._named({"up_for_retry"})
+    def failures(self) -> set[int]:
+        """The indexes of tables that failed for good."""
+        return {index for index, result in self.results.items() if result["state"] not in GOOD_STATES}
+
+    def step(self) -> str:
+        """What goes on before the tables begin and after they have ended."""
+        if not self.names:
+            listing = self.task(LIST_TASK)
+            return "listing the tables" if listing and listing["state"] == "running" else "preparing the database"
+        return "notifying" if len(self.results) == self.total else ""
 
     def task(self, task_id: str) -> dict[str, Any] | None:
         """The instance of an unmapped task."""
@@ -75,32 +106,17 @@ class Progress:
                 return instance
         return self._instances.get((SYNC_TASK, index))
 
-    def _named(self, states: set[str]) -> list[str]:
-        return sorted(
-            self._name(task, index, instance)
-            for (task, index), instance in self._instances.items()
-            if instance["state"] in states
-        )
-
-    def _name(self, task: str, index: int, instance: dict[str, Any]) -> str:
-        label = instance.get("rendered_map_index")
-        # a task that is starting only has its index; the sync of the same table knows the name
-        if index >= 0 and (not label or label.isdecimal()):
-            label = (self._instances.get((SYNC_TASK, index)) or {}).get("rendered_map_index")
-            if not label or label.isdecimal():
-                label = f"table {index + 1}"
-        return label or task.rsplit(".", 1)[-1]
-
-    def _tables(self) -> set[int]:
-        return {
-            index
-            for (task, index), instance in self._instances.items()
-            if task in (SYNC_TASK, INIT_TASK) and index >= 0 and instance["state"] != "removed"
-        }
+    def _phase(self, index: int, name: str) -> Phase:
+        states = {(self._instances.get((task, index)) or {}).get("state") for task in (SYNC_TASK, INIT_TASK)}
+        if "running" in states:
+            return Phase.LOADING
+        if "deferred" in states:
+            return Phase.AT_DAP if name in self._at_dap else Phase.TURN
+        return Phase.RETRY if "up_for_retry" in states else Phase.WORKER
 
     def _done(self) -> list[int]:
         def ended(task: str, index: int) -> bool:
             instance = self._instances.get((task, index))
             return (instance is None and self.ended) or bool(instance and instance["state"] in FINISHED)
 
-        return [index for index in sorted(self._tables()) if ended(SYNC_TASK, index) and ended(INIT_TASK, index)]
+        return [index for index in range(self.total) if ended(SYNC_TASK, index) and ended(INIT_TASK, index)]

@@ -58,7 +58,7 @@ COLUMNS = (
     Column("deleted", lambda result: f"{result['rows_deleted']:,}", number=True),
     Column("download", lambda result: size(result["bytes_downloaded"]), number=True, wide=True),
     Column("seconds", lambda result: f"{result['duration_s']:.1f}", number=True, wide=True),
-    Column("data as of", lambda result: (result["data_as_of"] or "-")[5:16].replace("T", " ")),
+    Column("data as of", lambda result: (result["data_as_of"] or "-")[5:16].replace("T", " "), wide=True),
 )
 
 
@@ -69,7 +69,7 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
     """
     failed = [result for result in results if result["state"] not in GOOD_STATES]
     columns = COLUMNS if console.width >= WIDE else [column for column in COLUMNS if not column.wide]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column.title, justify="right" if column.number else "left", no_wrap=True)
     for result in failed + [result for result in results if result not in failed]:

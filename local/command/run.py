@@ -9,13 +9,11 @@ from typing import Any
 import psycopg
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-from rich.table import Column
 
 from local.airflow.api import DAG_ID
 from local.command import report
 from local.command.progress import GOOD_STATES, Progress
+from local.command.watch import watch
 from local.compare import compare
 from local.errors import LocalStackError
 from local.settings import DOCUMENTED_PACE, Options
@@ -24,9 +22,6 @@ from local.stack import Stack
 from local.stack.client import StackClient
 
 CHANGED_FRACTION = 0.05
-PLAIN_LINE_EVERY = 5.0
-BAR_WIDTH = 72
-"""Characters of the progress line beside the names of the tables."""
 
 
 def run(options: Options, console: Console) -> int:
@@ -40,7 +35,7 @@ def run(options: Options, console: Console) -> int:
         progress = Progress(stack, stack.trigger(_conf(options)))
         console.print(f"Run [bold]{escape(progress.run_id)}[/] of {len(wanted)} tables", highlight=False)
         began = time.monotonic()
-        _watch(stack, progress, console)
+        watch(stack, progress, console)
         console.print(f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n", highlight=False)
         complete = _print_outcome(stack, progress, console)
         report.print_notifications(console, stack.notifications())
@@ -147,61 +142,9 @@ def _let_time_pass(stack: StackClient, wanted: list[str], console: Console) -> N
     )
 
 
-def _watch(stack: StackClient, progress: Progress, console: Console) -> None:
-    bar = Bar(
-        TextColumn("[bold]tables"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[numbers]}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[working]}", table_column=Column(no_wrap=True)),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    printed = time.monotonic()
-    with bar:
-        task = bar.add_task("", total=None, numbers="", working="listing tables")
-        while not progress.ended:
-            stack.check()
-            progress.refresh()
-            bar.update(
-                task,
-                total=progress.total or None,
-                completed=len(progress.results),
-                numbers=_numbers(progress),
-                working=_working(progress)[: max(0, console.width - BAR_WIDTH)],
-            )
-            if not console.is_terminal and time.monotonic() - printed >= PLAIN_LINE_EVERY:
-                printed = time.monotonic()
-                done = f"{len(progress.results)} of {progress.total} tables" if progress.total else "listing tables"
-                working = _working(progress)
-                _say(console, f"  {done}, {_numbers(progress, plain=True)}" + (f"; {working}" if working else ""))
-            time.sleep(1.0)
-
-
-def _numbers(progress: Progress, *, plain: bool = False) -> str:
-    failed = f"{progress.failed} failed"
-    if progress.failed and not plain:
-        failed = f"[red]{failed}[/]"
-    return f"{failed}, {progress.rows:,} rows"
-
-
-def _working(progress: Progress) -> str:
-    def some(names: list[str]) -> str:
-        return ", ".join(names[:3]) + (f" +{len(names) - 3}" if len(names) > 3 else "")
-
-    parts = []
-    if working := progress.working():
-        parts.append(some(working))
-    if retrying := progress.retrying():
-        parts.append(f"next try later: {some(retrying)}")
-    return "; ".join(parts)
-
-
 def _print_outcome(stack: StackClient, progress: Progress, console: Console) -> bool:
     """Print the results, or why there are none; returns whether every table is complete."""
-    results = [progress.results[index] for index in sorted(progress.results)]
+    results = sorted(progress.results.values(), key=lambda result: (result["namespace"], result["table"]))
     logs = {}
     for index, result in progress.results.items():
         if instance := progress.instance_of(index):

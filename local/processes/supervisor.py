@@ -46,6 +46,7 @@ class Supervisor:
         # one thread may take the lock and another release it
         self._lock = FileLock(self.directory / "lock", blocking=False, thread_local=False)
         self._running: dict[str, Program] = {}
+        self._run_once: set[str] = set()
         self._changing = threading.Lock()
 
     # -- ownership -------------------------------------------------------------------------------
@@ -132,16 +133,17 @@ class Supervisor:
                 time.sleep(0.05)
 
     def run_once(self, component: Component) -> None:
-        """Run a program that does one thing and ends, while the others are watched.
+        """Run a program that does one thing and ends, while the others are watched, or started by another thread.
 
         :raises ComponentEnded: it fails; with the last lines of its log.
         :raises LocalStackError: it takes longer than ``start_timeout``; the same.
         """
+        self._run_once.add(component.name)
         self.spawn(component)
         program = self._running[component.name]
         deadline = time.monotonic() + component.start_timeout
         while (status := program.status()) is None:
-            self._check(name for name in self.names() if name != component.name)
+            self.check()
             if time.monotonic() > deadline:
                 seconds = component.start_timeout
                 raise LocalStackError(
@@ -153,11 +155,11 @@ class Supervisor:
             raise ComponentEnded(component.name, status, self._tail(component.name))
 
     def check(self) -> None:
-        """Check that every program still runs.
+        """Check that every program still runs, unless it is to end by itself.
 
         :raises ComponentEnded: one has ended; with the last lines of its log.
         """
-        self._check(self.names())
+        self._check(name for name in self.names() if name not in self._run_once)
 
     def running(self, name: str) -> bool:
         """Whether a component was started and lives."""

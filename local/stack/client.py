@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from local.airflow.api import INIT_TASK, SYNC_TASK, AirflowApi
+import psycopg
+
+from local.airflow.api import INIT_TASK, LIST_TASK, SYNC_TASK, AirflowApi
 from local.aws import Aws, Notification
 from local.databases import REPLICA
 from local.errors import LocalStackError
@@ -79,6 +81,22 @@ class StackClient:
             time.sleep(0.5)
         return state
 
+    def names(self, run_id: str) -> list[str]:
+        """The tables of a run by map index; empty until they are listed.
+
+        A row of Airflow's grid has its table's name only once a worker has had it.
+        """
+        return list(self.api.xcom(run_id, LIST_TASK) or [])
+
+    def tables_with_a_job(self) -> set[str]:
+        """The tables for which DAP has been asked, and whose job is not loaded yet."""
+        with psycopg.connect(self.replica_dsn) as connection:
+            try:
+                rows = connection.execute("SELECT namespace, table_name FROM cd2.jobs WHERE job_id IS NOT NULL")
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+                return set()
+            return {f"{namespace}.{table}" for namespace, table in rows}
+
     def results(self, run_id: str) -> list[dict[str, Any]]:
         """The final `TableResult` of every table of a run, in the order of the list.
 
@@ -102,7 +120,8 @@ class StackClient:
             if result:
                 return result
         last = ran[0] if ran else (sync or init or {})
-        name = last.get("rendered_map_index") or f"?.{index}"
+        names = self.names(run_id)
+        name = names[index] if index < len(names) else f"?.{index}"
         namespace, _, table = name.rpartition(".")
         message = f"Task {last.get('task_id')} ended as {last.get('state')} without a result."
         return {

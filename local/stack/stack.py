@@ -91,15 +91,17 @@ class Stack(StackClient):
             self.folder.remember(job_creations_per_minute=self._rate)
             with ThreadPoolExecutor() as side_by_side:
                 prepared = side_by_side.submit(self._prepare_postgres)
-                self.supervisor.start([self._simulator_component(), self._aws_component()])
+                aws = side_by_side.submit(self._start_aws)
+                self.supervisor.start([self._simulator_component()])
                 if early_check:
                     early_check(self.simulator)
                 prepared.result()
-                seeded = side_by_side.submit(self._seed_aws)
                 self._migrate()
-                seeded.result()
-            self._began = datetime.now(UTC)
-            self.supervisor.start([self._airflow_component(part) for part in self._parts])
+                self._began = datetime.now(UTC)
+                server = side_by_side.submit(self._start_api_server)
+                self.supervisor.start([self._airflow_component(part) for part in self._parts[1:]])
+                for started in (server, aws):
+                    started.result()
             self._wait_for_dag()
             for run_id in self.api.unfinished_runs():
                 # its tasks died with their stack; it would block every later run
@@ -183,6 +185,14 @@ class Stack(StackClient):
         databases.prepare(self.postgres, folder.secret("metadata"), folder.secret("replica"))
         write_pgpass(folder)
 
+    def _start_api_server(self) -> None:
+        self.supervisor.start([self._airflow_component(AIRFLOW_PARTS[0])])
+        self.api.warm_up()
+
+    def _start_aws(self) -> None:
+        self.supervisor.start([self._aws_component()])
+        self._seed_aws()
+
     def _seed_aws(self) -> None:
         self.aws.seed(
             self.folder.secret("dap_client_id"),
@@ -218,8 +228,7 @@ class Stack(StackClient):
         if part == "simulator":
             self.supervisor.start([self._simulator_component()])
         elif part == "aws":
-            self.supervisor.start([self._aws_component()])
-            self._seed_aws()
+            self._start_aws()
         else:
             self.supervisor.start([self._airflow_component(part)])
 

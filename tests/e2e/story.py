@@ -39,11 +39,6 @@ def states(stack: Stack, run_id: str) -> dict[str, str]:
     return {f"{result['namespace']}.{result['table']}": result["state"] for result in stack.results(run_id)}
 
 
-def listed(stack: Stack, run_id: str) -> list[str]:
-    """The names of a run's tables in the order of their map indexes; a row that waits shows its index only."""
-    return list(stack.api.xcom(run_id, "list_tables") or [])
-
-
 def tasks(stack: Stack, run_id: str, task_id: str) -> dict[str, str]:
     """State of each mapped instance of a task by the name that the grid shows."""
     return {
@@ -61,7 +56,7 @@ def sync_states(stack: Stack, run_id: str) -> list[str | None]:
 
 def index_of(stack: Stack, run_id: str, name: str) -> int:
     """The map index of a table."""
-    return listed(stack, run_id).index(name)
+    return stack.names(run_id).index(name)
 
 
 def sync_starts(stack: Stack, run_id: str) -> dict[str, str]:

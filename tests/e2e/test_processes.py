@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
-import psycopg
 import pytest
 
 from local.airflow.api import INIT_TASK, SYNC_TASK
 from local.stack import Stack
-from tests.e2e.story import CONF, NAMES, PATIENCE_S, clear, in_metadata, index_of, metadata_dsn, run, states, wait_for
+from tests.e2e.story import CONF, NAMES, PATIENCE_S, clear, in_metadata, index_of, run, states, sync_states, wait_for
 
 pytestmark = pytest.mark.slow
 
-STARTED = re.compile(r"method=PATCH path=/execution/task-instances/([0-9a-f-]{36})/run\b")
-"""How a task process announces itself to the API server, once."""
-TRIES = """
-SELECT task_id, map_index, id::text FROM task_instance WHERE run_id = %(run)s
-UNION SELECT task_id, map_index, task_instance_id::text FROM task_instance_history WHERE run_id = %(run)s"""
+BEGINS = '"event":"DAG bundles loaded'
+"""What a task process logs first, once."""
 
 
 def processes(stack: Stack, run_id: str) -> Counter[tuple[str, str]]:
     """How many worker processes each table's tasks have had in a run, by task and table; every try counts."""
-    started = Counter(STARTED.findall((stack.folder.logs / "api-server.log").read_text(errors="replace")))
-    names = stack.api.xcom(run_id, "list_tables")
+    names = stack.names(run_id)
     found: Counter[tuple[str, str]] = Counter()
-    with psycopg.connect(metadata_dsn(stack)) as connection:
-        for task_id, map_index, identity in connection.execute(TRIES, {"run": run_id}):
-            if map_index >= 0:
-                found[task_id, names[map_index]] += started[identity]
+    # Beside them are the logs of the triggerers: attempt=1.log.trigger.2.log
+    for log in (stack.folder.airflow / "logs" / "dag_id=canvas_data_2" / f"run_id={run_id}").rglob("attempt=?.log"):
+        task_id, index = (part.partition("=")[2] for part in log.parts[-3:-1])
+        if log.parent.name.startswith("map_index="):
+            found[task_id, names[int(index)]] += log.read_text().count(BEGINS)
     return +found
 
 
@@ -59,9 +54,8 @@ def test_each_try_costs_one_process_and_a_clear_costs_those_that_it_cleared(fill
     filled.simulator.advance(0.2, NAMES)
     filled.simulator.fault("canvas", "roles", "missing_column", times=1)
     filled.simulator.fault("canvas", "users", "server_error", times=50, endpoint="job", status=503)
-    with_retry = {("up_for_retry", index_of_users) for index_of_users in [NAMES.index("canvas.users")]}
     run_id = filled.trigger(CONF)
-    wait_for(lambda: with_retry <= waiting_for_retry(filled, run_id), "a table waits for its retry")
+    wait_for(lambda: "up_for_retry" in sync_states(filled, run_id), "a table waits for its retry")
     filled.simulator.clear_faults()
     an_hour_ago = "UPDATE task_instance SET end_date = now() - interval '1 h' WHERE state = 'up_for_retry'"
     assert in_metadata(filled, an_hour_ago)
@@ -71,8 +65,3 @@ def test_each_try_costs_one_process_and_a_clear_costs_those_that_it_cleared(fill
     chosen = [[SYNC_TASK, index_of(filled, run_id, "canvas.roles")]]
     assert clear(filled, run_id, task_ids=chosen, only_failed=False, include_downstream=True) == "success"
     assert processes(filled, run_id) == once + of(SYNC_TASK, ["canvas.users", "canvas.roles"])
-
-
-def waiting_for_retry(stack: Stack, run_id: str) -> set[tuple[str, int]]:
-    instances = stack.api.task_instances(run_id)
-    return {(i["state"], i["map_index"]) for i in instances if i["task_id"] == SYNC_TASK and i["map_index"] >= 0}

@@ -43,6 +43,9 @@ def test_the_first_run_initialises_every_table_and_the_grid_shows_their_names(fr
         assert states(fresh, run_id) == dict.fromkeys(names, "initialized")
         assert tasks(fresh, run_id, SYNC_TASK) == dict.fromkeys(names, "success")
         assert tasks(fresh, run_id, INIT_TASK) == dict.fromkeys(names, "success")
+        priorities = {i["task_id"]: i["priority_weight"] for i in fresh.api.task_instances(run_id)}
+        once = {priorities.pop(task) for task in ("prepare_database", "list_tables", "notify")}
+        assert min(once) > priorities[INIT_TASK] > priorities[SYNC_TASK] > 0
         assert_equal_to_the_truth(fresh, names)
     finally:
         for name in names:

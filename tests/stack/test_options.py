@@ -1,9 +1,12 @@
 """What a person may set for the local stack, and what is said about a wrong value."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from local.airflow import environment
 from local.errors import LocalStackError
 from local.settings import Options
 from local.simulator.catalogue import NAMESPACES
@@ -76,3 +79,27 @@ def test_what_is_remembered_can_be_read_by_its_owner_only(tmp_path: Path) -> Non
     secret = folder.secret("airflow_admin")
     assert folder.secret("airflow_admin") == secret
     assert [path.stat().st_mode & 0o077 for path in tmp_path.iterdir()] == [0]
+
+
+def test_programs_cache_bytecode_beside_the_packages_whatever_our_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr("sys.pycache_prefix", None)
+    variables = environment.base()
+    assert "PYTHONDONTWRITEBYTECODE" not in variables
+    assert variables["PYTHONPYCACHEPREFIX"].startswith(sys.prefix)
+    asked = subprocess.run(
+        [sys.executable, "-c", "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.split() == ["False", variables["PYTHONPYCACHEPREFIX"]]
+
+
+def test_a_cache_of_bytecode_that_a_person_chose_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", "/elsewhere")
+    monkeypatch.setattr("sys.pycache_prefix", "/elsewhere")
+    assert environment.base()["PYTHONPYCACHEPREFIX"] == "/elsewhere"

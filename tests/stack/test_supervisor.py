@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,17 @@ def test_a_one_off_program_that_fails_is_named_with_its_log(supervisor: Supervis
 def test_a_one_off_program_that_hangs_is_named(supervisor: Supervisor) -> None:
     with pytest.raises(LocalStackError, match="migrate takes longer than 1 s"):
         supervisor.run_once(component(supervisor, "migrate", SILENT, start_timeout=1.0))
+
+
+def test_the_end_of_a_one_off_program_is_no_failure_of_what_another_thread_starts(supervisor: Supervisor) -> None:
+    slow = "import time; time.sleep(1.5); print('ready', flush=True); time.sleep(600)"
+    with ThreadPoolExecutor() as pool:
+        started = pool.submit(supervisor.start, [component(supervisor, "slow", slow)])
+        for _ in range(5):
+            supervisor.run_once(component(supervisor, "migrate", "pass"))
+        started.result()
+    supervisor.check()
+    assert supervisor.names() == ["slow"]
 
 
 def test_logs_start_empty_with_every_start(supervisor: Supervisor) -> None:

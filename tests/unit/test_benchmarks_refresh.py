@@ -10,7 +10,8 @@ import pytest
 from benchmarks.refresh import Measured, durations, parse_time, report
 
 GOOD = Measured(
-    tables=100, per_minute=5, unchanged=100, run_s=1260.0, slots_s=700.0, tasks=303, too_many=0, busiest_minute=5,
+    tables=100, per_minute=5, unchanged=100, run_s=1250.0, slots_s=300.0, tasks=103,
+    cpu_s={"scheduler": 60.0, "triggerer": 30.5, "simulator": 1.0}, too_many=0, busiest_minute=5,
     parse_s=0.06, heavy=(),
 )  # fmt: skip
 
@@ -18,14 +19,17 @@ GOOD = Measured(
 def test_a_refresh_that_reaches_all_numbers_is_said_to() -> None:
     text, reached = report(GOOD)
     assert reached
-    assert "1.05 x (21.0 min)" in text
-    assert "7.0 s" in text
+    assert "1.04 x (20.8 min)" in text
+    assert "3.0 s" in text
+    assert "103 processes held them for 300 s" in text
+    assert "92 s of all components" in text
+    assert text.index("| scheduler | 60.0 |") < text.index("| triggerer | 30.5 |")
     assert "**no**" not in text
 
 
 @pytest.mark.parametrize(
     "missed",
-    [{"run_s": 1400.0}, {"slots_s": 1001.0}, {"too_many": 1}, {"busiest_minute": 6}, {"unchanged": 99},
+    [{"run_s": 1261.0}, {"slots_s": 501.0}, {"tasks": 104}, {"too_many": 1}, {"busiest_minute": 6}, {"unchanged": 99},
      {"parse_s": 0.6}, {"heavy": ("boto3",)}],
 )  # fmt: skip
 def test_a_number_that_is_missed_is_said_so(missed: dict[str, object]) -> None:

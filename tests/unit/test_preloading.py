@@ -14,8 +14,11 @@ import json, sys
 import airflow
 import airflow.providers.amazon.aws.hooks.base_aws
 sys.argv = ["airflow", *sys.argv[1:]]
+import airflow.executors.local_executor
+import airflow.sdk.execution_time.task_runner
 import cd2_plugin
 before = set(sys.modules)
+import canvas_data_2
 import cd2.replication.replicator
 later = sorted(set(sys.modules) - before)
 print(json.dumps({"before": [name for name in before if name.startswith("cd2")], "later": later}))
@@ -23,10 +26,10 @@ print(json.dumps({"before": [name for name in before if name.startswith("cd2")],
 
 
 def loaded(tmp_path: Path, *command: str, lazy: bool = False) -> dict[str, list[str]]:
-    """The modules of ours before, and all modules after the import of the replicator, in a worker started like this."""
+    """The modules of ours before, and all modules after a task's imports, in a worker started like this."""
     environment = {
         "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": str(REPOSITORY / "plugins"),
+        "PYTHONPATH": f"{REPOSITORY / 'plugins'}:{REPOSITORY / 'dags'}",
         "AIRFLOW_HOME": str(tmp_path),
         # the test loads the plugin itself
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(tmp_path),
@@ -48,7 +51,7 @@ def test_a_worker_has_loaded_all_that_a_task_needs_but_our_own_modules(
 ) -> None:
     modules = loaded(tmp_path, *command)
 
-    others = {name.split(".")[0] for name in modules["later"]} - {"cd2"}
+    others = {name.split(".")[0] for name in modules["later"]} - {"cd2", "canvas_data_2"}
     assert "cd2.replication.replicator" in modules["later"]
     assert others <= set(sys.stdlib_module_names)
     assert not [name for name in modules["before"] if name.startswith("cd2.replication")]

@@ -22,6 +22,7 @@ from cd2.replication.dap import jobs
 from cd2.replication.dap.jobs import CREATION_TRIES, JobRequest
 from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession, Job
+from cd2.replication.database import sizes
 from cd2.replication.database.connection import DatabaseTarget, Replica, connected
 from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
@@ -94,6 +95,15 @@ class Replicator:
         with in_our_words(f"Listing the tables of {namespace}"):
             async with self._session() as session:
                 return sorted(TableName(namespace, table) for table in await session.get_tables(namespace))
+
+    async def sizes(self, namespaces: Iterable[str]) -> dict[TableName, int]:
+        """About how many bytes the tables of the replica have, as far as PostgreSQL knows.
+
+        :raises Cd2Error: the database cannot be reached.
+        """
+        with in_our_words("Reading the sizes of the tables"):
+            async with self._connection() as connection:
+                return await sizes.read(connection, namespaces)
 
     async def freshness(self) -> dict[TableName, Freshness]:
         """How fresh each table is.

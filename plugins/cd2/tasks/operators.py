@@ -24,7 +24,7 @@ from cd2.tasks.callbacks import REPORTED
 from cd2.tasks.credentials import load_settings, make_replicator
 from cd2.tasks.links import LINKS
 from cd2.tasks.outcomes import DRY_RUN, ERROR, RESULT, RunTasks, collect
-from cd2.tasks.selection import choose_tables, wanted_namespaces
+from cd2.tasks.selection import in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
 from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = "published"
 CHATBOT = "chatbot"
+ORDER = "order"
 CHANGES = AssetAlias("canvas_data_2")
 """The outlet of the table tasks: each adds its own table's asset."""
 CHANGED_STATES = ("initialized", "complete_with_schema_update")
@@ -69,34 +70,36 @@ class ListTables(BaseOperator):
     """List the tables of DAP that the settings and the trigger form select, as `namespace.table`."""
 
     def execute(self, context: Context) -> list[str]:
-        """The names; none in a dry run, which leaves them in another XCom."""
+        """The names, in the order in which they ask DAP; none in a dry run, which leaves them in another XCom."""
         params = context["params"]
+        dry_run = bool(params.get("dry_run"))
+        store = context["task_state_store"]
+        earlier = [TableName.parse(name) for name in cast("list[str]", store.get(ORDER) or [])]
         try:
-            tables = asyncio.run(self._list(load_settings(), params))
+            replicator = make_replicator()
+            tables = asyncio.run(list_and_choose(replicator, load_settings(), params))
+            _check_number(tables)
+            if not dry_run:
+                tables = in_turn(tables, asyncio.run(sizes_in_replica(replicator, tables)), earlier)
         except Cd2Error as error:
             _fail(context["ti"], error)
         names = [str(table) for table in tables]
         self.log.info("%d tables: %s", len(names), ", ".join(names))
-        if params.get("dry_run"):
+        if dry_run:
             context["ti"].xcom_push(key=DRY_RUN, value=names)
             return []
+        # A listing after a clear of this task keeps the order.
+        store.set(ORDER, cast("Any", names))
         return names
 
-    async def _list(self, settings: Settings, params: Any) -> list[TableName]:
-        replicator = make_replicator()
-        listed = [
-            table
-            for namespace in wanted_namespaces(settings, params)
-            for table in await replicator.list_tables(namespace)
-        ]
-        chosen = choose_tables(listed, settings, params.get("tables") or ())
-        most = conf.getint("core", "max_map_length")
-        if len(chosen) > most:
-            raise TableFailure(
-                f"There are {len(chosen):,} tables to replicate, but Airflow maps at most {most:,}: raise the Airflow "
-                "option core.max_map_length, or select fewer with [cd2] include_tables and skip_tables."
-            )
-        return chosen
+
+def _check_number(tables: list[TableName]) -> None:
+    most = conf.getint("core", "max_map_length")
+    if len(tables) > most:
+        raise TableFailure(
+            f"There are {len(tables):,} tables to replicate, but Airflow maps at most {most:,}: raise the Airflow "
+            "option core.max_map_length, or select fewer with [cd2] include_tables and skip_tables."
+        )
 
 
 class _TableOperator(BaseOperator):

@@ -138,7 +138,7 @@ def _without_result(table: TableName, message: str) -> TableResult:
 def _results(
     ti: RuntimeTaskInstanceProtocol, tasks: RunTasks, states: dict[str, Any], links: dict[str, str], run_url: str
 ) -> list[TableResult]:
-    """The results of all tables; also adds the log that explains each table to `links`."""
+    """The results of all tables, by name; also adds the log that explains each table to `links`."""
     names: list[str] = ti.xcom_pull(task_ids=tasks.listing, key=RESULT) or []
     synced, initialized = (
         results_by_table(BaseXCom.get_all(key=RESULT, dag_id=ti.dag_id, task_id=task_id, run_id=ti.run_id) or [])
@@ -156,7 +156,7 @@ def _results(
         results.append(table_result(table, left))
         decisive = tasks.sync if left.sync_state != "success" else tasks.init
         links[name] = f"{run_url}/tasks/{decisive}/mapped/{index}"
-    return results
+    return sorted(results, key=lambda result: result.table)
 
 
 def _freshness() -> dict[TableName, Freshness]:

@@ -1,15 +1,45 @@
-"""Which namespaces and tables a run works on: by the settings and the trigger form."""
+"""Which namespaces and tables a run works on (by the settings and the trigger form), and in which order."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cd2.replication.errors import TableFailure
+from cd2.replication.errors import Cd2Error, TableFailure
 from cd2.replication.names import NAMESPACES, TableName
 from cd2.settings import Settings
+
+if TYPE_CHECKING:
+    from cd2.replication.replicator import Replicator
+
+LARGE = tuple(
+    TableName.parse(name)
+    for name in (
+        "canvas_logs.web_logs",
+        "canvas.submission_versions",
+        "canvas.submissions",
+        "canvas.quiz_submissions",
+        "canvas.attachments",
+        "canvas.content_participations",
+        "canvas.context_module_progressions",
+        "canvas.conversation_message_participants",
+        "canvas.discussion_entry_participants",
+        "canvas.scores",
+        "canvas.attachment_associations",
+        "canvas.learning_outcome_question_results",
+        "canvas.discussion_entries",
+        "canvas.submission_comments",
+        "canvas.content_tags",
+        "canvas.enrollments",
+        "new_quizzes.session_item_responses",
+        "new_quizzes.session_item_results",
+    )
+)
+"""The tables that are large everywhere, largest first: they have a row for each request, for each thing that a student
+hands in or must read, or for each file. They count as large until the replica has them."""
+SMALL_PER_LARGE = 3
 
 
 def wanted_namespaces(settings: Settings, params: Any) -> tuple[str, ...]:
@@ -21,6 +51,25 @@ def wanted_namespaces(settings: Settings, params: Any) -> tuple[str, ...]:
     if unknown := [name for name in chosen if name not in NAMESPACES]:
         raise TableFailure(f"Unknown namespace {', '.join(unknown)}: the namespaces are {', '.join(NAMESPACES)}.")
     return chosen
+
+
+async def list_and_choose(replicator: Replicator, settings: Settings, params: Any) -> list[TableName]:
+    """The tables of a run, sorted by name in each namespace.
+
+    :raises Cd2Error: DAP cannot be asked, or a namespace or name is wrong.
+    """
+    listed = [
+        table for namespace in wanted_namespaces(settings, params) for table in await replicator.list_tables(namespace)
+    ]
+    return choose_tables(listed, settings, params.get("tables") or ())
+
+
+async def sizes_in_replica(replicator: Replicator, tables: Sequence[TableName]) -> Mapping[TableName, int]:
+    """Bytes of the tables as far as known; none if the replica cannot be asked: the order is no reason to fail."""
+    try:
+        return await replicator.sizes({table.namespace for table in tables})
+    except Cd2Error:
+        return {}
 
 
 def choose_tables(listed: Sequence[TableName], settings: Settings, requested: Sequence[str]) -> list[TableName]:
@@ -43,6 +92,45 @@ def choose_tables(listed: Sequence[TableName], settings: Settings, requested: Se
         if any(_matches(name, pattern) for pattern in included)
         and not any(_matches(name, pattern) for pattern in settings.skip_tables)
     ]
+
+
+def in_turn(
+    tables: Sequence[TableName], sizes: Mapping[TableName, int], earlier: Sequence[TableName] = ()
+) -> list[TableName]:
+    """Tables in the order in which they ask DAP: three small ones, the largest, three small ones, the next largest ...
+
+    DAP takes few questions a minute, so the last of a hundred tables begins 20 minutes after the first. A large table
+    there would lengthen the run by its whole load. Large tables alone at the start would hold all slots, and for a long
+    time no table would be complete. So the small ones come in ascending order, the largest quarter in descending order
+    between them, and the list ends with tables of medium size.
+
+    Sizes count in steps of a factor of four, and tables of one step are sorted by name: tables that grow rarely change
+    the order from run to run.
+
+    :param sizes: bytes, where known. Of the others, those in `LARGE` count as larger than all, the rest as empty.
+    :param earlier: the order of an earlier listing in the same run. Its tables keep it, and new ones follow: to Airflow
+        a table's tasks are their index in the list.
+    """
+    known = set(earlier)
+    if known:
+        left = set(tables)
+        return [name for name in earlier if name in left] + in_turn([n for n in tables if n not in known], sizes)
+    by_size = sorted(tables, key=lambda name: (_step(name, sizes), name))
+    large = [name for name in by_size[len(by_size) - len(by_size) // (SMALL_PER_LARGE + 1) :] if _step(name, sizes)]
+    large.sort(key=lambda name: (-_step(name, sizes), name))
+    chosen = set(large)
+    small = [name for name in by_size if name not in chosen]
+    ordered: list[TableName] = []
+    for number, name in enumerate(large):
+        ordered += [*small[number * SMALL_PER_LARGE : (number + 1) * SMALL_PER_LARGE], name]
+    return ordered + small[len(large) * SMALL_PER_LARGE :]
+
+
+def _step(name: TableName, sizes: Mapping[TableName, int]) -> int:
+    if name in sizes:
+        return (sizes[name].bit_length() + 1) // 2
+    # 32 steps hold every size that there is.
+    return 32 + len(LARGE) - LARGE.index(name) if name in LARGE else 0
 
 
 def _matches(name: TableName, pattern: str) -> bool:
