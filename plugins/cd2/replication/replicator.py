@@ -15,7 +15,7 @@ from datetime import datetime
 from types import TracebackType
 
 from cd2.replication.attempt import Attempt, already_loaded, decide, models
-from cd2.replication.bookkeeping import cursors, freshness, preparation, stops
+from cd2.replication.bookkeeping import cursors, freshness, preparation, reports, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.dap import jobs
@@ -129,6 +129,14 @@ class Replicator:
         """
         with in_our_words("Reading cd2.stops"):
             return await stops.read(self._replica, runs)
+
+    async def claim_late_report(self, run: str) -> bool:
+        """Whether the caller is the first to report this run as late.
+
+        :raises Cd2Error: the database cannot be reached.
+        """
+        with in_our_words(f"Noting that {run} is late"):
+            return await reports.claim(self._replica, run)
 
     async def close(self) -> None:
         """Close what the waits of many tables share."""

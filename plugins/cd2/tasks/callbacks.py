@@ -14,6 +14,7 @@ from airflow.sdk import BaseXCom
 
 from cd2.notification.message import Message
 from cd2.settings import Settings
+from cd2.tasks.credentials import make_replicator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,7 +65,20 @@ async def report_late_run(context: dict[str, Any]) -> None:
         "which tables are running or waiting (deferred), and their logs say what for.\n"
     )
     message = Message(subject[:100], body, {"environment": settings.environment, "status": "warning"})
-    await asyncio.to_thread(_report, settings, message)
+    if await _is_first(f"{run['dag_id']} {run['dag_run_id']}"):
+        await asyncio.to_thread(_report, settings, message)
+
+
+async def _is_first(run: str) -> bool:
+    """Whether no other triggerer has reported the run: Airflow 3.3.1 runs a deadline's callback in each of them."""
+    try:
+        replicator = await asyncio.to_thread(make_replicator)
+        return await replicator.claim_late_report(run)
+    except Exception:
+        log.exception(
+            "Could not find out whether %s has been reported; reporting, because twice is better than never.", run
+        )
+        return True
 
 
 def _report(settings: Settings, message: Message) -> None:

@@ -31,6 +31,13 @@ CREATE TABLE IF NOT EXISTS cd2.stops (
 )"""
 """The runs that met what stops all their tables."""
 
+LATE_RUNS = """
+CREATE TABLE IF NOT EXISTS cd2.late_runs (
+    run text PRIMARY KEY,
+    reported_at timestamptz NOT NULL
+)"""
+"""The runs that have been reported as late."""
+
 FRESHNESS = """
 CREATE TABLE IF NOT EXISTS cd2.freshness (
     namespace text NOT NULL,
@@ -84,4 +91,4 @@ END
 $$"""
 """The views that a schema change broke."""
 
-CREATE_TABLES = (PACER, JOBS, STOPS, FRESHNESS, BROKEN_DEPENDENTS)
+CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, BROKEN_DEPENDENTS)
