@@ -59,7 +59,7 @@ class Staging:
         index tells it how many there are.
         """
         copied = await rows.copy(self._connection, self._model, "cd2", self.name, meta=True)
-        unique = f"CREATE UNIQUE INDEX ON {self._qualified} ({self._key})"
+        unique = f"CREATE UNIQUE INDEX {self.name}_key ON {self._qualified} ({self._key})"
         newest = f"{TS}::timestamptz DESC, ctid DESC"
         self.rows = copied - await _make_unique(self._connection, unique, self._qualified, self._key, newest)
 
