@@ -1,1 +1,1 @@
-"""Our engine, the official client and psql's COPY side by side (`make bench`): python -m benchmarks --help."""
+"""Our engine, the official client and psql side by side (`make bench`): python -m benchmarks --help."""

@@ -13,7 +13,7 @@ from benchmarks.arena import Arena
 from benchmarks.cases import Benchmark
 from benchmarks.figures import verdicts
 from benchmarks.options import HELP, Options
-from benchmarks.report import report
+from benchmarks.report import ratios, report
 from benchmarks.results import Results, machine
 from local.errors import LocalStackError
 
@@ -53,14 +53,14 @@ def run(options: Options) -> None:
 
 
 def write_report(results: Results, options: Options) -> None:
-    """Write the report, and print its section about the numbers to reach."""
+    """Write the report; print its ratios, and its section about the numbers to reach."""
     path = options.destination(complete=all(verdict.met is not None for verdict in verdicts(results.runs)))
     path.parent.mkdir(parents=True, exist_ok=True)
     text = report(results)
     path.write_text(text)
     start = text.index("## Numbers to reach")
     end = text.find("\n## ", start + 1)
-    say(f"\n{text[start:end]}\nreport: {path}")
+    say(f"\n{ratios(results)}\n{text[start:end]}\nreport: {path}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from benchmarks.arena import Arena
 from benchmarks.competitors import (
     CLIENT,
     COMPETITORS,
+    HAND,
     OURS,
     PSQL,
     Load,
@@ -40,7 +41,8 @@ DATABASE, BASE = "bench_run", "bench_base"
 class Table:
     """A table of the benchmarks.
 
-    :param columns: in the order of the snapshot's objects.
+    :param columns: in the order of the objects.
+    :param key: those of the key.
     :param checked: compare each value, not only row counts and sums of hashes.
     """
 
@@ -48,6 +50,7 @@ class Table:
     rows: int
     name: str
     columns: tuple[str, ...]
+    key: tuple[str, ...]
     checked: bool
 
 
@@ -93,8 +96,10 @@ class Benchmark:
         if not cases:
             return
         name = self._service.add_table(shape, rows)
-        columns = tuple(column["name"] for column in self._service.described(name)["columns"])
-        table = Table(shape, rows, name, columns, checked)
+        described = self._service.described(name)["columns"]
+        columns = tuple(column["name"] for column in described)
+        key = tuple(column["name"] for column in described if column["key"])
+        table = Table(shape, rows, name, columns, key, checked)
         self._say(f"\n{shape} table of {rows:,} rows, {len(columns)} columns")
         if "init" in cases:
             self._init(table)
@@ -159,13 +164,17 @@ class Benchmark:
         self._compete("unchanged", "sync", table, [OURS, CLIENT], self._copied)
 
     def _sync(self, table: Table) -> None:
-        """All competitors apply the same changes to a copy of the same database."""
+        """All competitors apply the same changes to a copy of the same database (psql: from a file)."""
         since = self._arena.cursor(self._arena.postgres.dsn(BASE), table.name)
         inserts, updates, deletes = (round(table.rows * part) for part in (INSERTS, UPDATES, DELETES))
         full_name = f"{NAMESPACE}.{table.name}"
         self._service.control.advance(tables=[full_name], inserts=inserts, updates=updates, deletes=deletes)
-        self._note("sync", table, self._service.changes(table.name, since))
-        self._compete("sync", "sync", table, [OURS, CLIENT], self._copied)
+        file = self._arena.directory / "changes.tsv"
+        self._note("sync", table, self._service.changes(table.name, since, file))
+        try:
+            self._compete("sync", "sync", table, [OURS, CLIENT, HAND], self._copied, file)
+        finally:
+            file.unlink(missing_ok=True)
 
     def _copied(self, _name: str) -> str:
         return self._arena.new_database(DATABASE, template=BASE)
@@ -209,7 +218,8 @@ class Benchmark:
 
     def _load(self, action: str, table: Table, dsn: str, file: Path | None = None) -> Load:
         service = self._service
-        return Load(action, table.name, dsn, service.url, service.client_id, service.client_secret, file, table.columns)
+        access = service.url, service.client_id, service.client_secret
+        return Load(action, table.name, dsn, *access, file, table.columns, table.key)
 
     def _measured(
         self,

@@ -1,11 +1,11 @@
-"""The competitors: our engine, the official client's command line, and psql's COPY."""
+"""The competitors: our engine, the official client's command line, psql's COPY, and a sync by hand in psql."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from benchmarks.shapes import NAMESPACE, create_statements
 from local.processes.families import MARKER
 from local.settings import REPOSITORY
 
-OURS, CLIENT, PSQL = "ours", "client", "psql"
+OURS, CLIENT, PSQL, HAND = "ours", "client", "psql", "hand"
 DROPPED = ("AIRFLOW", "AWS_", "DAP_", "PG", "PYTHON", "CD2_")
 
 
@@ -29,8 +29,10 @@ class Load:
 
     :param action: init or sync.
     :param dsn: the database.
-    :param file: the decompressed snapshot without header and meta columns, for psql.
-    :param columns: the columns of that file, in its order.
+    :param file: the decompressed objects without header and meta.ts, for psql. The lines of an incremental begin with
+        meta.action.
+    :param columns: the table's columns in the order of that file.
+    :param key: the columns of its key.
     """
 
     action: str
@@ -41,6 +43,7 @@ class Load:
     client_secret: str = field(repr=False)
     file: Path | None = None
     columns: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,33 @@ def _client(load: Load, _psql_path: Path, mark: str) -> Program:
 
 
 def _psql(load: Load, psql: Path, mark: str) -> Program:
+    copy = f"""\\copy "{NAMESPACE}"."{load.table}" ({_quoted(load.columns)}) from '{load.file}'"""
+    return _by_psql(load, psql, mark, [copy])
+
+
+def _hand(load: Load, psql: Path, mark: str) -> Program:
+    """A sync as an expert would write it for one certain table: nothing is checked, counted or noted.
+
+    MERGE is faster than INSERT ... ON CONFLICT DO UPDATE (by 6% for the narrow table), and FREEZE changes nothing.
+    """
+    table = f'"{NAMESPACE}"."{load.table}"'
+    values = [column for column in load.columns if column not in load.key]
+    match = " AND ".join(f't."{column}" = s."{column}"' for column in load.key)
+    changes = ", ".join(f'"{column}" = s."{column}"' for column in values)
+    new = ", ".join(f's."{column}"' for column in load.columns)
+    columns = _quoted(load.columns)
+    create = f"CREATE UNLOGGED TABLE changes AS SELECT ''::text AS action, {columns} FROM {table} WITH NO DATA"
+    copy = f"\\copy changes (action, {columns}) from '{load.file}'"
+    delete = f"DELETE FROM {table} t USING changes s WHERE s.action = 'D' AND {match}"
+    merge = (
+        f"MERGE INTO {table} t USING (SELECT * FROM changes WHERE action = 'U') s ON {match} "
+        f"WHEN MATCHED THEN UPDATE SET {changes} WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({new})"
+    )
+    return _by_psql(load, psql, mark, [create, copy, delete, merge, "DROP TABLE changes"])
+
+
+def _by_psql(load: Load, psql: Path, mark: str, commands: Sequence[str]) -> Program:
+    """The commands in one transaction."""
     database = _parts(load.dsn)
     environment = {
         "PGHOST": database["host"],
@@ -105,10 +135,13 @@ def _psql(load: Load, psql: Path, mark: str) -> Program:
         "PGPASSWORD": database["password"],
         "PGCLIENTENCODING": "UTF8",
     }
-    columns = ", ".join(f'"{column}"' for column in load.columns)
-    copy = f"""\\copy "{NAMESPACE}"."{load.table}" ({columns}) from '{load.file}'"""
-    argv = [str(psql), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--command", copy]
+    argv = [str(psql), "--no-psqlrc", "--quiet", "--single-transaction", "--set", "ON_ERROR_STOP=1"]
+    argv += [part for command in commands for part in ("--command", command)]
     return Program(argv, base_environment(mark) | environment)
+
+
+def _quoted(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
 
 
 COMPETITORS = {
@@ -117,6 +150,7 @@ COMPETITORS = {
         Competitor(OURS, "ours", _ours),
         Competitor(CLIENT, "official client", _client),
         Competitor(PSQL, "psql \\copy", _psql, prepared=True),
+        Competitor(HAND, "by hand in psql", _hand),
     )
 }
 

@@ -20,7 +20,7 @@ UPSERTS = INSERTS + UPDATES
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 
 HELP = """\
-make bench [NAME=value ...]: our engine, the official client and psql's \\copy side by side; about an hour by default
+make bench [NAME=value ...]: our engine, the official client and psql side by side; about an hour by default
 
   ROWS_LIST        rows of the tables                                  (100_000,1_000_000,4_000_000)
   SHAPES           narrow (6 columns, 250 bytes a row), wide (50)      (narrow,wide)

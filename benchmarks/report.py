@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.competitors import CLIENT, COMPETITORS, OURS, PSQL
+from benchmarks.competitors import CLIENT, COMPETITORS, HAND, OURS, PSQL
 from benchmarks.figures import Group, Ratio, groups, middle, of, ratio, verdicts, wall, work
 from benchmarks.results import Results, Run
 
@@ -12,10 +12,10 @@ HEAD = """\
 # Benchmarks
 
 Written by `make bench`, which overwrites manual changes. Our engine (`cd2.replication`), the official client's command
-line and `psql \\copy` take turns in one run, each in its own process, with one embedded PostgreSQL (durable default
-settings) and one DAP simulator. Absolute times differ between machines and hours; ratios of runs side by side hardly
-do. A figure is the median of its repeats, a ratio the median of the repeats' ratios (with the smallest and the
-largest).
+line and psql (init: `\\copy`; sync: SQL by hand) take turns in one run, each in its own process, with one embedded
+PostgreSQL (durable default settings) and one DAP simulator. Absolute times differ between machines and hours; ratios
+of runs side by side hardly do. A figure is the median of its repeats, a ratio the median of the repeats' ratios (with
+the smallest and the largest).
 """
 
 HOW = """\
@@ -23,8 +23,11 @@ HOW = """\
 
 - *init*: an empty database is filled with a snapshot. psql copies the same lines from a decompressed file without
   header and `meta.ts` into the empty table with its primary key; it does not download, decompress or check them.
-- *sync*: 20% of the rows are written (three quarters updated, a quarter new) and 2% deleted. Both start from copies of
-  one database that our engine loaded, vacuumed and analyzed.
+- *sync*: 20% of the rows are written (three quarters updated, a quarter new) and 2% deleted. All start from copies of
+  one database that our engine loaded, vacuumed and analyzed. *By hand*: what an expert would write for this one change,
+  in one transaction of psql: `\\copy` into an unlogged table, one DELETE, one MERGE (which is faster than INSERT ... ON
+  CONFLICT DO UPDATE). It reads the same lines from a decompressed file without header and `meta.ts`; it does not
+  download, decompress, check, count or look for repeated keys, and notes nothing.
 - *unchanged*: a sync of a table in which nothing has changed: the fixed cost.
 - *whole*: seconds from the program's start to its end. *work*: without starting Python and importing. Our engine and
   the client also prepare the database in each run.
@@ -65,6 +68,8 @@ RATIOS = (
     "client / ours, CPU and server",
     "ours / psql, whole",
     "ours / psql, work",
+    "ours / by hand, whole",
+    "ours / by hand, work",
 )
 
 
@@ -97,6 +102,15 @@ def _machine(results: Results) -> str:
     )
 
 
+def ratios(results: Results) -> str:
+    """The ratios of all cases as text."""
+    parts = []
+    for case, title in TITLES.items():
+        if chosen := [group for group in groups(results.runs) if group[0] == case]:
+            parts.append(f"{title}\n{_ratios(results.runs, chosen)}")
+    return "\n".join(parts)
+
+
 def _verdicts(runs: Sequence[Run]) -> str:
     words = {True: "met", False: "**not met**", None: "not measured"}
     lines = [(v.what, v.wanted, v.measured, words[v.met]) for v in verdicts(runs)]
@@ -107,7 +121,7 @@ def _times(results: Results, chosen: Sequence[Group]) -> str:
     lines = []
     for group in chosen:
         described = _described(results, group)
-        for name in (OURS, CLIENT, PSQL):
+        for name in COMPETITORS:
             if runs := of(results.runs, group, name):
                 lines.append((described, COMPETITORS[name].title, *_figures(runs)))
                 described = ""
@@ -147,6 +161,8 @@ def _ratios(runs: Sequence[Run], chosen: Sequence[Group]) -> str:
             ratio(runs, group, CLIENT, OURS, lambda run: run.usage.cpu + run.usage.server_cpu),
             ratio(runs, group, OURS, PSQL),
             ratio(runs, group, OURS, PSQL, work),
+            ratio(runs, group, OURS, HAND),
+            ratio(runs, group, OURS, HAND, work),
         ]
         lines.append((f"{group[1]}, {group[2]:,} rows", *("" if one is None else str(one) for one in found)))
     return _table(RATIOS, lines)

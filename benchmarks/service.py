@@ -112,9 +112,13 @@ class Service:
         """
         return self._made(table, SnapshotQuery(format=Format.TSV, mode=Mode.condensed), file)
 
-    def changes(self, table: str, since: datetime) -> Data:
-        """Generate the changes since a cursor, which every competitor gets."""
-        return self._made(table, IncrementalQuery(format=Format.TSV, mode=Mode.condensed, since=since, until=None))
+    def changes(self, table: str, since: datetime, file: Path | None = None) -> Data:
+        """Generate the changes since a cursor, which every competitor gets.
+
+        :param file: where to put their decompressed lines, without header and without meta.ts.
+        """
+        query = IncrementalQuery(format=Format.TSV, mode=Mode.condensed, since=since, until=None)
+        return self._made(table, query, file)
 
     def _made(self, table: str, query: Query, file: Path | None = None) -> Data:
         async def run() -> Data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import psutil
@@ -19,9 +20,10 @@ from tests.replication.victims import HOLD_REFRESH, World, world_of
 from tests.replication.waiting import wait_until
 from tests.replication.worker import Workers, up_to_date
 
+STAGING = "cd2.stage_" + sha256(b'"canvas"."victims"').hexdigest()[:16]
 CURSOR = "LOCK TABLE instructure_dap.table_sync IN SHARE MODE"
 STAGES = [
-    (("widen", "delete"), "LOCK TABLE pg_catalog.pg_statistic IN SHARE MODE", "ANALYZE%"),
+    (("widen", "delete"), f"CREATE TABLE {STAGING}_key ()", "CREATE UNIQUE INDEX%"),
     (("widen", "delete"), f"SELECT pg_advisory_xact_lock({HOLD_REFRESH})", "REFRESH%"),
     (("delete",), "SELECT FROM canvas.victims FOR UPDATE", "DELETE FROM%"),
     (("widen", "add", "delete"), CURSOR, "UPDATE instructure_dap%"),

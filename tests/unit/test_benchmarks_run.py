@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.arena import Arena
 from benchmarks.cases import Benchmark
-from benchmarks.competitors import CLIENT, COMPETITORS, OURS, PSQL, Load, create_table
+from benchmarks.competitors import CLIENT, COMPETITORS, HAND, OURS, PSQL, Load, create_table
 from benchmarks.measure import measure
 from benchmarks.options import DOCUMENT, Options
 from benchmarks.results import Results
@@ -53,13 +53,15 @@ def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path) -> None:
     by_case = {(run.case, run.competitor): run for run in found.runs}
     expected = {("init", name) for name in (OURS, CLIENT, PSQL)}
     expected |= {(case, name) for case in ("sync", "unchanged") for name in (OURS, CLIENT)}
+    expected.add(("sync", HAND))
     assert set(by_case) == expected
     for (_, name), run in by_case.items():
         assert run.usage.cpu > 0
-        assert run.usage.server_cpu > 0 or name == PSQL
+        by_psql = name in (PSQL, HAND)
+        assert run.usage.server_cpu > 0 or by_psql
         # psql is gone after milliseconds with so few rows, perhaps before anybody looked
-        assert run.usage.rss > 1_000_000 or name == PSQL
-        if name == PSQL:
+        assert run.usage.rss > 1_000_000 or by_psql
+        if by_psql:
             assert run.usage.temporary == 0
         else:
             assert run.work_s is not None
@@ -72,6 +74,9 @@ def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path) -> None:
     assert found.data[f"unchanged narrow {ROWS}"]["lines"] == 0
     assert len(found.checks) == 3
     assert all("value by value" in check for check in found.checks)
+
+    assert any("ours, client, hand ended with the same" in check for check in found.checks)
+    assert "ours / by hand, work" in printed
 
     text = (tmp_path / "bench" / "benchmarks.md").read_text()
     for title in ("Numbers to reach", "Init", "Sync of 20%", "Sync of an unchanged table"):

@@ -61,11 +61,14 @@ class table_lock:  # noqa: N801 - reads as what it does: async with table_lock(c
 
 
 async def _configure(connection: asyncpg.Connection, table: TableName, wait_s: float) -> None:
-    """Configure a session for a load: long statements are expected, and the end of its process must be noticed."""
+    """Configure a session for a load: long statements are expected, and the end of its process must be noticed.
+
+    Without row_security, PostgreSQL raises an error where it would hide rows from us.
+    """
     await connection.execute(
         "SELECT set_config('application_name', left('cd2 ' || $1, 63), false), "
         "set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '0', false), "
-        "set_config('lock_timeout', $2, false)",
+        "set_config('row_security', 'off', false), set_config('lock_timeout', $2, false)",
         str(table),
         f"{int(wait_s * 1000)}ms",
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from cd2.replication.errors import ReinitRequired, TableFailure
+from cd2.replication.load import obstacles
 from cd2.replication.load.staging import Staging, add_key
 from cd2.replication.results import Action, Applied
 from cd2.replication.schema.plan import NarrowEnum, SchemaPlan
@@ -48,7 +49,8 @@ class Load:
         """Load the job.
 
         :raises ReinitRequired: (sync) the rows of the replica do not fit the new schema.
-        :raises TableFailure: (re-init) the snapshot does not fit its schema.
+        :raises TableFailure: (re-init) the snapshot does not fit its schema; or users' objects on the table keep rows
+            from being changed.
         :raises asyncpg.PostgresError: anything else that PostgreSQL rejects.
         """
         match action:
@@ -64,13 +66,12 @@ class Load:
         await self.connection.execute(self.plan.create)
         if any(column.array for column in self.model.columns):
             # Arrays arrive as JSON, which COPY cannot convert.
-            staging, written, _ = await self._staged()
-            await staging.insert_into_new()
+            staging = await self._staged()
+            written = await staging.insert_into_new()
             await staging.drop()
         else:
             table = self.model.name
-            await self.rows.copy(self.connection, self.model, table.namespace, table.table, meta=False)
-            written = self.rows.tally.rows
+            written = await self.rows.copy(self.connection, self.model, table.namespace, table.table, meta=False)
         written -= await add_key(self.connection, self.model, self.plan.add_key)
         return Applied(written, 0, await self.alteration.finish())
 
@@ -78,7 +79,8 @@ class Load:
         """Apply an incremental: deletes, then upserts. The schema changes first, and what needs the new rows last."""
         if self.rows.empty and not self.plan.changes:
             return Applied(dependents=await self.alteration.finish())
-        staging, written, deleted = await self._staged()
+        await obstacles.find(self.connection, self.model.name)
+        staging = await self._staged()
         if self.plan.breaking:
             try:
                 await self.alteration.run(self.plan.breaking)
@@ -87,7 +89,7 @@ class Load:
                     f"{self.model.name}: values in the replica do not fit their column's new type: it needs a new "
                     "snapshot."
                 ) from None
-        await staging.apply_changes()
+        written, deleted = await staging.apply_changes()
         await staging.drop()
         await self._run_closing(ReinitRequired)
         return Applied(written, deleted, await self.alteration.finish())
@@ -98,7 +100,9 @@ class Load:
         Only rows that differ are written, and readers see the old rows until the commit. If the old rows cannot live
         under the new schema (another key, values that do not fit), all are replaced.
         """
-        staging, written, deleted = await self._staged()
+        await obstacles.find(self.connection, self.model.name)
+        staging = await self._staged()
+        replaced = 0
         replace = self.plan.key_differs
         if self.plan.breaking and not replace:
             try:
@@ -106,31 +110,21 @@ class Load:
             except _DOES_NOT_FIT:
                 replace = True
         if replace:
-            await self.connection.execute(f"DELETE FROM {self.model.name.quoted}")
+            replaced = await staging.delete_all()
             for statements in (self.plan.breaking, self.plan.replace_key):
                 if statements:
                     await self.alteration.run(statements)
-        await staging.apply_snapshot()
+        written, deleted = await staging.apply_snapshot()
         await staging.drop()
         await self._run_closing(TableFailure)
-        return Applied(written, deleted, await self.alteration.finish())
+        return Applied(written, replaced + deleted, await self.alteration.finish())
 
-    async def _staged(self) -> tuple[Staging, int, int]:
-        """Stage the job's rows.
-
-        :returns: the staging table, and how many rows are to be written and deleted.
-        """
+    async def _staged(self) -> Staging:
         staging = Staging(self.connection, self.model, self.rows.incremental)
         await staging.create()
         await staging.fill(self.rows)
-        written, deleted = await staging.counts()
-        log.info(
-            "%s: staged %s rows to write and %s to delete; applying them now.",
-            self.model.name,
-            f"{written:,}",
-            f"{deleted:,}",
-        )
-        return staging, written, deleted
+        log.info("%s: staged %s rows; applying them now.", self.model.name, f"{staging.rows:,}")
+        return staging
 
     async def _run_closing(self, failure: type[ReinitRequired | TableFailure]) -> None:
         """Run the closing DDL, each step only if the applied rows allow it."""

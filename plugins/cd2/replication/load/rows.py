@@ -108,22 +108,27 @@ class JobRows:
         """Names of the columns of the data; none, if there is no object."""
         return frozenset(_plain(name) for name in self._first.columns) if self._first else frozenset()
 
-    async def copy(
-        self, connection: asyncpg.Connection, model: TableModel, schema: str, table: str, meta: bool
-    ) -> None:
+    async def copy(self, connection: asyncpg.Connection, model: TableModel, schema: str, table: str, meta: bool) -> int:
         """COPY all objects into a table that has the model's columns, and `meta.*` if `meta`.
 
-        :raises TableFailure: the data lacks a column of the schema.
+        :returns: how many rows PostgreSQL says that it copied.
+        :raises TableFailure: the data lacks a column of the schema, or PostgreSQL copied other than all lines.
         """
+        copied, before = 0, self.tally.rows
         for object_id in self._job.objects:
             stream, self._first = self._first or self._stream(object_id), None
             try:
                 if not stream.columns:
                     await stream.open()
-                await self._copy(stream, connection, model, schema, table, meta)
+                copied += await self._copy(stream, connection, model, schema, table, meta)
             finally:
                 await stream.close()
             self._done += 1
+        if copied != self.tally.rows - before:
+            raise TableFailure(
+                f"{self._table}: PostgreSQL copied {copied:,} of the {self.tally.rows - before:,} lines of job "
+                f"{self._job.id}. Nothing was changed; report this table to Instructure."
+            )
         if self.tally.repaired:
             log.warning(
                 "%s: %s row(s) held characters that PostgreSQL cannot store (NUL, or bytes that are not UTF-8); "
@@ -131,6 +136,7 @@ class JobRows:
                 self._table,
                 self.tally.repaired,
             )
+        return copied
 
     def _stream(self, object_id: str) -> ObjectStream:
         return ObjectStream(self._download(object_id), self._table, self.tally)
@@ -143,12 +149,12 @@ class JobRows:
         schema: str,
         table: str,
         meta: bool,
-    ) -> None:
+    ) -> int:
         self._check_header(stream.columns, model)
         by_name = {column.name: column for column in model.columns}
         wanted = [name for name in stream.columns if _plain(name) in by_name or (meta and name.startswith("meta."))]
         json = [name for name in wanted if (c := by_name.get(_plain(name))) and (c.json or c.array)]
-        await connection.copy_to_table(
+        status: str = await connection.copy_to_table(
             table,
             schema_name=schema,
             columns=[_plain(name) for name in wanted],
@@ -156,6 +162,7 @@ class JobRows:
             # Nobody sees rows of a table created in this transaction before the commit: they can be frozen at once.
             freeze=True,
         )
+        return int(status.split()[-1])
 
     async def _with_progress(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for block in blocks:

@@ -1,0 +1,134 @@
+"""What users put on a table may keep rows from it: then the table fails with a sentence, and is never half right."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import psycopg
+import pytest
+
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import TableFailure
+from cd2.replication.replicator import Replicator
+from local.postgres import EmbeddedPostgres
+from local.simulator.control import SimulatorControl
+from tests.replication.replica import assert_equal, execute, fetch, make_replicator, run, target_of
+from tests.steps import init, sync
+
+Load = Callable[..., Coroutine[Any, Any, Any]]
+GROUPS = "canvas.groups"
+NOPE = """
+CREATE FUNCTION public.nope() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER nope BEFORE {} ON canvas.groups FOR EACH ROW EXECUTE FUNCTION public.nope()"""
+MASK = """
+CREATE FUNCTION public.mask() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := ''somebody''; RETURN NEW; END';
+CREATE TRIGGER mask BEFORE INSERT OR UPDATE ON canvas.groups FOR EACH ROW EXECUTE FUNCTION public.mask()"""
+
+
+def admin(database: str, statements: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(statements.encode())
+
+
+def state(target: DatabaseTarget) -> list[object]:
+    """The rows and the cursor."""
+    rows = fetch(target, f"SELECT g::text, xmin::text FROM {GROUPS} g ORDER BY id")
+    return [rows, execute(target, "SELECT timestamp::text FROM instructure_dap.table_sync")]
+
+
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE", "DELETE"])
+def test_a_sync_fails_if_a_trigger_keeps_rows_from_being_changed(
+    event: str, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    run(init(replicator, GROUPS))
+    simulator.advance(tables=[GROUPS], inserts=3, updates=4, deletes=2)
+    before = state(target)
+    admin(database, NOPE.format(event))
+    with pytest.raises(TableFailure) as caught:
+        run(sync(replicator, GROUPS))
+    assert "although PostgreSQL reported no error. Nothing was changed." in caught.value.message
+    assert "BEFORE each row can do that, and the table has nope" in caught.value.message
+    assert state(target) == before
+
+    admin(database, "ALTER TABLE canvas.groups DISABLE TRIGGER nope")
+    assert run(sync(replicator, GROUPS)).state == "complete"
+    assert_equal(simulator, database, GROUPS)
+
+
+def test_a_reinit_fails_if_a_trigger_keeps_as_many_rows_as_it_refuses(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """The number of rows is right then."""
+    run(init(replicator, GROUPS))
+    simulator.advance(tables=[GROUPS], inserts=2, deletes=2)
+    before = state(target)
+    admin(database, NOPE.format("INSERT OR DELETE"))
+    with pytest.raises(TableFailure, match=r"2 row\(s\) were not written and 2 not deleted, although"):
+        run(init(replicator, GROUPS))
+    assert state(target) == before
+
+
+def test_a_trigger_that_only_changes_rows_is_in_nobody_s_way(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    run(init(replicator, GROUPS))
+    cursor = execute(target, "SELECT timestamp::text FROM instructure_dap.table_sync")
+    admin(database, MASK)
+    rows = simulator.advance(tables=[GROUPS], inserts=3, updates=4, deletes=2)
+    assert rows[GROUPS]["deletes"] == 2
+    first = run(sync(replicator, GROUPS))
+    assert (first.state, first.rows_deleted) == ("complete", 2)
+    # Once more: the deleted rows are gone, and the masked rows differ from what comes.
+    execute(target, f"UPDATE instructure_dap.table_sync SET timestamp = '{cursor}'")
+    again = run(sync(replicator, GROUPS))
+    assert (again.state, again.rows_upserted, again.rows_deleted) == ("complete", first.rows_upserted, 0)
+    assert run(init(replicator, GROUPS)).state == "initialized"
+    assert int(execute(target, f"SELECT count(*) FROM {GROUPS}")) == simulator.tables()[GROUPS]["rows"]
+
+
+@pytest.mark.parametrize("load", [sync, init])
+def test_a_rule_on_the_table_is_named(
+    load: Load, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    run(init(replicator, GROUPS))
+    simulator.advance(tables=[GROUPS], updates=4)
+    admin(database, "CREATE RULE keep AS ON DELETE TO canvas.groups DO INSTEAD NOTHING")
+    with pytest.raises(TableFailure, match=r"cannot MERGE into a table with rules, and it has keep\. Nothing was"):
+        run(load(replicator, GROUPS))
+    admin(database, "DROP RULE keep ON canvas.groups")
+    run(sync(replicator, GROUPS))
+    assert_equal(simulator, database, GROUPS)
+
+
+@pytest.fixture
+def owner(postgres: EmbeddedPostgres, empty_database: str, empty_target: DatabaseTarget) -> str:
+    """A role that may fill an empty database, and is no superuser; its password is its name."""
+    name = f"owner_{secrets.token_hex(4)}"
+    postgres.create_role(name, name)
+    admin(empty_database, f'GRANT CREATE ON DATABASE "{empty_target.dbname}" TO {name}')
+    return name
+
+
+@pytest.mark.parametrize("load", [sync, init])
+def test_policies_that_apply_to_us_fail_the_table_instead_of_hiding_rows(
+    load: Load, owner: str, simulator: SimulatorControl, empty_database: str
+) -> None:
+    replicator = make_replicator(simulator, target_of(empty_database, user=owner, password=owner))
+    run(replicator.prepare(["canvas"]))
+    run(init(replicator, GROUPS))
+    admin(empty_database, "ALTER TABLE canvas.groups ENABLE ROW LEVEL SECURITY")
+    admin(empty_database, "CREATE POLICY hidden ON canvas.groups USING (id < 0)")
+    simulator.advance(tables=[GROUPS], updates=4, deletes=2)
+    # Policies do not apply to the owner of the table ...
+    assert run(sync(replicator, GROUPS)).rows_deleted == 2
+    assert_equal(simulator, empty_database, GROUPS)
+    # ... unless they are forced.
+    admin(empty_database, "ALTER TABLE canvas.groups FORCE ROW LEVEL SECURITY")
+    simulator.advance(tables=[GROUPS], updates=4, deletes=2)
+    with pytest.raises(TableFailure, match=r"its policies \(row level security\) apply to the replication role"):
+        run(load(replicator, GROUPS))
+    admin(empty_database, f"ALTER ROLE {owner} BYPASSRLS")
+    assert run(sync(replicator, GROUPS)).rows_deleted == 2
+    assert_equal(simulator, empty_database, GROUPS)
