@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from cd2.replication.bookkeeping.tables import CREATE_TABLES
 from cd2.settings import Settings
 from tests.docs.markdown import REPOSITORY, repository_files
 
@@ -26,7 +27,7 @@ ELSEWHERE = {
 TEXTS = {".md", ".py", ".toml", ".yml", ".yaml", ".tf", ".tfvars", ".hcl", ".env", ".txt", ""}
 FILE_NAME = re.compile(r"(?<![\w./*{}$@-])((?:[\w.-]+/)*[\w-]+\.(?:md|py|toml|ya?ml|tf|sh|cfg))\b(?![\w/(*])")
 DOTTED = re.compile(r"(?<![\w./\"'@-])cd2\.([a-z_]+(?:\.\w+)*)(?![\w*(/@-])")
-TABLES = {"broken_dependents", "freshness", "jobs", "pacer"}
+TABLES = set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?cd2\.(\w+)", "".join(CREATE_TABLES)))
 PLACEHOLDERS = {"key", "name"}
 """What stands for the name of any setting."""
 

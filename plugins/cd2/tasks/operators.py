@@ -141,7 +141,7 @@ class _TableOperator(BaseOperator):
         raise NotImplementedError
 
     def execute(self, context: Context) -> None:
-        """Do here what the triggerer does: `dag.test()` and `airflow tasks test` have none."""
+        """Do here what the trigger does: `dag.test()` starts none."""
         try:
             found = asyncio.run(self.find(context))
         except Cd2Error as error:
@@ -272,7 +272,7 @@ class Notify(BaseOperator):
         # With wrong settings prepare_database failed, and that must be reported too.
         settings = Settings.load_usable()
         published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
-        summary = collect(context, settings, self.tasks, published)
+        summary = collect(context, settings, self.tasks, published, make_replicator)
         message = compose(summary, settings.notification_format)
         if published.get("max_tries") == context["ti"].max_tries:
             # By an earlier try: `max_tries` changes only when the task is cleared.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ from cd2.notification.summary import RunSummary
 from cd2.replication.errors import Cd2Error, ErrorInfo
 from cd2.replication.names import TableName
 from cd2.replication.results import Freshness, TableResult
-from cd2.tasks.credentials import make_replicator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
+    from cd2.replication.replicator import Replicator
     from cd2.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,17 @@ class TableTasks:
     initialized: TableResult | None
 
 
-def collect(context: Context, settings: Settings, tasks: RunTasks, published: dict[str, Any]) -> RunSummary:
+def collect(
+    context: Context,
+    settings: Settings,
+    tasks: RunTasks,
+    published: dict[str, Any],
+    make_replicator: Callable[[], Replicator],
+) -> RunSummary:
     """The run so far: every listed table exactly once.
 
     :param published: what `notify` noted when it last reported this run; empty: it has not reported it yet.
+    :param make_replicator: reads how fresh the tables are, if one has failed.
     """
     ti = context["ti"]
     run_id = ti.run_id
@@ -82,7 +89,7 @@ def collect(context: Context, settings: Settings, tasks: RunTasks, published: di
         log_links=links,
         listed_only=tuple(dry_run) if dry_run is not None else None,
         rerun=bool(published) and published["max_tries"] != ti.max_tries,
-        freshness=_freshness() if any(result.state == "failed" for result in results) else {},
+        freshness=_freshness(make_replicator) if any(result.state == "failed" for result in results) else {},
     )
     # A dry run, or a run without tables, does not prove that all is well.
     fine = bool(results) and summary.status != "failure"
@@ -159,7 +166,7 @@ def _results(
     return sorted(results, key=lambda result: result.table)
 
 
-def _freshness() -> dict[TableName, Freshness]:
+def _freshness(make_replicator: Callable[[], Replicator]) -> dict[TableName, Freshness]:
     """The freshness of the tables; empty if it cannot be read: the database may be what failed."""
     try:
         return asyncio.run(make_replicator().freshness())
