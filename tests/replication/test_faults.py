@@ -86,8 +86,10 @@ CASES = [
     Case("hang", TransientError, "time limit", times=20, quick=("sync",)),
     Case("hang", TransientError, "time limit", times=20, endpoint="job"),
     Case("hang", told="resuming with a fresh URL", endpoint="download"),
-    # A token may expire between any two calls; only one that is refused when it is new is wrong.
-    Case("unauthorized", StopAll, "refused the credentials", quick=("init",)),
+    # A token may expire between any two calls, and a gateway may err once; a second refusal stops everything.
+    Case("unauthorized", quick=("sync",)),
+    Case("unauthorized", StopAll, "refused the credentials", times=2, quick=("init",)),
+    Case("unauthorized", endpoint="login"),
     Case("unauthorized", endpoint="job", quick=("reinit",)),
     Case("unauthorized", endpoint="object"),
     Case("unauthorized", endpoint="schema"),
@@ -229,7 +231,7 @@ def test_wrong_credentials_stop_everything_before_anything_is_asked_for(
     replicator: Replicator, simulator: SimulatorControl, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = everything(database)
-    simulator.fault(kind="unauthorized", endpoint="login")
+    simulator.fault(kind="unauthorized", endpoint="login", times=2)
     simulator.reset_stats()
     with caplog.at_level(logging.DEBUG):
         outcome = attempt(replicator, "init")
