@@ -7,80 +7,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import asyncpg
-from pysqlsync.dialect.postgresql.data_types import PostgreSQLJsonType
-from pysqlsync.dialect.postgresql.discovery import to_default_expr
 from pysqlsync.dialect.postgresql.mutation import PostgreSQLMutator
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
-from pysqlsync.formation.data_types import SqlDiscovery, SqlDiscoveryOptions
-from pysqlsync.formation.object_types import Column, EnumType, Table
+from pysqlsync.formation.object_types import Column, Table
 from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType, constant
-from pysqlsync.model.id_types import GlobalId, LocalId, QualifiedId
+from pysqlsync.model.id_types import QualifiedId
 
+from cd2.replication.dependents.parts import Touched
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import quote_identifier
-from cd2.replication.schema.model import MAX_IDENTIFIER, TableModel
+from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column
+from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps
+from cd2.replication.schema.model import TableModel
 
 log = logging.getLogger(__name__)
 
-_RELATION = """
-SELECT c.oid, c.relkind::text AS kind, obj_description(c.oid, 'pg_class') AS description,
-       k.conname AS key_name,
-       array(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS x(number, place)
-             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.number ORDER BY place) AS key
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
-WHERE n.nspname = $1 AND c.relname = $2"""
-
-_COLUMNS = """
-SELECT a.attname AS name, a.attnotnull AS required, a.attidentity <> '' AS identity,
-       format_type(a.atttypid, a.atttypmod) AS definition, a.attndims <> 0 OR t.typcategory = 'A' AS is_array,
-       coalesce(e.typname, t.typname) AS type_name, n.nspname AS type_schema,
-       pg_get_expr(d.adbin, d.adrelid) AS default_value, col_description(a.attrelid, a.attnum) AS description
-FROM pg_attribute a
-JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-JOIN pg_namespace n ON n.oid = coalesce(e.typnamespace, t.typnamespace)
-LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum"""
-
-_ENUMS = """
-SELECT t.typname AS name, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
-FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid JOIN pg_namespace n ON n.oid = t.typnamespace
-WHERE n.nspname = $1 AND t.typname = ANY($2)
-GROUP BY t.typname"""
-
 _KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
-_OLD = "~"
-
-
-@dataclass(frozen=True)
-class RequireColumns:
-    """Columns that must have a value in every row from now on.
-
-    :param check_sql: tells whether a row has none.
-    """
-
-    columns: tuple[str, ...]
-    check_sql: str
-    sql: str
-
-
-@dataclass(frozen=True)
-class NarrowEnum:
-    """An enumeration type that loses values; PostgreSQL cannot drop a value, so the type is recreated.
-
-    :param check_sql: tells whether a row still holds one of them.
-    """
-
-    type: str
-    removed: tuple[str, ...]
-    check_sql: str
-    sql: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +41,8 @@ class SchemaPlan:
     :param closing: each step needs rows that allow it.
     :param key_differs: the table's primary key is not the model's.
     :param replace_key: gives the emptied table the model's key.
+    :param touched: the columns that `breaking` changes and drops.
+    :param leftovers: statements that drop types which no column uses any more after `breaking`.
     """
 
     exists: bool
@@ -105,6 +53,8 @@ class SchemaPlan:
     closing: tuple[RequireColumns | NarrowEnum, ...] = ()
     key_differs: bool = False
     replace_key: str | None = None
+    touched: Touched = field(default_factory=Touched)
+    leftovers: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -121,10 +71,10 @@ async def plan_changes(
         belong to users.
     :raises TableFailure: something other than a table has its name.
     """
-    relation = await connection.fetchrow(_RELATION, model.name.namespace, model.name.table)
+    relation = await connection.fetchrow(RELATION, model.name.namespace, model.name.table)
     labels = {
         row["name"]: row["labels"]
-        for row in await connection.fetch(_ENUMS, model.name.namespace, [enum.name.local_id for enum in model.enums])
+        for row in await connection.fetch(ENUMS, model.name.namespace, [enum.name.local_id for enum in model.enums])
     }
     new_types = [enum.create_stmt() for enum in model.enums if enum.name.local_id not in labels]
     # For existing types; PostgreSQL forbids using a value in the transaction that adds it.
@@ -162,9 +112,9 @@ async def _changes(
 ) -> SchemaPlan:
     key = tuple(relation["key"])
     ours = set(model.target.columns) | _columns_of(previous_description)
-    rows = [row for row in await connection.fetch(_COLUMNS, relation["oid"]) if row["name"] in ours]
-    source = _table(model, [_column(row) for row in rows], relation["description"])
+    rows = [row for row in await connection.fetch(COLUMNS, relation["oid"]) if row["name"] in ours]
     target = {column.name.local_id: column for column in model.target.columns.values()}
+    source = _table(model, [_with_ours(as_column(row), target) for row in rows], relation["description"])
 
     # Step 1: add everything new, make nothing stricter; NOT NULL comes at the end.
     widened = []
@@ -181,9 +131,11 @@ async def _changes(
         [replace(column, nullable=after[name].nullable) for name, column in target.items()],
         model.target.description,
     )
+    dropped = tuple(name for name in after if name not in typed.columns)
+    retyped = tuple(name for name in typed.columns if after[name].data_type != typed.columns[name].data_type)
     mutator = _Mutator()
     additive = [*add_types, mutator.mutate_table_stmt(source, wide)]
-    closing = _closing(model, typed, labels)
+    closing = closing_steps(model, typed, labels)
     drop_key = f"DROP CONSTRAINT IF EXISTS {quote_identifier(relation['key_name'])}, " if relation["key_name"] else ""
     replace_key = f"ALTER TABLE {model.name.quoted} {drop_key}ADD {model.target.create_keys()};"
     return SchemaPlan(
@@ -193,6 +145,24 @@ async def _changes(
         closing=closing,
         key_differs=key != model.key,
         replace_key=replace_key if key != model.key else None,
+        touched=Touched(retyped, dropped),
+        leftovers=_leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
+    )
+
+
+def _with_ours(column: Column, target: Mapping[str, Column]) -> Column:
+    """The column without what only people have given it: a default, an identity. It stays."""
+    wanted = target.get(column.name.local_id)
+    return replace(column, identity=False, default=column.default if wanted and wanted.default else None)
+
+
+def _leftovers(model: TableModel, columns: Iterable[asyncpg.Record]) -> tuple[str, ...]:
+    """For the enumeration types of columns that get another type, or are dropped."""
+    kept = {enum.name.local_id for enum in model.enums}
+    return tuple(
+        f"DROP TYPE {QualifiedId(row['type_schema'], row['type_name'])}"
+        for row in columns
+        if row["enumerated"] and row["type_schema"] == model.name.namespace and row["type_name"] not in kept
     )
 
 
@@ -217,48 +187,6 @@ def _needs_text(source: SqlDataType, target: SqlDataType) -> bool:
     return type(source) is not type(target) or isinstance(source, SqlUserDefinedType | SqlArrayType)
 
 
-def _closing(
-    model: TableModel, typed: Table, labels: Mapping[str, list[str]]
-) -> tuple[RequireColumns | NarrowEnum, ...]:
-    steps: list[RequireColumns | NarrowEnum] = []
-    stricter = tuple(
-        name for name, column in model.target.columns.items() if not column.nullable and typed.columns[name].nullable
-    )
-    if stricter:
-        names = [quote_identifier(name) for name in stricter]
-        missing = " OR ".join(f"{name} IS NULL" for name in names)
-        steps.append(
-            RequireColumns(
-                stricter,
-                f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {missing})",
-                f"ALTER TABLE {model.name.quoted} {', '.join(f'ALTER COLUMN {name} SET NOT NULL' for name in names)};",
-            )
-        )
-    for enum in model.enums:
-        removed = tuple(value for value in labels.get(enum.name.local_id, ()) if value not in enum.values)
-        if removed:
-            steps.append(_narrow(model, enum, removed))
-    return tuple(steps)
-
-
-def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...]) -> NarrowEnum:
-    column = next(column for column in model.columns if column.type.removesuffix(" ARRAY") == str(enum.name))
-    name = quote_identifier(column.name)
-    values = f"ARRAY[{', '.join(constant(value) for value in removed)}]"
-    holds = f"{name}::text[] && {values}" if column.array else f"{name}::text = ANY({values})"
-    old = enum.name.local_id.encode()[: MAX_IDENTIFIER - len(_OLD)].decode("utf-8", "ignore") + _OLD
-    through = "text[]" if column.array else "text"
-    return NarrowEnum(
-        str(enum.name),
-        removed,
-        f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {holds})",
-        f"ALTER TYPE {enum.name} RENAME TO {quote_identifier(old)};\n{enum.create_stmt()}\n"
-        f"ALTER TABLE {model.name.quoted} ALTER COLUMN {name} "
-        f"TYPE {column.type} USING {name}::{through}::{column.type};\n"
-        f"DROP TYPE {QualifiedId(model.name.namespace, old)};",
-    )
-
-
 def _without_key(table: Table) -> str:
     """The client's CREATE TABLE without its last line, the key."""
     statement: str = table.create_stmt()
@@ -277,22 +205,3 @@ def _columns_of(description: str | None) -> set[str]:
     except (ValueError, AttributeError, TypeError):
         log.warning("The schema in instructure_dap.table_sync cannot be read; no column will be dropped.")
         return set()
-
-
-_DISCOVERY = SqlDiscovery(
-    SqlDiscoveryOptions(substitutions={"jsonb": PostgreSQLJsonType(), "inet": SqlUserDefinedType(GlobalId("inet"))})
-)
-
-
-def _column(row: asyncpg.Record) -> Column:
-    data_type = _DISCOVERY.sql_data_type_from_spec(
-        type_name=row["type_name"], type_schema=row["type_schema"], type_def=row["definition"].removesuffix("[]")
-    )
-    return Column(
-        LocalId(row["name"]),
-        SqlArrayType(data_type) if row["is_array"] else data_type,
-        not row["required"],
-        identity=row["identity"],
-        default=to_default_expr(row["default_value"]),
-        description=row["description"] or None,
-    )
