@@ -57,6 +57,26 @@ CHANGES = {
 }
 
 
+@dataclass(frozen=True)
+class Hung:
+    """What a user hung on the table.
+
+    :param sql: makes it.
+    :param probe: tells how it is now; NULL: it is gone.
+    :param becomes: what each change of `CHANGES` makes of it, in that order: `kept` as it was; `follows` (its
+        text is for the new type); `noted` (it cannot be, and is kept in cd2.broken_dependents); `named` (nothing was
+        changed, the sentence says how to drop it); `gone` with its column.
+    :param keeps_value: a dropped value of the enumeration stays because of it.
+    :param drop: the statement in the sentence.
+    """
+
+    sql: str
+    probe: str
+    becomes: str = "kept kept kept kept kept kept"
+    keeps_value: bool = False
+    drop: str = ""
+
+
 @dataclass
 class Outcome:
     """What a change did.

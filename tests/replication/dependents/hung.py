@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.replication.dependents.changes import Hung
 
 TABLE = "canvas.things"
 INDEXES = (
@@ -32,26 +32,6 @@ def columns_of(relation: str) -> str:
         "SELECT string_agg(format_type(atttypid, NULL), ',' ORDER BY attnum) FROM pg_attribute "
         f"WHERE attrelid = '{relation}'::regclass AND attnum > 0"
     )
-
-
-@dataclass(frozen=True)
-class Hung:
-    """What a user hung on the table.
-
-    :param sql: makes it.
-    :param probe: tells how it is now; NULL: it is gone.
-    :param becomes: what each change of `changes.CHANGES` makes of it, in that order: `kept` as it was; `follows` (its
-        text is for the new type); `noted` (it cannot be, and is kept in cd2.broken_dependents); `named` (nothing was
-        changed, the sentence says how to drop it); `gone` with its column.
-    :param keeps_value: a dropped value of the enumeration stays because of it.
-    :param drop: the statement in the sentence.
-    """
-
-    sql: str
-    probe: str
-    becomes: str = "kept kept kept kept kept kept"
-    keeps_value: bool = False
-    drop: str = ""
 
 
 HUNG = {

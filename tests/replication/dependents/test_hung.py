@@ -18,6 +18,7 @@ from tests.replication.dependents.changes import (
     BEFORE,
     CHANGES,
     TABLE,
+    Hung,
     Outcome,
     change,
     make_table,
@@ -25,7 +26,7 @@ from tests.replication.dependents.changes import (
     rolled_back,
     try_change,
 )
-from tests.replication.dependents.hung import HUNG, Hung
+from tests.replication.dependents.hung import HUNG
 from tests.replication.dependents.world import NARROW, WIDEN, World
 
 DROPPED_VALUE = next(iter(CHANGES))
