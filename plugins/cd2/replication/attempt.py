@@ -51,6 +51,7 @@ class Attempt:
         after: Cursor | None = None,
         applied: Applied | None = None,
         error: Cd2Error | None = None,
+        notes: tuple[str, ...] = (),
     ) -> TableResult:
         """How the attempt ended.
 
@@ -74,6 +75,7 @@ class Attempt:
             job_id=self.job_id,
             dependents=applied.dependents,
             error=error.info if error else None,
+            notes=notes,
         )
 
 
@@ -122,6 +124,8 @@ def models(
     :param columns: the columns of the data; none if there is no object.
     """
     model = table_model(table, described.schema, described.version)
+    for note in model.notes:
+        log.warning("%s", note)
     if job.schema_version > described.version:
         raise TransientError(
             f"{table}: the data has version {job.schema_version} of the schema, but DAP still describes version "

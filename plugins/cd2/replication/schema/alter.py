@@ -57,6 +57,8 @@ class Alteration:
         self._narrow: list[NarrowEnum] = []
         self.altered = False
         """Whether the schema has changed."""
+        self.notes: tuple[str, ...] = ()
+        """Sentences about what could not be changed."""
 
     async def run(self, statements: str) -> None:
         """Run DDL; outside of a transaction it commits.
@@ -182,17 +184,18 @@ class Alteration:
                     raise_if_temporary(error)
                 named = await parts.obstacles(self._connection, self._table, again._touched)
                 reason = f"another object uses the type ({', '.join(n.what for n in named) or _plain(error)})"
-        log.warning(
-            "%s: the schema of %s no longer has the value %s, but %s: the value stays.",
-            self._table,
-            step.type,
-            ", ".join(step.removed),
-            reason,
+        note = (
+            f"{self._table}: the schema of {step.type} no longer has the value {', '.join(step.removed)}, "
+            f"but {reason}: the value stays."
         )
+        log.warning("%s", note)
+        self.notes += (note,)
 
     async def _drop_leftovers(self) -> None:
-        """Drop the enumeration types that no column uses any more, unless something else does."""
+        """Drop what no column uses any more, unless something else does."""
         for statement in self._leftovers:
+            if statement.startswith("DROP TABLE") and self._outcome.broken:
+                continue  # a view that was written for the client's table of values
             try:
                 async with self._transaction():
                     await self._connection.execute(statement)

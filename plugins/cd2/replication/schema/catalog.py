@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import asyncpg
 from pysqlsync.dialect.postgresql.data_types import PostgreSQLJsonType
 from pysqlsync.dialect.postgresql.discovery import to_default_expr
 from pysqlsync.formation.data_types import SqlDiscovery, SqlDiscoveryOptions
 from pysqlsync.formation.object_types import Column
 from pysqlsync.model.data_types import SqlArrayType, SqlUserDefinedType
-from pysqlsync.model.id_types import GlobalId, LocalId
+from pysqlsync.model.id_types import GlobalId, LocalId, QualifiedId
+
+from cd2.replication.names import TableName, quote_identifier
 
 RELATION = """
 SELECT c.oid, c.relkind::text AS kind, obj_description(c.oid, 'pg_class') AS description,
@@ -38,6 +44,55 @@ SELECT t.typname AS name, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) 
 FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname = $1 AND t.typname = ANY($2)
 GROUP BY t.typname"""
+
+# The official client's tables of values: `users__kind (id, value)` for an integer column `kind` of `users`.
+_LOOKUPS = """
+SELECT a.attname AS name, l.relname AS lookup, fk.conname AS reference
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_class l ON l.relnamespace = c.relnamespace AND l.relkind = 'r'
+    AND l.relname = (c.relname || '__' || a.attname)::name
+LEFT JOIN pg_constraint fk ON fk.conrelid = c.oid AND fk.confrelid = l.oid AND fk.conkey = ARRAY[a.attnum]
+WHERE c.oid = $1 AND a.atttypid = 'integer'::regtype AND a.attname = ANY ($2::text[])
+  AND ARRAY['id integer', 'value character varying'] = ARRAY(
+      SELECT attname || ' ' || format_type(atttypid, NULL) FROM pg_attribute
+      WHERE attrelid = l.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum)"""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A column for which the official client keeps numbers instead of values.
+
+    :param column: its name.
+    :param release: drops the column's reference to the table of values, if it has one.
+    :param translate: makes the column a text with the values.
+    :param drop: drops the table of values.
+    """
+
+    column: str
+    release: str
+    translate: str
+    drop: str
+
+
+async def read_lookups(
+    connection: asyncpg.Connection, table: TableName, relation: int, columns: Sequence[str]
+) -> list[Lookup]:
+    """Those of these columns for which the official client keeps numbers."""
+    found = []
+    for row in await connection.fetch(_LOOKUPS, relation, list(columns)):
+        lookup, name = QualifiedId(table.namespace, row["lookup"]), quote_identifier(row["name"])
+        # ALTER COLUMN ... USING takes no query, but a function; the table is then written once.
+        function = f"cd2.look_up_{hashlib.sha256(str(lookup).encode()).hexdigest()[:16]}"
+        release = f"ALTER TABLE {table.quoted} DROP CONSTRAINT {quote_identifier(row['reference'] or '')};"
+        translate = (
+            f"CREATE FUNCTION {function}(integer) RETURNS text LANGUAGE sql STABLE "
+            f"AS $cd2$SELECT value::text FROM {lookup} WHERE id = $1$cd2$;\n"
+            f"ALTER TABLE {table.quoted} ALTER COLUMN {name} TYPE text USING {function}({name});\n"
+            f"DROP FUNCTION {function}(integer);"
+        )
+        found.append(Lookup(row["name"], release if row["reference"] else "", translate, f"DROP TABLE {lookup}"))
+    return found
+
 
 _DISCOVERY = SqlDiscovery(
     SqlDiscoveryOptions(substitutions={"jsonb": PostgreSQLJsonType(), "inet": SqlUserDefinedType(GlobalId("inet"))})

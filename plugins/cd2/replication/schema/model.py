@@ -24,11 +24,11 @@ from strong_typing.serialization import json_dump_string
 from cd2.replication.database.dialect import generator_options
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName
+from cd2.replication.schema.forms import form_of
 
 MAX_IDENTIFIER = 63
 """The longest name in PostgreSQL, in bytes."""
 _NUMBERS = itertools.count()
-_PLAIN_OBJECT = {"properties": {}, "additionalProperties": False}
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class TableModel:
     :param description: the JSON schema, as the official client keeps it in `table_sync`.
     :param target: the table as pysqlsync sees it.
     :param enums: its enumeration types.
+    :param notes: sentences about columns whose form is unknown.
     """
 
     name: TableName
@@ -65,6 +66,7 @@ class TableModel:
     description: str
     target: Table = field(repr=False, compare=False)
     enums: tuple[EnumType, ...] = field(repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -93,23 +95,35 @@ def table_model(name: TableName, schema: Mapping[str, Any], version: int) -> Tab
     try:
         described = copy.deepcopy(dict(schema))
         described["properties"].pop("meta", None)
-        renamed, names, keys = _with_plain_names(described)
-        made, enums = _client_model(name.namespace, renamed)
+        renamed, names, keys, values, unknown = _with_plain_names(described)
+        made, enums = _client_model(name.namespace, renamed, values)
     except Exception as error:
         raise TableFailure(
             f"{name}: its schema (version {version}) cannot be represented in PostgreSQL ({type(error).__name__}): "
             "please report this as a bug.",
             cause=type(error).__name__,
         ) from None
-    return _model(name, version, json_dump_string(described), made, enums, names, keys)
+    model = _model(name, version, json_dump_string(described), made, enums, names, keys)
+    return replace(model, notes=tuple(_note(name, column) for column in unknown))
 
 
-def _with_plain_names(schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[str]]:
+def _note(name: TableName, column: str) -> str:
+    return f"{name}: DAP describes the column {column} in a form that is not known: it is replicated as a text."
+
+
+def _with_plain_names(
+    schema: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[str], list[str], dict[str, list[str]], list[str]]:
     """The schema with columns `column_0` ...: the client makes Python classes, and not every name is valid there.
 
-    :returns: the schema, the real names in order, the names of the key columns.
+    The same goes for the values of enumerations.
+
+    :returns: the schema, the real names in order, the names of the key columns, the values of the plain columns'
+        enumerations, the columns whose form is unknown.
     """
     names: list[str] = []
+    unknown: list[str] = []
+    values: dict[str, list[str]] = {}
     parts: dict[str, Any] = {}
     for part in ("key", "value"):
         described = schema["properties"].get(part, {"type": "object", "properties": {}, "required": []})
@@ -118,28 +132,29 @@ def _with_plain_names(schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
         for name, column in (described.get("properties") or {}).items():
             plain = f"column_{len(names)}"
             names.append(name)
-            properties[plain] = _representable(column)
-            if name in (described.get("required") or ()) or part == "key":
+            form = form_of(column, schema)
+            properties[plain] = _with_plain_values(form.schema)
+            values[plain] = form.schema.get("enum") or form.schema.get("items", {}).get("enum")
+            if (name in (described.get("required") or ()) and not form.nullable) or part == "key":
                 required.append(plain)
-        parts[part] = {**described, "properties": properties, "required": required}
+            unknown += [] if form.known else [name]
+        parts[part] = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     keys = list(schema["properties"]["key"]["properties"])
     if not keys:
         raise ValueError("no key")
     properties = {"meta": {"type": "object", "properties": {}}, "key": parts["key"]}
     if parts["value"]["properties"]:
         properties["value"] = parts["value"]
-    return {**schema, "properties": properties}, names, keys
+    renamed = {"$schema": "", "type": "object", "properties": properties, "required": [], "additionalProperties": False}
+    if isinstance(schema.get("description"), str):
+        renamed["description"] = schema["description"]
+    return renamed, names, keys, values, unknown
 
 
-def _representable(column: Any) -> Any:
-    """Objects become jsonb, whatever the schema says about their content; the client knows only closed ones."""
-    if not isinstance(column, dict):
-        return column
-    if column.get("type") == "object":
-        return {**{k: v for k, v in column.items() if k in ("title", "description")}, "type": "object", **_PLAIN_OBJECT}
-    if column.get("type") == "array":
-        return {**column, "items": _representable(column.get("items", {"type": "string"}))}
-    return column
+def _with_plain_values(form: Mapping[str, Any]) -> dict[str, Any]:
+    if form.get("type") == "array":
+        return {**form, "items": _with_plain_values(form["items"])}
+    return {**form, "enum": ["a", "b"]} if form.get("type") == "string" and "enum" in form else dict(form)
 
 
 def _generator(module: types.ModuleType, namespace: str) -> BaseGenerator:
@@ -153,7 +168,9 @@ def _generator(module: types.ModuleType, namespace: str) -> BaseGenerator:
     return generator
 
 
-def _client_model(namespace: str, schema: dict[str, Any]) -> tuple[Table, list[EnumType]]:
+def _client_model(
+    namespace: str, schema: dict[str, Any], values: Mapping[str, list[str]]
+) -> tuple[Table, list[EnumType]]:
     # A module for each table: the client leaves its classes there, and the next table would clash with them.
     module = types.ModuleType(f"cd2_table_{next(_NUMBERS)}")
     sys.modules[module.__name__] = module
@@ -164,18 +181,13 @@ def _client_model(namespace: str, schema: dict[str, Any]) -> tuple[Table, list[E
         del sys.modules[module.__name__]
     (made,) = (ns for ns in generator.state.namespaces.values() if ns.tables)
     (table,) = made.tables.values()
-    enums = {enum.name.local_id: enum for enum in made.enums.values()}
-    # The client omits the types of lists of enumerated values, and one of two types with the same values.
-    described = {
-        **schema["properties"]["key"]["properties"],
-        **schema["properties"].get("value", {}).get("properties", {}),
-    }
-    for column in table.columns.values():
-        if (name := enum_of(column)) and name not in enums:
-            values = described[column.name.local_id]
-            values = values.get("enum") or values["items"]["enum"]
-            enums[name] = EnumType(QualifiedId(namespace, name), list(values))
-    return table, list(enums.values())
+    # The client omits some types: of lists, of a single value, and one of two with the same values.
+    enums = [
+        EnumType(QualifiedId(namespace, type_name), list(values[column.name.local_id]))
+        for column in table.columns.values()
+        if (type_name := enum_of(column))
+    ]
+    return table, enums
 
 
 def _model(

@@ -14,13 +14,20 @@ import asyncpg
 from pysqlsync.dialect.postgresql.mutation import PostgreSQLMutator
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
 from pysqlsync.formation.object_types import Column, Table
-from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType, constant
+from pysqlsync.model.data_types import (
+    SqlArrayType,
+    SqlDataType,
+    SqlIntegerType,
+    SqlUserDefinedType,
+    SqlVariableCharacterType,
+    constant,
+)
 from pysqlsync.model.id_types import QualifiedId
 
 from cd2.replication.dependents.parts import Touched
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import quote_identifier
-from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column
+from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, read_lookups
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps
 from cd2.replication.schema.model import TableModel
 
@@ -116,6 +123,8 @@ async def _changes(
     target = {column.name.local_id: column for column in model.target.columns.values()}
     source = _table(model, [_with_ours(as_column(row), target) for row in rows], relation["description"])
 
+    numbered = [name for name, column in target.items() if name in source.columns and not _is_number(column.data_type)]
+    lookups = await read_lookups(connection, model.name, relation["oid"], numbered)
     # Step 1: add everything new, make nothing stricter; NOT NULL comes at the end.
     widened = []
     for name, column in source.columns.items():
@@ -125,29 +134,42 @@ async def _changes(
     new = [replace(column, nullable=True) for name, column in target.items() if name not in source.columns]
     wide = _table(model, [*widened, *new], model.target.description)
     # Step 2: change types, drop columns.
-    after = {column.name.local_id: column for column in wide.columns.values()}
+    looked_up = {lookup.column: SqlVariableCharacterType() for lookup in lookups}
+    after = {
+        column.name.local_id: replace(column, data_type=looked_up.get(column.name.local_id, column.data_type))
+        for column in wide.columns.values()
+    }
     typed = _table(
         model,
         [replace(column, nullable=after[name].nullable) for name, column in target.items()],
         model.target.description,
     )
     dropped = tuple(name for name in after if name not in typed.columns)
-    retyped = tuple(name for name in typed.columns if after[name].data_type != typed.columns[name].data_type)
+    retyped = tuple(name for name in typed.columns if wide.columns[name].data_type != typed.columns[name].data_type)
     mutator = _Mutator()
-    additive = [*add_types, mutator.mutate_table_stmt(source, wide)]
+    breaking: list[str | None] = [lookup.translate for lookup in lookups]
+    breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
+    additive = [*add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
     closing = closing_steps(model, typed, labels)
     drop_key = f"DROP CONSTRAINT IF EXISTS {quote_identifier(relation['key_name'])}, " if relation["key_name"] else ""
     replace_key = f"ALTER TABLE {model.name.quoted} {drop_key}ADD {model.target.create_keys()};"
     return SchemaPlan(
         True,
         additive="\n".join(statement for statement in additive if statement) or None,
-        breaking=mutator.mutate_table_stmt(wide, typed),
+        breaking="\n".join(statement for statement in breaking if statement) or None,
         closing=closing,
         key_differs=key != model.key,
         replace_key=replace_key if key != model.key else None,
         touched=Touched(retyped, dropped),
-        leftovers=_leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
+        leftovers=(
+            *_leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
+            *(lookup.drop for lookup in lookups),
+        ),
     )
+
+
+def _is_number(data_type: SqlDataType) -> bool:
+    return isinstance(data_type, SqlIntegerType | SqlArrayType)
 
 
 def _with_ours(column: Column, target: Mapping[str, Column]) -> Column:
