@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from pysqlsync.dialect.postgresql.data_types import PostgreSQLJsonType
@@ -99,7 +100,7 @@ _DISCOVERY = SqlDiscovery(
 )
 
 
-def as_column(row: asyncpg.Record) -> Column:
+def as_column(row: Mapping[str, Any]) -> Column:
     """A row of `COLUMNS`."""
     data_type = _DISCOVERY.sql_data_type_from_spec(
         type_name=row["type_name"], type_schema=row["type_schema"], type_def=row["definition"].removesuffix("[]")

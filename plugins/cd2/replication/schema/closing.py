@@ -10,7 +10,8 @@ from pysqlsync.model.data_types import constant
 from pysqlsync.model.id_types import QualifiedId
 
 from cd2.replication.names import quote_identifier
-from cd2.replication.schema.model import MAX_IDENTIFIER, TableModel
+from cd2.replication.schema.model import TableModel
+from cd2.replication.schema.naming import MAX_IDENTIFIER, truncated
 
 _OLD = "~"
 
@@ -76,7 +77,7 @@ def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...]) -> Narr
     name = quote_identifier(column.name)
     values = f"ARRAY[{', '.join(constant(value) for value in removed)}]"
     holds = f"{name}::text[] && {values}" if column.array else f"{name}::text = ANY({values})"
-    old = enum.name.local_id.encode()[: MAX_IDENTIFIER - len(_OLD)].decode("utf-8", "ignore") + _OLD
+    old = truncated(enum.name.local_id, MAX_IDENTIFIER - len(_OLD)) + _OLD
     through = "text[]" if column.array else "text"
     return NarrowEnum(
         str(enum.name),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
+import json
 import sys
 import types
 from collections.abc import Collection, Mapping
@@ -25,9 +25,8 @@ from cd2.replication.database.dialect import generator_options
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName
 from cd2.replication.schema.forms import form_of
+from cd2.replication.schema.naming import column_names, type_names
 
-MAX_IDENTIFIER = 63
-"""The longest name in PostgreSQL, in bytes."""
 _NUMBERS = itertools.count()
 
 
@@ -35,7 +34,8 @@ _NUMBERS = itertools.count()
 class ColumnModel:
     """A column.
 
-    :param name: in PostgreSQL; DAP's files prefix it with `key.` or `value.`.
+    :param name: in PostgreSQL.
+    :param source: in DAP, whose files prefix it with `key.` or `value.`.
     :param type: SQL type.
     :param required: NOT NULL.
     :param array: arrives as a JSON list.
@@ -43,6 +43,7 @@ class ColumnModel:
     """
 
     name: str
+    source: str
     type: str
     key: bool
     required: bool
@@ -74,13 +75,16 @@ class TableModel:
         return tuple(column.name for column in self.columns if column.key)
 
     def limited_to(self, names: Collection[str]) -> TableModel:
-        """The model with only these columns: for data that is older than the schema."""
-        columns = [column for column in self.target.columns.values() if column.name.local_id in names]
+        """The model with only these columns of DAP: for data that is older than the schema."""
+        kept_columns = tuple(column for column in self.columns if column.source in names)
+        there = {column.name for column in kept_columns}
+        columns = [column for column in self.target.columns.values() if column.name.local_id in there]
         target = _table(self.target, columns, self.target.primary_key)
         kept = {enum_of(column) for column in columns}
         return replace(
             self,
-            columns=tuple(column for column in self.columns if column.name in names),
+            columns=kept_columns,
+            description=_limited(self.description, names),
             target=target,
             enums=tuple(enum for enum in self.enums if enum.name.local_id in kept),
         )
@@ -199,11 +203,13 @@ def _model(
     names: list[str],
     keys: list[str],
 ) -> TableModel:
+    in_postgresql = column_names(names)
+    keys = [in_postgresql[name] for name in keys]
     real = {f"column_{number}": name for number, name in enumerate(names)}
-    type_names = _type_names(name.table, [real[enum.name.local_id.removeprefix("t__")] for enum in enums])
+    types_of = type_names(name.table, [real[enum.name.local_id.removeprefix("t__")] for enum in enums])
     target_enums = {
         enum.name.local_id: EnumType(
-            QualifiedId(name.namespace, type_names[real[enum.name.local_id.removeprefix("t__")]]), list(enum.values)
+            QualifiedId(name.namespace, types_of[real[enum.name.local_id.removeprefix("t__")]]), list(enum.values)
         )
         for enum in enums
     }
@@ -217,7 +223,7 @@ def _model(
 
     columns = []
     for column in made.columns.values():
-        column_name = real[column.name.local_id]
+        column_name = in_postgresql[real[column.name.local_id]]
         columns.append(
             replace(
                 column,
@@ -238,13 +244,16 @@ def _model(
         tuple(
             ColumnModel(
                 column.name.local_id,
+                source,
                 str(column.data_type),
                 column.name.local_id in keys,
                 not column.nullable,
                 isinstance(column.data_type, SqlArrayType),
                 isinstance(column.data_type, SqlJsonType),
             )
-            for column in columns
+            for column, source in zip(
+                columns, (real[column.name.local_id] for column in made.columns.values()), strict=True
+            )
         ),
         description,
         named,
@@ -252,17 +261,13 @@ def _model(
     )
 
 
-def _type_names(table: str, columns: list[str]) -> dict[str, str]:
-    """Names of enumeration types, truncated as PostgreSQL does; a hash keeps two of them from becoming one."""
-    names: dict[str, str] = {}
-    for column in columns:
-        full = f"{table}__{column}"
-        name = full.encode()[:MAX_IDENTIFIER].decode("utf-8", "ignore")
-        if name in names.values():
-            suffix = f"_{hashlib.sha256(full.encode()).hexdigest()[:8]}"
-            name = full.encode()[: MAX_IDENTIFIER - len(suffix)].decode("utf-8", "ignore") + suffix
-        names[column] = name
-    return names
+def _limited(description: str, names: Collection[str]) -> str:
+    """A JSON schema with only these columns."""
+    schema = json.loads(description)
+    for part in schema["properties"].values():
+        part["properties"] = {name: column for name, column in part["properties"].items() if name in names}
+        part["required"] = [name for name in part.get("required") or () if name in names]
+    return json_dump_string(schema)
 
 
 def enum_of(column: Column) -> str | None:

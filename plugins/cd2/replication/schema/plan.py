@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import asyncpg
 from pysqlsync.dialect.postgresql.mutation import PostgreSQLMutator
@@ -30,6 +32,7 @@ from cd2.replication.names import quote_identifier
 from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, read_lookups
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps
 from cd2.replication.schema.model import TableModel
+from cd2.replication.schema.naming import column_names, truncated
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +121,14 @@ async def _changes(
     add_types: list[str],
 ) -> SchemaPlan:
     key = tuple(relation["key"])
-    ours = set(model.target.columns) | _columns_of(previous_description)
-    rows = [row for row in await connection.fetch(COLUMNS, relation["oid"]) if row["name"] in ours]
+    previous = _columns_of(previous_description)
+    now = {column.name: column.source for column in model.columns}
+    found = [dict(row) for row in await connection.fetch(COLUMNS, relation["oid"])]
+    renames = _renamed(model, found, previous)
+    rows = [row for row in found if row["name"] in now or row["name"] in previous]
+    for row in rows:
+        if previous and row["name"] in now and now[row["name"]] != previous.get(row["name"]):
+            await _check_adoptable(connection, model, row)
     target = {column.name.local_id: column for column in model.target.columns.values()}
     source = _table(model, [_with_ours(as_column(row), target) for row in rows], relation["description"])
 
@@ -149,7 +158,7 @@ async def _changes(
     mutator = _Mutator()
     breaking: list[str | None] = [lookup.translate for lookup in lookups]
     breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
-    additive = [*add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
+    additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
     closing = closing_steps(model, typed, labels)
     drop_key = f"DROP CONSTRAINT IF EXISTS {quote_identifier(relation['key_name'])}, " if relation["key_name"] else ""
     replace_key = f"ALTER TABLE {model.name.quoted} {drop_key}ADD {model.target.create_keys()};"
@@ -178,7 +187,49 @@ def _with_ours(column: Column, target: Mapping[str, Column]) -> Column:
     return replace(column, identity=False, default=column.default if wanted and wanted.default else None)
 
 
-def _leftovers(model: TableModel, columns: Iterable[asyncpg.Record]) -> tuple[str, ...]:
+def _renamed(model: TableModel, rows: list[dict[str, Any]], previous: Mapping[str, str]) -> list[str]:
+    """Statements for columns that have the name to which PostgreSQL itself cut a long one; `rows` get the new names."""
+    there = {row["name"]: row for row in rows}
+    cut = Counter(truncated(column.source) for column in model.columns)
+    statements = []
+    for column in model.columns:
+        old = truncated(column.source)
+        ours = column.name != column.source and previous.get(column.name) == column.source
+        if ours and column.name not in there and old in there and cut[old] == 1 and old not in model.target.columns:
+            there[old]["name"] = column.name
+            statements.append(
+                f"ALTER TABLE {model.name.quoted} RENAME COLUMN {quote_identifier(old)} "
+                f"TO {quote_identifier(column.name)};"
+            )
+    return statements
+
+
+async def _check_adoptable(connection: asyncpg.Connection, model: TableModel, row: Mapping[str, Any]) -> None:
+    """Check a column that DAP has now, and that is in the table, but not in the schema that the table last had.
+
+    It is ours if it is empty (an earlier attempt added it), or has just DAP's type and comment (the official client's
+    attempt). Otherwise people made it. A new snapshot would overwrite what they keep there, so they must decide.
+
+    :raises TableFailure: people made it.
+    """
+    wanted = model.target.columns[row["name"]]
+    column = as_column(row)
+    if column.data_type == wanted.data_type and column.description and column.description == wanted.description:
+        return
+    name = quote_identifier(row["name"])
+    made = bool(row["default_value"]) or row["identity"] or row["required"]
+    if made or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
+        raise TableFailure(
+            f"{model.name}: DAP has a new column {row['name']}, but the table has a column of that name which people "
+            f"made, and what they keep in it would be overwritten: rename it (ALTER TABLE {model.name.quoted} RENAME "
+            f"COLUMN {name} TO ...) or drop it (ALTER TABLE {model.name.quoted} DROP COLUMN {name}), then clear the "
+            "task. Nothing was changed.",
+            type="42701",
+        )
+    log.info("%s: the column %s is there already, and empty: it is used.", model.name, row["name"])
+
+
+def _leftovers(model: TableModel, columns: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """For the enumeration types of columns that get another type, or are dropped."""
     kept = {enum.name.local_id for enum in model.enums}
     return tuple(
@@ -219,11 +270,12 @@ def _table(model: TableModel, columns: list[Column], description: str | None) ->
     return PostgreSQLTable(model.target.name, columns, primary_key=model.target.primary_key, description=description)
 
 
-def _columns_of(description: str | None) -> set[str]:
-    """Column names in a JSON schema of `table_sync`."""
+def _columns_of(description: str | None) -> dict[str, str]:
+    """The columns of a JSON schema of `table_sync`: their names in DAP by those in PostgreSQL."""
     try:
         properties = json.loads(description or "{}").get("properties", {})
-        return {name for part in ("key", "value") for name in properties.get(part, {}).get("properties", {})}
+        parts = (properties.get(part, {}).get("properties", {}) for part in ("key", "value"))
+        return {ours: name for name, ours in column_names(name for part in parts for name in part).items()}
     except (ValueError, AttributeError, TypeError):
         log.warning("The schema in instructure_dap.table_sync cannot be read; no column will be dropped.")
-        return set()
+        return {}
