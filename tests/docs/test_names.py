@@ -26,7 +26,7 @@ ELSEWHERE = {
 TEXTS = {".md", ".py", ".toml", ".yml", ".yaml", ".tf", ".tfvars", ".hcl", ".env", ".txt", ""}
 FILE_NAME = re.compile(r"(?<![\w./*{}$@-])((?:[\w.-]+/)*[\w-]+\.(?:md|py|toml|ya?ml|tf|sh|cfg))\b(?![\w/(*])")
 DOTTED = re.compile(r"(?<![\w./\"'@-])cd2\.([a-z_]+(?:\.\w+)*)(?![\w*(/@-])")
-TABLES = {"broken_dependents", "freshness", "jobs", "pacer"}
+TABLES = {"broken_dependents", "freshness", "jobs", "pacer", "view_texts"}
 PLACEHOLDERS = {"key", "name"}
 """What stands for the name of any setting."""
 

@@ -41,7 +41,7 @@ _BROKEN = "SELECT schema_name || '.' || view_name, definition FROM cd2.broken_de
 _LEFTOVERS = f"""
 SELECT 'relation ' || n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'cd2' AND c.relkind IN ('r', 'v', 'm', 'S', 'f', 'p')
-  AND c.relname NOT IN ('pacer', 'jobs', 'freshness', 'broken_dependents', 'broken_dependents_id_seq')
+  AND c.relname NOT IN ('pacer', 'jobs', 'freshness', 'broken_dependents', 'broken_dependents_id_seq', 'view_texts')
 UNION ALL
 SELECT 'type ' || t.oid::regtype FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname IN ('cd2', {SCHEMAS[1:-1]}) AND t.typtype IN ('e', 'd')
