@@ -73,9 +73,9 @@ class SimulatorControl:
 
         Changes: `add_column` (type, nullable=True), `drop_column`, `widen` (type), `retype` (type), `nullable`,
         `not_null`, `add_enum_value` (value), `drop_enum_value` (value), `comment` (text; of the table without column).
-        Types are those of the catalogue: i64, s255, text, num(6,2), enum(a|b), text[] ... Rows that are written later
-        have the new form; `backfill=True` rewrites all rows at once, which `not_null`, `retype`, `drop_enum_value` and
-        a required new column do by themselves.
+        Types are those of the catalogue: i64, s255, text, num(6,2), enum(a|b), openenum(a|b), text[] ... Rows that are
+        written later have the new form; `backfill=True` rewrites all rows at once, which `not_null`, `retype`,
+        `drop_enum_value` and a required new column do by themselves.
         """
         arguments["column"] = column
         body = {"namespace": namespace, "table": table, "change": change, "arguments": arguments}

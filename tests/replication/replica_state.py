@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+
+from cd2.replication.bookkeeping.tables import CREATE_TABLES
 
 SCHEMAS = "('canvas', 'analytics')"
 
@@ -36,12 +39,14 @@ SELECT n.nspname || '.' || c.relname, jsonb_build_array(
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname IN {SCHEMAS} AND c.relkind IN ('v', 'm')"""
 
+OUR_TABLES = re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?cd2\.(\w+)", "".join(CREATE_TABLES))
+OURS = ", ".join(f"'{name}'" for name in (*OUR_TABLES, "broken_dependents_id_seq"))
 _BROKEN = "SELECT schema_name || '.' || view_name, definition FROM cd2.broken_dependents"
 
 _LEFTOVERS = f"""
 SELECT 'relation ' || n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'cd2' AND c.relkind IN ('r', 'v', 'm', 'S', 'f', 'p')
-  AND c.relname NOT IN ('pacer', 'jobs', 'freshness', 'broken_dependents', 'broken_dependents_id_seq')
+  AND c.relname NOT IN ({OURS})
 UNION ALL
 SELECT 'type ' || t.oid::regtype FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname IN ('cd2', {SCHEMAS[1:-1]}) AND t.typtype IN ('e', 'd')

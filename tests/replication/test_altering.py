@@ -247,3 +247,45 @@ def test_the_hard_tables_are_replicated(replicator: Replicator, simulator: Simul
             assert run(step(replicator, TableName(namespace, hard))).state in ("initialized", "complete")
         assert_equal(simulator, database, *names)
         simulator.advance(0.5, names)
+
+
+def test_an_index_on_a_value_does_not_stop_the_table_when_another_value_is_dropped(
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    database: str,
+    target: DatabaseTarget,
+    table: Callable[[str], str],
+) -> None:
+    name = table("state:enum(a|b|c)")
+    run(init(replicator, f"canvas.{name}"))
+    execute(target, f"CREATE INDEX active ON canvas.{name} (id) WHERE state = 'a'")
+    simulator.alter("canvas", name, "drop_enum_value", "state", value="b")
+    result = follow(replicator, name)
+    assert (result.state, result.dependents.restored) == ("complete_with_schema_update", ("index canvas.active",))
+    assert execute(target, "SELECT count(*) FROM pg_indexes WHERE indexname = 'active'") == "1"
+    assert_equal(simulator, database, f"canvas.{name}")
+    assert follow(replicator, name).state == "complete"
+
+
+@pytest.mark.parametrize(("change", "kept"), [("drop_column", "null"), ("retype", "null"), ("view", "{a,b,c}")])
+def test_an_enumeration_type_goes_with_its_last_user(
+    change: str,
+    kept: str,
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    database: str,
+    target: DatabaseTarget,
+    table: Callable[[str], str],
+) -> None:
+    name = table("state:enum(a|b|c)? states:enum(a|b|c)[]?")
+    run(init(replicator, f"canvas.{name}"))
+    if change == "view":
+        execute(target, f"CREATE VIEW public.user AS SELECT NULL::canvas.{name}__state AS state")
+        change = "drop_column"
+    for column in ("state", "states"):
+        simulator.alter("canvas", name, change, column, type="text")
+    result = follow(replicator, name)
+    assert result.state == "complete_with_schema_update"
+    left = {"null": "0", "{a,b,c}": "1"}[kept]
+    assert execute(target, f"SELECT count(*) FROM pg_type WHERE typname LIKE '{name}\\_\\_%'") == left
+    assert_equal(simulator, database, f"canvas.{name}")

@@ -36,7 +36,9 @@ CATALOGUE = {
     "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'canvas' ORDER BY 1, 2",
     "enumerations": """
         SELECT t.typname, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_type t
-        JOIN pg_enum e ON e.enumtypid = t.oid WHERE t.typnamespace = 'canvas'::regnamespace GROUP BY 1 ORDER BY 1""",
+        JOIN pg_enum e ON e.enumtypid = t.oid WHERE t.typnamespace = 'canvas'::regnamespace AND EXISTS (
+            SELECT FROM pg_attribute a WHERE a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped)
+        GROUP BY 1 ORDER BY 1""",
     "cursors": """
         SELECT source_namespace, source_table, timestamp, schema_version, target_schema, target_table,
                schema_description_format, schema_description FROM instructure_dap.table_sync ORDER BY 1, 2""",

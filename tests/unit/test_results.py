@@ -24,11 +24,12 @@ def test_a_table_result_has_the_fields_of_the_contract_and_survives_json() -> No
         since="2026-03-01T00:00:00+00:00",
         dependents=Dependents(("public.a",), ("public.b",)),
         error=ErrorInfo("ProcessingError", "what to do", "ProcessingError", "u-1"),
+        notes=("what is different",),
     )
     data = result.to_json()
     assert set(data) == {
         *("namespace", "table", "action", "state", "rows_upserted", "rows_deleted", "bytes_downloaded", "since"),
-        *("data_as_of", "schema_version", "duration_s", "job_id", "dependents", "error"),
+        *("data_as_of", "schema_version", "duration_s", "job_id", "dependents", "error", "notes"),
     }
     assert data["error"] == {
         "class": "ProcessingError",

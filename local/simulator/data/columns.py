@@ -6,7 +6,7 @@ from typing import Any
 
 _TYPE = re.compile(
     r"(?:(?P<simple>i64|i32|i16|f64|f32|bool|text|ts|date|uuid|json|time|ip|open|loose)"
-    r"|s(?P<size>\d+)|num\((?P<precision>\d+),(?P<scale>\d+)\)|enum\((?P<values>[^)]+)\))(?P<array>\[\])?$"
+    r"|s(?P<size>\d+)|num\((?P<precision>\d+),(?P<scale>\d+)\)|(?P<open>open)?enum\((?P<values>[^)]+)\))(?P<array>\[\])?$"
 )
 UNSPECIFIED = "__dap_unspecified__"
 
@@ -43,6 +43,7 @@ _POSTGRESQL = {
     "json": "jsonb",
     "open": "jsonb",
     "loose": "jsonb",
+    "openenum": "text",
 }
 
 
@@ -50,7 +51,8 @@ _POSTGRESQL = {
 class ColumnType:
     """A type of the catalogue.
 
-    :param kind: one of the simple names, or `string` (of `size` characters), `numeric`, `enum`.
+    :param kind: one of the simple names, or `string` (of `size` characters), `numeric`, `enum`, `openenum` (one of the
+        values, or any other text: the form of web_logs).
     :param array: a list of values of that type.
     """
 
@@ -77,7 +79,7 @@ class ColumnType:
             return cls("string", size=int(match["size"]), array=array)
         if match["values"]:
             values = tuple(dict.fromkeys((*match["values"].split("|"), UNSPECIFIED)))
-            return cls("enum", values=values, array=array)
+            return cls("openenum" if match["open"] else "enum", values=values, array=array)
         return cls("numeric", precision=int(match["precision"]), scale=int(match["scale"]), array=array)
 
     def notation(self) -> str:
@@ -87,8 +89,8 @@ class ColumnType:
                 base = f"s{self.size}"
             case "numeric":
                 base = f"num({self.precision},{self.scale})"
-            case "enum":
-                base = f"enum({'|'.join(self.values)})"
+            case "enum" | "openenum":
+                base = f"{self.kind}({'|'.join(self.values)})"
             case _:
                 base = self.kind
         return base + ("[]" if self.array else "")
@@ -108,6 +110,8 @@ class ColumnType:
                 }
             case "enum":
                 schema = {"type": "string", "enum": list(self.values)}
+            case "openenum":
+                schema = {"oneOf": [{"type": "string", "enum": list(self.values)}, {"type": "string"}]}
             case _:
                 schema = dict(_JSON_SCHEMA[self.kind])
         return {"type": "array", "items": schema} if self.array else schema
@@ -150,6 +154,8 @@ class Column:
     def json_schema(self) -> dict[str, Any]:
         """The column as DAP describes it."""
         schema = self.type.json_schema()
+        if self.type.kind == "openenum" and self.nullable and not self.type.array:
+            schema["oneOf"].append({"type": "null"})
         if self.comment and "oneOf" not in schema:
             schema["description"] = self.comment
         return schema

@@ -107,6 +107,9 @@ def _scalar(column_type: ColumnType, chance: random.Random, number: int) -> Any:
     kind = column_type.kind
     if kind == "enum":
         return column_type.values[number % len(column_type.values)]
+    if kind == "openenum":
+        values = (*column_type.values, "", "a text that is no value", f"{_words(chance, 2)} {chance.randrange(100)}")
+        return values[number % len(values)]
     if kind in ("text", "string"):
         return _text(column_type, chance, number)
     if kind == "numeric":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -51,6 +53,7 @@ class Attempt:
         after: Cursor | None = None,
         applied: Applied | None = None,
         error: Cd2Error | None = None,
+        notes: tuple[str, ...] = (),
     ) -> TableResult:
         """How the attempt ended.
 
@@ -74,6 +77,7 @@ class Attempt:
             job_id=self.job_id,
             dependents=applied.dependents,
             error=error.info if error else None,
+            notes=notes,
         )
 
 
@@ -115,13 +119,16 @@ def models(
 ) -> tuple[TableModel, TableModel]:
     """What the table should be, and the part of it that the job's data has.
 
-    They differ only if DAP's schema has changed since the job was created: columns that the data lacks come with the
-    next sync, unless the table already has them.
+    They differ only if DAP's schema has changed since the job was created, and the table follows it already. Otherwise
+    a job is loaded by the schema of its data, and the next sync brings the change. DAP describes only the newest
+    schema; if the table never had that of the data, it is loaded by the newest one's columns that the data has.
 
     :param described: DAP's newest schema of the table.
     :param columns: the columns of the data; none if there is no object.
     """
     model = table_model(table, described.schema, described.version)
+    for note in model.notes:
+        log.warning("%s", note)
     if job.schema_version > described.version:
         raise TransientError(
             f"{table}: the data has version {job.schema_version} of the schema, but DAP still describes version "
@@ -132,5 +139,12 @@ def models(
     delivered = model.limited_to(columns)
     if before is not None and before.schema_version >= described.version:
         return model, delivered
-    delivered = replace(delivered, version=job.schema_version)
+    if before is not None and before.schema_version == job.schema_version:
+        # The schema of the data is the one that the table has: nothing changes before the next sync.
+        with suppress(Cd2Error, ValueError):
+            older = table_model(table, json.loads(before.description), before.schema_version)
+            if {column.source for column in older.columns} <= columns:
+                return older, older
+    if len(delivered.columns) < len(model.columns):
+        delivered = replace(delivered, version=job.schema_version)
     return delivered, delivered

@@ -30,8 +30,9 @@ from cd2.replication.failures import classify, in_our_words
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
-from cd2.replication.results import Action, Freshness, TableResult
-from cd2.replication.schema.alter import Alteration, patiently
+from cd2.replication.results import Action, Freshness, State, TableResult
+from cd2.replication.schema import alter
+from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.plan import plan_changes
 
 log = logging.getLogger(__name__)
@@ -223,18 +224,22 @@ class Replicator:
                 attempt = replace(attempt, action=decide(table, job, plan))
                 async with _Reported(self, attempt):
                     if plan.additive:
-                        await patiently(connection, plan.additive, table)
+                        await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
                     async with connection.transaction():
-                        load = Load(connection, plan, delivered, rows, Alteration(connection, table))
+                        alteration = Alteration(connection, table, plan.touched, plan.leftovers)
+                        load = Load(connection, plan, delivered, rows, alteration)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)
                         await freshness.up_to_date(connection, table, after.since, reinitialized=not requested)
+        notes = (*model.notes, *alteration.notes)
         if attempt.action != "sync":
-            return attempt.result("initialized", before, after, applied)
-        updated = before is not None and before.schema_version != after.schema_version
-        return attempt.result("complete_with_schema_update" if updated else "complete", before, after, applied)
+            return attempt.result("initialized", before, after, applied, notes=notes)
+        updated = before is None or before.schema_version != after.schema_version
+        updated = updated or alteration.altered or plan.additive is not None
+        outcome: State = "complete_with_schema_update" if updated else "complete"
+        return attempt.result(outcome, before, after, applied, notes=notes)
 
     async def _needs_init(self, attempt: Attempt, required: ReinitRequired) -> TableResult:
         log.warning("%s", required.message)

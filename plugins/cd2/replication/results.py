@@ -40,6 +40,7 @@ class TableResult:
     :param data_as_of: the cursor after it; UTC, ISO 8601.
     :param bytes_downloaded: compressed.
     :param duration_s: seconds.
+    :param notes: sentences about what is not as DAP describes it, and needs no action.
     """
 
     table: TableName
@@ -55,6 +56,7 @@ class TableResult:
     job_id: str | None = None
     dependents: Dependents = field(default_factory=Dependents)
     error: ErrorInfo | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The form in which a task hands it on."""
@@ -64,6 +66,7 @@ class TableResult:
             "restored": list(self.dependents.restored),
             "broken": list(self.dependents.broken),
         }
+        values["notes"] = list(self.notes)
         values["error"] = self.error.to_json() if self.error else None
         return {"namespace": self.table.namespace, "table": self.table.table, **values}
 
@@ -74,11 +77,13 @@ class TableResult:
         table = TableName(values.pop("namespace"), values.pop("table"))
         dependents = values.pop("dependents")
         error = values.pop("error")
+        notes = tuple(values.pop("notes", ()))
         return cls(
             table,
             **values,
             dependents=Dependents(tuple(dependents["restored"]), tuple(dependents["broken"])),
             error=ErrorInfo.from_json(error) if error else None,
+            notes=notes,
         )
 
 

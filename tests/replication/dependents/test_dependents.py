@@ -240,3 +240,37 @@ def test_a_view_that_is_replaced_while_we_wait_for_its_lock_comes_back_as_replac
 
     asyncio.run(work())
     assert corpus.admin('SELECT "lower Name", school FROM analytics.people WHERE id = 1') == [("ADA", "North")]
+
+
+@pytest.mark.parametrize("types", [("text", "bigint"), ("bigint", "text"), ("text", "jsonb", "text", "varchar(9)")])
+def test_casts_survive_changes_of_the_type_of_their_column(world: World, types: tuple[str, ...]) -> None:
+    """PostgreSQL leaves out a cast that changes nothing: the view's own column must not follow the next change."""
+    world.admin("ALTER TABLE canvas.users ADD score integer; UPDATE canvas.users SET score = id", role="etl")
+    world.admin(
+        "CREATE VIEW analytics.casts AS SELECT id, score::text AS t, score::bigint AS b, score FROM canvas.users;"
+        "CREATE MATERIALIZED VIEW analytics.counted AS SELECT score::text, count(*) FROM canvas.users GROUP BY 1;"
+        "CREATE INDEX by_text ON analytics.counted (score text_pattern_ops)",
+        role="alice",
+    )
+    for name in types:
+        through = "score::text::bigint" if name == "bigint" else f"score::text::{name}"
+        result = world.alter(f"ALTER TABLE canvas.users ALTER score TYPE {name} USING {through}")
+        assert result.broken == ()
+        assert set(result.restored) == {"analytics.casts", "analytics.counted"}
+        assert [row[0] for row in world.admin(COLUMN_TYPES.format("casts"))][1:3] == ["text", "bigint"]
+        assert world.admin(COLUMN_TYPES.format("counted"))[0] == ("text",)
+    assert world.admin("SELECT t, b FROM analytics.casts ORDER BY id") == [("1", 1), ("2", 2)]
+
+
+def test_a_view_that_people_have_changed_since_is_taken_as_it_is(world: World) -> None:
+    world.admin("CREATE VIEW analytics.casts AS SELECT name::text AS t FROM canvas.users", role="alice")
+    world.alter("ALTER TABLE canvas.users ALTER name TYPE text")
+    world.admin("CREATE OR REPLACE VIEW analytics.casts AS SELECT lower(name) AS t FROM canvas.users", role="alice")
+    assert world.alter(WIDEN).broken == ()
+    assert world.admin("SELECT t FROM analytics.casts ORDER BY 1") == [("ada",), ("bo",)]
+
+
+COLUMN_TYPES = (
+    "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+    "WHERE attrelid = 'analytics.{}'::regclass AND attnum > 0 ORDER BY attnum"
+)

@@ -13,7 +13,7 @@ import asyncpg
 import psycopg
 from psycopg import sql
 
-from cd2.replication.bookkeeping.tables import BROKEN_DEPENDENTS
+from cd2.replication.bookkeeping.tables import BROKEN_DEPENDENTS, VIEW_TEXTS
 from cd2.replication.dependents.restore import restore, retry_broken, save_and_drop
 from cd2.replication.names import TableName
 from cd2.replication.results import Dependents
@@ -215,6 +215,7 @@ def make_world(dsn: str, superuser: Callable[..., None]) -> World:
     world.admin("GRANT {alice} TO {etl}")
     world.admin("DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO %s', current_database(), '{etl}'); END $$")
     world.admin(BROKEN_DEPENDENTS, role="etl")
+    world.admin(VIEW_TEXTS, role="etl")
     return world
 
 

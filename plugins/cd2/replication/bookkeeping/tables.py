@@ -91,4 +91,13 @@ END
 $$"""
 """The views that a schema change broke."""
 
-CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, BROKEN_DEPENDENTS)
+VIEW_TEXTS = """
+CREATE TABLE IF NOT EXISTS cd2.view_texts (
+    relation oid NOT NULL,
+    restored text NOT NULL,
+    written text NOT NULL,
+    PRIMARY KEY (relation)
+)"""
+"""The texts of views that PostgreSQL made others of when they were restored."""
+
+CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, BROKEN_DEPENDENTS, VIEW_TEXTS)

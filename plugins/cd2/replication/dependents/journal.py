@@ -30,7 +30,8 @@ class Broken:
 async def read(connection: asyncpg.Connection, table: TableName) -> list[Broken]:
     """The broken views on a table, oldest first."""
     rows = await connection.fetch(
-        _SELECT + "tables @> ARRAY[pg_catalog.format('%I.%I', $1::text, $2::text)] ORDER BY id",
+        _SELECT + "tables @> ARRAY[pg_catalog.format('%I.%I', $1::text, $2::text)] "
+        "AND NOT definition ? 'part' ORDER BY id",
         table.namespace,
         table.table,
     )

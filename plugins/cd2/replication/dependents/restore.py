@@ -21,7 +21,7 @@ from typing import Literal
 
 import asyncpg
 
-from cd2.replication.dependents import journal
+from cd2.replication.dependents import journal, texts
 from cd2.replication.dependents.catalog import oid_of, read_views
 from cd2.replication.dependents.find import Dependent, check_obstacles, find, table_oid
 from cd2.replication.dependents.journal import Broken
@@ -69,7 +69,8 @@ async def save_and_drop(connection: asyncpg.Connection, table: TableName) -> Sav
         found = await _locked(session, table, oid) if oid is not None else []
         if oid is None or not found:
             return SavedDependents(table, ())
-        views = await read_views(connection, [dependent.oid for dependent in found], oid)
+        oids = [dependent.oid for dependent in found]
+        views = await texts.as_written(connection, oids, await read_views(connection, oids, oid))
         undone = await journal.read_details(connection, [dependent.oid for dependent in found])
         views = [
             view.with_steps(undone[dependent.oid].view.steps) if dependent.oid in undone else view
@@ -112,9 +113,12 @@ async def restore(connection: asyncpg.Connection, saved: SavedDependents) -> Dep
                 made.append((view, [*await session.steps(view), *await session.privileges(view)]))
         # Rules come last: they may name views above their own.
         for view, failures in made:
+            await texts.keep(connection, view)
             failures += await session.steps(view, rules=True)
             await session.note_failures(view, failures)
             (broken if failures else restored).append(view.qualified_name)
+        if saved.views:
+            await texts.forget_gone(connection)
     return Dependents(tuple(restored), tuple(broken))
 
 
@@ -180,6 +184,7 @@ async def _retry(session: ViewSession, row: Broken) -> Literal["restored", "made
 
 async def _recreate(session: ViewSession, view: View) -> list[Failed]:
     await session.create(view)
+    await texts.keep(session.connection, view)
     failures = [*await session.steps(view), *await session.privileges(view)]
     return failures + await session.steps(view, rules=True)
 

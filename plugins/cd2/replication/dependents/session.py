@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +33,11 @@ SESSION = {
 pg_dump uses them for the same reason."""
 _TEMPORARY = ("08", "25", "40", "53", "57", "58", "55P03")
 """SQLSTATEs that the view does not cause: connection, transaction, deadlock, resources, shutdown, lock timeout."""
-_EXISTS_ALREADY = ("42P07", "42710")
+EXISTS_ALREADY = ("42P07", "42710")
+"""SQLSTATEs of a CREATE whose object is there."""
+_OTHER_TYPES = ("42704", "42804", "42883")
+_NAME = r'(?:\w+|"(?:[^"]|"")+")'
+_TYPED_LITERAL = re.compile(rf"('(?:[^']|'')*')::(?:text|character varying|{_NAME}\.{_NAME})(?!\w)")
 _NO_SUCH_ROLE = "42704"
 
 
@@ -70,10 +75,27 @@ class ViewSession:
             raise_if_temporary(error)
             raise refused from None
 
+    async def run_loosely(self, sql: str, role: str, afterwards: str = "") -> None:
+        """Run a statement that was written for other types of its columns.
+
+        PostgreSQL writes `state = 'active'` as `state = 'active'::canvas.users__workflow_state`. If that no longer
+        fits, because the column is a text now, the literal takes the type of its column again.
+
+        :param afterwards: what to run in addition, if it must be run as ourselves.
+        """
+        for statement in dict.fromkeys((sql, _TYPED_LITERAL.sub(r"\1", sql))):
+            try:
+                return await self.run(statement, role, statement + afterwards)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate not in _OTHER_TYPES:
+                    raise
+                refused = error
+        raise refused
+
     async def create(self, view: View) -> None:
         """Create a view, without its steps and privileges."""
         owner = '"' + view.owner.replace('"', '""') + '"'
-        await self.run(view.create, view.owner, f"{view.create};\nALTER {view.kind} {view.sql_name} OWNER TO {owner}")
+        await self.run_loosely(view.create, view.owner, f";\nALTER {view.kind} {view.sql_name} OWNER TO {owner}")
 
     async def steps(self, view: View, *, rules: bool = False, again: bool = False) -> list[Failed]:
         """Run the steps after the creation: the rules, or all others but the access control list.
@@ -125,7 +147,7 @@ class ViewSession:
         :returns: why it failed; None: it is done.
         """
         try:
-            await self.run(step.sql, step.role or view.owner)
+            await self.run_loosely(step.sql, step.role or view.owner)
         except asyncpg.QueryCanceledError as error:
             # A statement_timeout that is too short for a refresh must not hold back the data.
             if step.kind != "refresh":
@@ -133,7 +155,7 @@ class ViewSession:
             return without_values(error)
         except asyncpg.PostgresError as error:
             raise_if_temporary(error)
-            if again and error.sqlstate in _EXISTS_ALREADY:
+            if again and error.sqlstate in EXISTS_ALREADY:
                 return None
             if step.kind == "grant" and error.sqlstate == _NO_SUCH_ROLE:
                 log.warning("%s: a role no longer exists; skipping its grant: %s", view.qualified_name, step.sql)

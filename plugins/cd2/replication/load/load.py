@@ -15,12 +15,13 @@ from cd2.replication.errors import ReinitRequired, TableFailure
 from cd2.replication.load import obstacles
 from cd2.replication.load.staging import Staging, add_key
 from cd2.replication.results import Action, Applied
-from cd2.replication.schema.plan import NarrowEnum, SchemaPlan
+from cd2.replication.schema.closing import NarrowEnum
 
 if TYPE_CHECKING:
     from cd2.replication.load.rows import JobRows
     from cd2.replication.schema.alter import Alteration
     from cd2.replication.schema.model import TableModel
+    from cd2.replication.schema.plan import SchemaPlan
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class Load:
             except _DOES_NOT_FIT:
                 replace = True
         if replace:
+            await self.alteration.set_references_aside()
             replaced = await staging.delete_all()
             for statements in (self.plan.breaking, self.plan.replace_key):
                 if statements:
@@ -129,10 +131,9 @@ class Load:
     async def _run_closing(self, failure: type[ReinitRequired | TableFailure]) -> None:
         """Run the closing DDL, each step only if the applied rows allow it."""
         for step in self.plan.closing:
-            blocked = await self.connection.fetchval(step.check_sql)
             if isinstance(step, NarrowEnum):
-                await self._narrow(step, blocked)
-            elif not blocked:
+                self.alteration.narrow_later(step)
+            elif not await self.connection.fetchval(step.check_sql):
                 await self.alteration.run(step.sql)
             else:
                 remedy = "it needs a new snapshot" if failure is ReinitRequired else "report this table to Instructure"
@@ -141,20 +142,3 @@ class Load:
                     f"have none: {remedy}.",
                     type="23502",
                 )
-
-    async def _narrow(self, step: NarrowEnum, held: bool) -> None:
-        """Drop values of an enumeration if possible: an extra value is no reason to fail a table."""
-        reason = "rows still hold it"
-        if not held:
-            try:
-                return await self.alteration.run(step.sql)
-            except (asyncpg.DependentObjectsStillExistError, asyncpg.FeatureNotSupportedError, TableFailure) as error:
-                reason = f"another object uses the type ({str(error).splitlines()[0]})"
-        log.warning(
-            "%s: the schema of %s no longer has the value %s, but %s: the value stays.",
-            self.model.name,
-            step.type,
-            ", ".join(step.removed),
-            reason,
-        )
-        return None

@@ -151,13 +151,13 @@ class JobRows:
         meta: bool,
     ) -> int:
         self._check_header(stream.columns, model)
-        by_name = {column.name: column for column in model.columns}
+        by_name = {column.source: column for column in model.columns}
         wanted = [name for name in stream.columns if _plain(name) in by_name or (meta and name.startswith("meta."))]
         json = [name for name in wanted if (c := by_name.get(_plain(name))) and (c.json or c.array)]
         status: str = await connection.copy_to_table(
             table,
             schema_name=schema,
-            columns=[_plain(name) for name in wanted],
+            columns=[c.name if (c := by_name.get(_plain(name))) else name for name in wanted],
             source=self._with_progress(stream.rows(wanted, json)),
             # Nobody sees rows of a table created in this transaction before the commit: they can be frozen at once.
             freeze=True,
@@ -182,7 +182,7 @@ class JobRows:
 
     def _check_header(self, columns: Sequence[str], model: TableModel) -> None:
         names = {_plain(name) for name in columns}
-        wanted = {column.name for column in model.columns} | ({"meta.action"} if self.incremental else set())
+        wanted = {column.source for column in model.columns} | ({"meta.action"} if self.incremental else set())
         if missing := sorted(wanted - names):
             raise TableFailure(
                 f"{self._table}: the data of job {self._job.id} lacks {', '.join(missing)}, which its schema "

@@ -1,18 +1,22 @@
-"""Alters a table that people use: drops dependents only if they block it, and never makes readers wait long."""
+"""Alters a table that people use: sets aside only what blocks it, and never makes readers wait long."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
+from cd2.replication.dependents import parts
 from cd2.replication.dependents import restore as dependents
-from cd2.replication.errors import TransientError
+from cd2.replication.dependents.parts import Part, Touched
+from cd2.replication.dependents.session import raise_if_temporary, without_values
+from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.results import Dependents
+from cd2.replication.schema.closing import NarrowEnum
 
 log = logging.getLogger(__name__)
 
@@ -20,70 +24,263 @@ LOCK_TIMEOUT = "3s"
 """Longest wait for one lock: readers queue behind a waiting ALTER."""
 LOCK_PATIENCE_S = 120.0
 LOCK_PAUSE_S = 1.0
+_BLOCKED = ("0A", "2BP", "42", "22023")
+"""Beginnings of the SQLSTATEs of a change that another object blocks: it uses the column, or no longer fits it."""
+_NOT_BLOCKED = ("42501", "42P01")
+_BY_VIEWS = ("0A", "2BP")
+
+
+class _NotAsItWas(Exception):
+    """An object could not be recreated as it was."""
 
 
 class Alteration:
     """The DDL of one table in one transaction.
 
-    Dependents are dropped when they block a statement, and restored by `finish`.
+    What people hung on the touched columns is dropped if it blocks a statement, and recreated right after it. Views are
+    dropped if they block one, and restored by `finish`.
+
+    :param touched: the columns that the DDL changes or drops.
+    :param leftovers: statements that drop types which the DDL leaves unused.
     """
 
-    def __init__(self, connection: asyncpg.Connection, table: TableName) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, table: TableName, touched: Touched, leftovers: Sequence[str] = ()
+    ) -> None:
         self._connection = connection
         self._table = table
+        self._touched = touched
+        self._leftovers = leftovers
         self._saved: dependents.SavedDependents | None = None
+        self._set_aside: tuple[Part, ...] = ()
+        self._outcome = Dependents()
+        self._narrow: list[NarrowEnum] = []
+        self.altered = False
+        """Whether the schema has changed."""
+        self.notes: tuple[str, ...] = ()
+        """Sentences about what could not be changed."""
 
     async def run(self, statements: str) -> None:
-        """Run DDL in the open transaction.
+        """Run DDL; outside of a transaction it commits.
 
-        :raises TableFailure: a dependent that we could not restore is in the way; nothing was dropped.
+        :raises TableFailure: an object that we could not restore is in the way; nothing was dropped.
         :raises TransientError: other sessions hold the table for `LOCK_PATIENCE_S` seconds.
         """
-        try:
-            await patiently(self._connection, statements, self._table)
-        except (asyncpg.FeatureNotSupportedError, asyncpg.DependentObjectsStillExistError) as error:
-            if self._saved is not None:
-                raise
-            log.info("%s: %s: dropping its dependents; they will be restored.", self._table, error)
-        else:
-            return
-        await _with_patience(self._save_and_drop, self._table)
-        await patiently(self._connection, statements, self._table)
+        await self._run(statements)
+        self.altered = True
+
+    def narrow_later(self, step: NarrowEnum) -> None:
+        """Let `finish` drop values of an enumeration, if that is possible."""
+        self._narrow.append(step)
+
+    async def set_references_aside(self) -> None:
+        """Drop other tables' foreign keys to this one before all its rows are replaced; `finish` restores them.
+
+        Otherwise they would forbid that, or delete the rows that refer to ours.
+        """
+
+        async def drop() -> None:
+            async with self._transaction():
+                self._set_aside += await parts.drop_references(self._connection, self._table)
+
+        await _with_patience(drop, self._table)
 
     async def finish(self) -> Dependents:
-        """Restore what was dropped, and retry what an earlier sync could not restore."""
-        restored = Dependents()
-        if self._saved is not None:
-            restored = await dependents.restore(self._connection, self._saved)
-        retried = await dependents.retry_broken(self._connection, self._table)
-        broken = tuple(dict.fromkeys((*restored.broken, *retried.broken)))
-        for name in broken:
+        """Restore what was dropped, and retry what an earlier sync could not restore; then narrow enumerations."""
+        await self._restore()
+        for step in self._narrow:
+            await self._narrowed(step)
+        await self._drop_leftovers()
+        for name in self._outcome.broken:
             log.warning(
                 "%s cannot be restored after a change of %s; its definition is kept in cd2.broken_dependents "
                 "and retried at each sync.",
                 name,
                 self._table,
             )
-        return Dependents(tuple(dict.fromkeys((*restored.restored, *retried.restored))), broken)
+        return self._outcome
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    async def _run(self, statements: str) -> None:
+        """Run DDL. What blocks it is dropped: first the parts on its columns, then the views, then both."""
+        try:
+            return await self._try(statements, blocked=False)
+        except asyncpg.PostgresError as error:
+            refused = _blocked(error)
+        unable: TableFailure | None = None
+        try:
+            return await self._try(statements, blocked=True)
+        except asyncpg.PostgresError as error:
+            only_views = str(_blocked(error)) == str(refused)
+            refused = error
+        except TableFailure as failure:
+            only_views, unable = True, failure
+        if self._saved is None and str(refused.sqlstate).startswith(_BY_VIEWS):
+            await _with_patience(self._save_and_drop, self._table)
+            for blocked in (False, True) if only_views else (True,):
+                try:
+                    return await self._try(statements, blocked=blocked)
+                except asyncpg.PostgresError as error:
+                    refused = _blocked(error)
+        if unable:
+            raise unable
+        raise await _named(self._connection, self._table, self._touched, refused)
+
+    async def _restore(self) -> None:
+        outcomes = [self._outcome]
+        if self._saved is not None:
+            outcomes.append(await dependents.restore(self._connection, self._saved))
+        outcomes.append(await parts.restore_parts(self._connection, self._table, self._set_aside))
+        self._saved, self._set_aside = None, ()
+        retried = [
+            await dependents.retry_broken(self._connection, self._table),
+            await parts.retry_parts(self._connection, self._table),
+        ]
+        again = {name for outcome in retried for name in outcome.restored}
+        broken = {name: None for outcome in (*outcomes, *retried) for name in outcome.broken if name not in again}
+        restored = {name: None for outcome in (*outcomes, *retried) for name in outcome.restored if name not in broken}
+        self._outcome = Dependents(tuple(restored), tuple(broken))
+
+    async def _try(self, statements: str, *, blocked: bool) -> None:
+        """Run DDL in a savepoint, without the parts that block it; they are recreated before any row is written."""
+
+        async def run() -> None:
+            async with self._transaction():
+                dropped = await parts.drop_parts(self._connection, self._table, self._touched, blocked=blocked)
+                await self._connection.execute(statements)
+                outcome = await parts.restore_parts(self._connection, self._table, dropped)
+            self._outcome = _together(self._outcome, outcome)
+
+        await _with_patience(run, self._table)
+
+    def _transaction(self) -> _briefly:
+        return _briefly(self._connection)
 
     async def _save_and_drop(self) -> None:
-        async with self._connection.transaction():
-            await self._connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        async with self._transaction():
             self._saved = await dependents.save_and_drop(self._connection, self._table)
 
+    async def _narrowed(self, step: NarrowEnum) -> None:
+        """Drop values of an enumeration, if everything else stays as it is: an extra value does no harm."""
+        reason = "rows still hold it"
+        if not await self._connection.fetchval(step.check_sql):
+            again = Alteration(self._connection, self._table, Touched(changed=(step.column,)))
+            try:
+                async with self._connection.transaction():
+                    await again._run(step.sql)
+                    await again._restore()
+                    if lost := set(again._outcome.broken) - set(self._outcome.broken):
+                        raise _NotAsItWas(", ".join(sorted(lost)))
+                self._outcome = _together(self._outcome, Dependents(again._outcome.restored))
+                self.altered = True
+                return
+            except _NotAsItWas as error:
+                reason = f"{error} could not be restored without it"
+            except TransientError as error:
+                reason = error.message
+            except (TableFailure, asyncpg.PostgresError) as error:
+                if isinstance(error, asyncpg.PostgresError):
+                    raise_if_temporary(error)
+                named = await parts.obstacles(self._connection, self._table, again._touched)
+                reason = f"another object uses the type ({', '.join(n.what for n in named) or _plain(error)})"
+        note = (
+            f"{self._table}: the schema of {step.type} no longer has the value {', '.join(step.removed)}, "
+            f"but {reason}: the value stays."
+        )
+        log.warning("%s", note)
+        self.notes += (note,)
 
-async def patiently(connection: asyncpg.Connection, statements: str, table: TableName) -> None:
-    """Run DDL in a transaction (or savepoint) of its own; retry until it gets its locks, with short waits for each.
+    async def _drop_leftovers(self) -> None:
+        """Drop what no column uses any more, unless something else does."""
+        for statement in self._leftovers:
+            if statement.startswith("DROP TABLE") and self._outcome.broken:
+                continue  # a view that was written for the client's table of values
+            try:
+                async with self._transaction():
+                    await self._connection.execute(statement)
+            except (
+                asyncpg.DependentObjectsStillExistError,
+                asyncpg.InsufficientPrivilegeError,
+                asyncpg.LockNotAvailableError,
+            ) as error:
+                log.info("%s: a type that it no longer uses stays: %s", self._table, error)
 
+
+async def add(connection: asyncpg.Connection, statements: str, table: TableName, columns: Sequence[str]) -> None:
+    """Run DDL that only adds, in a transaction of its own.
+
+    :param columns: all columns of the table.
+    :raises TableFailure: an object is in the way; names it, and what to do.
     :raises TransientError: other sessions hold the table for `LOCK_PATIENCE_S` seconds.
     """
 
     async def run() -> None:
-        async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        async with _briefly(connection):
             await connection.execute(statements)
 
-    await _with_patience(run, table)
+    try:
+        await _with_patience(run, table)
+    except asyncpg.PostgresError as error:
+        raise await _named(connection, table, Touched(changed=tuple(columns)), _blocked(error)) from None
+
+
+def _plain(error: asyncpg.PostgresError | TableFailure) -> str:
+    return error.message if isinstance(error, TableFailure) else without_values(error)
+
+
+def _together(first: Dependents, second: Dependents) -> Dependents:
+    return Dependents(
+        tuple(dict.fromkeys((*first.restored, *second.restored))), tuple(dict.fromkeys((*first.broken, *second.broken)))
+    )
+
+
+def _blocked(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
+    """The error, if another object may be its cause.
+
+    :raises asyncpg.PostgresError: it is not.
+    """
+    if not str(error.sqlstate).startswith(_BLOCKED) or error.sqlstate in _NOT_BLOCKED:
+        raise error
+    return error
+
+
+async def _named(
+    connection: asyncpg.Connection, table: TableName, touched: Touched, refused: asyncpg.PostgresError
+) -> Exception:
+    """The failure that names what is in the way; without anything to name, PostgreSQL's own."""
+    async with connection.transaction():
+        named = await parts.obstacles(connection, table, touched)
+    if not named:
+        return refused
+    return TableFailure(
+        f"{table}: its schema changed, and objects are in the way that only people can drop: "
+        f"{'; '.join(f'{obstacle.what} ({obstacle.command})' for obstacle in named)}. Run the statements, clear the "
+        "task, and recreate the objects as you need them. Nothing was changed.",
+        cause=type(refused).__name__,
+        type=refused.sqlstate,
+    )
+
+
+class _briefly:  # noqa: N801 - reads as what it does
+    """A transaction, or a savepoint, with short waits for locks."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self._transaction = connection.transaction()
+        self._before = ""
+
+    async def __aenter__(self) -> None:
+        """Begin."""
+        await self._transaction.__aenter__()
+        self._before = await self._connection.fetchval("SELECT current_setting('lock_timeout')")
+        await self._connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+
+    async def __aexit__(self, *failure: object) -> None:
+        """Commit, or roll back. Releasing a savepoint does not reset its settings."""
+        if failure[0] is None:
+            await self._connection.execute(f"SET LOCAL lock_timeout = '{self._before}'")
+        await self._transaction.__aexit__(*failure)
 
 
 async def _with_patience(work: Callable[[], Awaitable[None]], table: TableName) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
+import json
 import sys
 import types
 from collections.abc import Collection, Mapping
@@ -24,18 +24,18 @@ from strong_typing.serialization import json_dump_string
 from cd2.replication.database.dialect import generator_options
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName
+from cd2.replication.schema.forms import form_of
+from cd2.replication.schema.naming import column_names, type_names
 
-MAX_IDENTIFIER = 63
-"""The longest name in PostgreSQL, in bytes."""
 _NUMBERS = itertools.count()
-_PLAIN_OBJECT = {"properties": {}, "additionalProperties": False}
 
 
 @dataclass(frozen=True)
 class ColumnModel:
     """A column.
 
-    :param name: in PostgreSQL; DAP's files prefix it with `key.` or `value.`.
+    :param name: in PostgreSQL.
+    :param source: in DAP, whose files prefix it with `key.` or `value.`.
     :param type: SQL type.
     :param required: NOT NULL.
     :param array: arrives as a JSON list.
@@ -43,6 +43,7 @@ class ColumnModel:
     """
 
     name: str
+    source: str
     type: str
     key: bool
     required: bool
@@ -57,6 +58,7 @@ class TableModel:
     :param description: the JSON schema, as the official client keeps it in `table_sync`.
     :param target: the table as pysqlsync sees it.
     :param enums: its enumeration types.
+    :param notes: sentences about columns whose form is unknown.
     """
 
     name: TableName
@@ -65,6 +67,7 @@ class TableModel:
     description: str
     target: Table = field(repr=False, compare=False)
     enums: tuple[EnumType, ...] = field(repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -72,13 +75,16 @@ class TableModel:
         return tuple(column.name for column in self.columns if column.key)
 
     def limited_to(self, names: Collection[str]) -> TableModel:
-        """The model with only these columns: for data that is older than the schema."""
-        columns = [column for column in self.target.columns.values() if column.name.local_id in names]
+        """The model with only these columns of DAP: for data that is older than the schema."""
+        kept_columns = tuple(column for column in self.columns if column.source in names)
+        there = {column.name for column in kept_columns}
+        columns = [column for column in self.target.columns.values() if column.name.local_id in there]
         target = _table(self.target, columns, self.target.primary_key)
         kept = {enum_of(column) for column in columns}
         return replace(
             self,
-            columns=tuple(column for column in self.columns if column.name in names),
+            columns=kept_columns,
+            description=_limited(self.description, names),
             target=target,
             enums=tuple(enum for enum in self.enums if enum.name.local_id in kept),
         )
@@ -93,23 +99,35 @@ def table_model(name: TableName, schema: Mapping[str, Any], version: int) -> Tab
     try:
         described = copy.deepcopy(dict(schema))
         described["properties"].pop("meta", None)
-        renamed, names, keys = _with_plain_names(described)
-        made, enums = _client_model(name.namespace, renamed)
+        renamed, names, keys, values, unknown = _with_plain_names(described)
+        made, enums = _client_model(name.namespace, renamed, values)
     except Exception as error:
         raise TableFailure(
             f"{name}: its schema (version {version}) cannot be represented in PostgreSQL ({type(error).__name__}): "
             "please report this as a bug.",
             cause=type(error).__name__,
         ) from None
-    return _model(name, version, json_dump_string(described), made, enums, names, keys)
+    model = _model(name, version, json_dump_string(described), made, enums, names, keys)
+    return replace(model, notes=tuple(_note(name, column) for column in unknown))
 
 
-def _with_plain_names(schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[str]]:
+def _note(name: TableName, column: str) -> str:
+    return f"{name}: DAP describes the column {column} in a form that is not known: it is replicated as a text."
+
+
+def _with_plain_names(
+    schema: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[str], list[str], dict[str, list[str]], list[str]]:
     """The schema with columns `column_0` ...: the client makes Python classes, and not every name is valid there.
 
-    :returns: the schema, the real names in order, the names of the key columns.
+    The same goes for the values of enumerations.
+
+    :returns: the schema, the real names in order, the names of the key columns, the values of the plain columns'
+        enumerations, the columns whose form is unknown.
     """
     names: list[str] = []
+    unknown: list[str] = []
+    values: dict[str, list[str]] = {}
     parts: dict[str, Any] = {}
     for part in ("key", "value"):
         described = schema["properties"].get(part, {"type": "object", "properties": {}, "required": []})
@@ -118,28 +136,29 @@ def _with_plain_names(schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
         for name, column in (described.get("properties") or {}).items():
             plain = f"column_{len(names)}"
             names.append(name)
-            properties[plain] = _representable(column)
-            if name in (described.get("required") or ()) or part == "key":
+            form = form_of(column, schema)
+            properties[plain] = _with_plain_values(form.schema)
+            values[plain] = form.schema.get("enum") or form.schema.get("items", {}).get("enum")
+            if (name in (described.get("required") or ()) and not form.nullable) or part == "key":
                 required.append(plain)
-        parts[part] = {**described, "properties": properties, "required": required}
+            unknown += [] if form.known else [name]
+        parts[part] = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     keys = list(schema["properties"]["key"]["properties"])
     if not keys:
         raise ValueError("no key")
     properties = {"meta": {"type": "object", "properties": {}}, "key": parts["key"]}
     if parts["value"]["properties"]:
         properties["value"] = parts["value"]
-    return {**schema, "properties": properties}, names, keys
+    renamed = {"$schema": "", "type": "object", "properties": properties, "required": [], "additionalProperties": False}
+    if isinstance(schema.get("description"), str):
+        renamed["description"] = schema["description"]
+    return renamed, names, keys, values, unknown
 
 
-def _representable(column: Any) -> Any:
-    """Objects become jsonb, whatever the schema says about their content; the client knows only closed ones."""
-    if not isinstance(column, dict):
-        return column
-    if column.get("type") == "object":
-        return {**{k: v for k, v in column.items() if k in ("title", "description")}, "type": "object", **_PLAIN_OBJECT}
-    if column.get("type") == "array":
-        return {**column, "items": _representable(column.get("items", {"type": "string"}))}
-    return column
+def _with_plain_values(form: Mapping[str, Any]) -> dict[str, Any]:
+    if form.get("type") == "array":
+        return {**form, "items": _with_plain_values(form["items"])}
+    return {**form, "enum": ["a", "b"]} if form.get("type") == "string" and "enum" in form else dict(form)
 
 
 def _generator(module: types.ModuleType, namespace: str) -> BaseGenerator:
@@ -153,7 +172,9 @@ def _generator(module: types.ModuleType, namespace: str) -> BaseGenerator:
     return generator
 
 
-def _client_model(namespace: str, schema: dict[str, Any]) -> tuple[Table, list[EnumType]]:
+def _client_model(
+    namespace: str, schema: dict[str, Any], values: Mapping[str, list[str]]
+) -> tuple[Table, list[EnumType]]:
     # A module for each table: the client leaves its classes there, and the next table would clash with them.
     module = types.ModuleType(f"cd2_table_{next(_NUMBERS)}")
     sys.modules[module.__name__] = module
@@ -164,18 +185,13 @@ def _client_model(namespace: str, schema: dict[str, Any]) -> tuple[Table, list[E
         del sys.modules[module.__name__]
     (made,) = (ns for ns in generator.state.namespaces.values() if ns.tables)
     (table,) = made.tables.values()
-    enums = {enum.name.local_id: enum for enum in made.enums.values()}
-    # The client omits the types of lists of enumerated values, and one of two types with the same values.
-    described = {
-        **schema["properties"]["key"]["properties"],
-        **schema["properties"].get("value", {}).get("properties", {}),
-    }
-    for column in table.columns.values():
-        if (name := enum_of(column)) and name not in enums:
-            values = described[column.name.local_id]
-            values = values.get("enum") or values["items"]["enum"]
-            enums[name] = EnumType(QualifiedId(namespace, name), list(values))
-    return table, list(enums.values())
+    # The client omits some types: of lists, of a single value, and one of two with the same values.
+    enums = [
+        EnumType(QualifiedId(namespace, type_name), list(values[column.name.local_id]))
+        for column in table.columns.values()
+        if (type_name := enum_of(column))
+    ]
+    return table, enums
 
 
 def _model(
@@ -187,11 +203,13 @@ def _model(
     names: list[str],
     keys: list[str],
 ) -> TableModel:
+    in_postgresql = column_names(names)
+    keys = [in_postgresql[name] for name in keys]
     real = {f"column_{number}": name for number, name in enumerate(names)}
-    type_names = _type_names(name.table, [real[enum.name.local_id.removeprefix("t__")] for enum in enums])
+    types_of = type_names(name.table, [real[enum.name.local_id.removeprefix("t__")] for enum in enums])
     target_enums = {
         enum.name.local_id: EnumType(
-            QualifiedId(name.namespace, type_names[real[enum.name.local_id.removeprefix("t__")]]), list(enum.values)
+            QualifiedId(name.namespace, types_of[real[enum.name.local_id.removeprefix("t__")]]), list(enum.values)
         )
         for enum in enums
     }
@@ -205,7 +223,7 @@ def _model(
 
     columns = []
     for column in made.columns.values():
-        column_name = real[column.name.local_id]
+        column_name = in_postgresql[real[column.name.local_id]]
         columns.append(
             replace(
                 column,
@@ -226,13 +244,16 @@ def _model(
         tuple(
             ColumnModel(
                 column.name.local_id,
+                source,
                 str(column.data_type),
                 column.name.local_id in keys,
                 not column.nullable,
                 isinstance(column.data_type, SqlArrayType),
                 isinstance(column.data_type, SqlJsonType),
             )
-            for column in columns
+            for column, source in zip(
+                columns, (real[column.name.local_id] for column in made.columns.values()), strict=True
+            )
         ),
         description,
         named,
@@ -240,17 +261,13 @@ def _model(
     )
 
 
-def _type_names(table: str, columns: list[str]) -> dict[str, str]:
-    """Names of enumeration types, truncated as PostgreSQL does; a hash keeps two of them from becoming one."""
-    names: dict[str, str] = {}
-    for column in columns:
-        full = f"{table}__{column}"
-        name = full.encode()[:MAX_IDENTIFIER].decode("utf-8", "ignore")
-        if name in names.values():
-            suffix = f"_{hashlib.sha256(full.encode()).hexdigest()[:8]}"
-            name = full.encode()[: MAX_IDENTIFIER - len(suffix)].decode("utf-8", "ignore") + suffix
-        names[column] = name
-    return names
+def _limited(description: str, names: Collection[str]) -> str:
+    """A JSON schema with only these columns."""
+    schema = json.loads(description)
+    for part in schema["properties"].values():
+        part["properties"] = {name: column for name, column in part["properties"].items() if name in names}
+        part["required"] = [name for name in part.get("required") or () if name in names]
+    return json_dump_string(schema)
 
 
 def enum_of(column: Column) -> str | None:

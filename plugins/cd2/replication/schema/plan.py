@@ -7,80 +7,36 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import asyncpg
-from pysqlsync.dialect.postgresql.data_types import PostgreSQLJsonType
-from pysqlsync.dialect.postgresql.discovery import to_default_expr
 from pysqlsync.dialect.postgresql.mutation import PostgreSQLMutator
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
-from pysqlsync.formation.data_types import SqlDiscovery, SqlDiscoveryOptions
-from pysqlsync.formation.object_types import Column, EnumType, Table
-from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType, constant
-from pysqlsync.model.id_types import GlobalId, LocalId, QualifiedId
+from pysqlsync.formation.object_types import Column, Table
+from pysqlsync.model.data_types import (
+    SqlArrayType,
+    SqlDataType,
+    SqlIntegerType,
+    SqlUserDefinedType,
+    SqlVariableCharacterType,
+    constant,
+)
+from pysqlsync.model.id_types import QualifiedId
 
+from cd2.replication.dependents.parts import Touched
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import quote_identifier
-from cd2.replication.schema.model import MAX_IDENTIFIER, TableModel
+from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, read_lookups
+from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps
+from cd2.replication.schema.model import TableModel
+from cd2.replication.schema.naming import column_names, truncated
 
 log = logging.getLogger(__name__)
 
-_RELATION = """
-SELECT c.oid, c.relkind::text AS kind, obj_description(c.oid, 'pg_class') AS description,
-       k.conname AS key_name,
-       array(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS x(number, place)
-             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.number ORDER BY place) AS key
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
-WHERE n.nspname = $1 AND c.relname = $2"""
-
-_COLUMNS = """
-SELECT a.attname AS name, a.attnotnull AS required, a.attidentity <> '' AS identity,
-       format_type(a.atttypid, a.atttypmod) AS definition, a.attndims <> 0 OR t.typcategory = 'A' AS is_array,
-       coalesce(e.typname, t.typname) AS type_name, n.nspname AS type_schema,
-       pg_get_expr(d.adbin, d.adrelid) AS default_value, col_description(a.attrelid, a.attnum) AS description
-FROM pg_attribute a
-JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-JOIN pg_namespace n ON n.oid = coalesce(e.typnamespace, t.typnamespace)
-LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum"""
-
-_ENUMS = """
-SELECT t.typname AS name, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
-FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid JOIN pg_namespace n ON n.oid = t.typnamespace
-WHERE n.nspname = $1 AND t.typname = ANY($2)
-GROUP BY t.typname"""
-
 _KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
-_OLD = "~"
-
-
-@dataclass(frozen=True)
-class RequireColumns:
-    """Columns that must have a value in every row from now on.
-
-    :param check_sql: tells whether a row has none.
-    """
-
-    columns: tuple[str, ...]
-    check_sql: str
-    sql: str
-
-
-@dataclass(frozen=True)
-class NarrowEnum:
-    """An enumeration type that loses values; PostgreSQL cannot drop a value, so the type is recreated.
-
-    :param check_sql: tells whether a row still holds one of them.
-    """
-
-    type: str
-    removed: tuple[str, ...]
-    check_sql: str
-    sql: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +51,8 @@ class SchemaPlan:
     :param closing: each step needs rows that allow it.
     :param key_differs: the table's primary key is not the model's.
     :param replace_key: gives the emptied table the model's key.
+    :param touched: the columns that `breaking` changes and drops.
+    :param leftovers: statements that drop types which no column uses any more after `breaking`.
     """
 
     exists: bool
@@ -105,6 +63,8 @@ class SchemaPlan:
     closing: tuple[RequireColumns | NarrowEnum, ...] = ()
     key_differs: bool = False
     replace_key: str | None = None
+    touched: Touched = field(default_factory=Touched)
+    leftovers: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -121,10 +81,10 @@ async def plan_changes(
         belong to users.
     :raises TableFailure: something other than a table has its name.
     """
-    relation = await connection.fetchrow(_RELATION, model.name.namespace, model.name.table)
+    relation = await connection.fetchrow(RELATION, model.name.namespace, model.name.table)
     labels = {
         row["name"]: row["labels"]
-        for row in await connection.fetch(_ENUMS, model.name.namespace, [enum.name.local_id for enum in model.enums])
+        for row in await connection.fetch(ENUMS, model.name.namespace, [enum.name.local_id for enum in model.enums])
     }
     new_types = [enum.create_stmt() for enum in model.enums if enum.name.local_id not in labels]
     # For existing types; PostgreSQL forbids using a value in the transaction that adds it.
@@ -161,11 +121,19 @@ async def _changes(
     add_types: list[str],
 ) -> SchemaPlan:
     key = tuple(relation["key"])
-    ours = set(model.target.columns) | _columns_of(previous_description)
-    rows = [row for row in await connection.fetch(_COLUMNS, relation["oid"]) if row["name"] in ours]
-    source = _table(model, [_column(row) for row in rows], relation["description"])
+    previous = _columns_of(previous_description)
+    now = {column.name: column.source for column in model.columns}
+    found = [dict(row) for row in await connection.fetch(COLUMNS, relation["oid"])]
+    renames = _renamed(model, found, previous)
+    rows = [row for row in found if row["name"] in now or row["name"] in previous]
+    for row in rows:
+        if previous and row["name"] in now and now[row["name"]] != previous.get(row["name"]):
+            await _check_adoptable(connection, model, row)
     target = {column.name.local_id: column for column in model.target.columns.values()}
+    source = _table(model, [_with_ours(as_column(row), target) for row in rows], relation["description"])
 
+    numbered = [name for name, column in target.items() if name in source.columns and not _is_number(column.data_type)]
+    lookups = await read_lookups(connection, model.name, relation["oid"], numbered)
     # Step 1: add everything new, make nothing stricter; NOT NULL comes at the end.
     widened = []
     for name, column in source.columns.items():
@@ -175,24 +143,99 @@ async def _changes(
     new = [replace(column, nullable=True) for name, column in target.items() if name not in source.columns]
     wide = _table(model, [*widened, *new], model.target.description)
     # Step 2: change types, drop columns.
-    after = {column.name.local_id: column for column in wide.columns.values()}
+    looked_up = {lookup.column: SqlVariableCharacterType() for lookup in lookups}
+    after = {
+        column.name.local_id: replace(column, data_type=looked_up.get(column.name.local_id, column.data_type))
+        for column in wide.columns.values()
+    }
     typed = _table(
         model,
         [replace(column, nullable=after[name].nullable) for name, column in target.items()],
         model.target.description,
     )
+    dropped = tuple(name for name in after if name not in typed.columns)
+    retyped = tuple(name for name in typed.columns if wide.columns[name].data_type != typed.columns[name].data_type)
     mutator = _Mutator()
-    additive = [*add_types, mutator.mutate_table_stmt(source, wide)]
-    closing = _closing(model, typed, labels)
+    breaking: list[str | None] = [lookup.translate for lookup in lookups]
+    breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
+    additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
+    closing = closing_steps(model, typed, labels)
     drop_key = f"DROP CONSTRAINT IF EXISTS {quote_identifier(relation['key_name'])}, " if relation["key_name"] else ""
     replace_key = f"ALTER TABLE {model.name.quoted} {drop_key}ADD {model.target.create_keys()};"
     return SchemaPlan(
         True,
         additive="\n".join(statement for statement in additive if statement) or None,
-        breaking=mutator.mutate_table_stmt(wide, typed),
+        breaking="\n".join(statement for statement in breaking if statement) or None,
         closing=closing,
         key_differs=key != model.key,
         replace_key=replace_key if key != model.key else None,
+        touched=Touched(retyped, dropped),
+        leftovers=(
+            *_leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
+            *(lookup.drop for lookup in lookups),
+        ),
+    )
+
+
+def _is_number(data_type: SqlDataType) -> bool:
+    return isinstance(data_type, SqlIntegerType | SqlArrayType)
+
+
+def _with_ours(column: Column, target: Mapping[str, Column]) -> Column:
+    """The column without what only people have given it: a default, an identity. It stays."""
+    wanted = target.get(column.name.local_id)
+    return replace(column, identity=False, default=column.default if wanted and wanted.default else None)
+
+
+def _renamed(model: TableModel, rows: list[dict[str, Any]], previous: Mapping[str, str]) -> list[str]:
+    """Statements for columns that have the name to which PostgreSQL itself cut a long one; `rows` get the new names."""
+    there = {row["name"]: row for row in rows}
+    cut = Counter(truncated(column.source) for column in model.columns)
+    statements = []
+    for column in model.columns:
+        old = truncated(column.source)
+        ours = column.name != column.source and previous.get(column.name) == column.source
+        if ours and column.name not in there and old in there and cut[old] == 1 and old not in model.target.columns:
+            there[old]["name"] = column.name
+            statements.append(
+                f"ALTER TABLE {model.name.quoted} RENAME COLUMN {quote_identifier(old)} "
+                f"TO {quote_identifier(column.name)};"
+            )
+    return statements
+
+
+async def _check_adoptable(connection: asyncpg.Connection, model: TableModel, row: Mapping[str, Any]) -> None:
+    """Check a column that DAP has now, and that is in the table, but not in the schema that the table last had.
+
+    It is ours if it is empty (an earlier attempt added it), or has just DAP's type and comment (the official client's
+    attempt). Otherwise people made it. A new snapshot would overwrite what they keep there, so they must decide.
+
+    :raises TableFailure: people made it.
+    """
+    wanted = model.target.columns[row["name"]]
+    column = as_column(row)
+    if column.data_type == wanted.data_type and column.description and column.description == wanted.description:
+        return
+    name = quote_identifier(row["name"])
+    made = bool(row["default_value"]) or row["identity"] or row["required"]
+    if made or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
+        raise TableFailure(
+            f"{model.name}: DAP has a new column {row['name']}, but the table has a column of that name which people "
+            f"made, and what they keep in it would be overwritten: rename it (ALTER TABLE {model.name.quoted} RENAME "
+            f"COLUMN {name} TO ...) or drop it (ALTER TABLE {model.name.quoted} DROP COLUMN {name}), then clear the "
+            "task. Nothing was changed.",
+            type="42701",
+        )
+    log.info("%s: the column %s is there already, and empty: it is used.", model.name, row["name"])
+
+
+def _leftovers(model: TableModel, columns: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """For the enumeration types of columns that get another type, or are dropped."""
+    kept = {enum.name.local_id for enum in model.enums}
+    return tuple(
+        f"DROP TYPE {QualifiedId(row['type_schema'], row['type_name'])}"
+        for row in columns
+        if row["enumerated"] and row["type_schema"] == model.name.namespace and row["type_name"] not in kept
     )
 
 
@@ -217,48 +260,6 @@ def _needs_text(source: SqlDataType, target: SqlDataType) -> bool:
     return type(source) is not type(target) or isinstance(source, SqlUserDefinedType | SqlArrayType)
 
 
-def _closing(
-    model: TableModel, typed: Table, labels: Mapping[str, list[str]]
-) -> tuple[RequireColumns | NarrowEnum, ...]:
-    steps: list[RequireColumns | NarrowEnum] = []
-    stricter = tuple(
-        name for name, column in model.target.columns.items() if not column.nullable and typed.columns[name].nullable
-    )
-    if stricter:
-        names = [quote_identifier(name) for name in stricter]
-        missing = " OR ".join(f"{name} IS NULL" for name in names)
-        steps.append(
-            RequireColumns(
-                stricter,
-                f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {missing})",
-                f"ALTER TABLE {model.name.quoted} {', '.join(f'ALTER COLUMN {name} SET NOT NULL' for name in names)};",
-            )
-        )
-    for enum in model.enums:
-        removed = tuple(value for value in labels.get(enum.name.local_id, ()) if value not in enum.values)
-        if removed:
-            steps.append(_narrow(model, enum, removed))
-    return tuple(steps)
-
-
-def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...]) -> NarrowEnum:
-    column = next(column for column in model.columns if column.type.removesuffix(" ARRAY") == str(enum.name))
-    name = quote_identifier(column.name)
-    values = f"ARRAY[{', '.join(constant(value) for value in removed)}]"
-    holds = f"{name}::text[] && {values}" if column.array else f"{name}::text = ANY({values})"
-    old = enum.name.local_id.encode()[: MAX_IDENTIFIER - len(_OLD)].decode("utf-8", "ignore") + _OLD
-    through = "text[]" if column.array else "text"
-    return NarrowEnum(
-        str(enum.name),
-        removed,
-        f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {holds})",
-        f"ALTER TYPE {enum.name} RENAME TO {quote_identifier(old)};\n{enum.create_stmt()}\n"
-        f"ALTER TABLE {model.name.quoted} ALTER COLUMN {name} "
-        f"TYPE {column.type} USING {name}::{through}::{column.type};\n"
-        f"DROP TYPE {QualifiedId(model.name.namespace, old)};",
-    )
-
-
 def _without_key(table: Table) -> str:
     """The client's CREATE TABLE without its last line, the key."""
     statement: str = table.create_stmt()
@@ -269,30 +270,12 @@ def _table(model: TableModel, columns: list[Column], description: str | None) ->
     return PostgreSQLTable(model.target.name, columns, primary_key=model.target.primary_key, description=description)
 
 
-def _columns_of(description: str | None) -> set[str]:
-    """Column names in a JSON schema of `table_sync`."""
+def _columns_of(description: str | None) -> dict[str, str]:
+    """The columns of a JSON schema of `table_sync`: their names in DAP by those in PostgreSQL."""
     try:
         properties = json.loads(description or "{}").get("properties", {})
-        return {name for part in ("key", "value") for name in properties.get(part, {}).get("properties", {})}
+        parts = (properties.get(part, {}).get("properties", {}) for part in ("key", "value"))
+        return {ours: name for name, ours in column_names(name for part in parts for name in part).items()}
     except (ValueError, AttributeError, TypeError):
         log.warning("The schema in instructure_dap.table_sync cannot be read; no column will be dropped.")
-        return set()
-
-
-_DISCOVERY = SqlDiscovery(
-    SqlDiscoveryOptions(substitutions={"jsonb": PostgreSQLJsonType(), "inet": SqlUserDefinedType(GlobalId("inet"))})
-)
-
-
-def _column(row: asyncpg.Record) -> Column:
-    data_type = _DISCOVERY.sql_data_type_from_spec(
-        type_name=row["type_name"], type_schema=row["type_schema"], type_def=row["definition"].removesuffix("[]")
-    )
-    return Column(
-        LocalId(row["name"]),
-        SqlArrayType(data_type) if row["is_array"] else data_type,
-        not row["required"],
-        identity=row["identity"],
-        default=to_default_expr(row["default_value"]),
-        description=row["description"] or None,
-    )
+        return {}

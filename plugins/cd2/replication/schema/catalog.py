@@ -1,0 +1,115 @@
+"""PostgreSQL's catalog -> a table as pysqlsync sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from pysqlsync.dialect.postgresql.data_types import PostgreSQLJsonType
+from pysqlsync.dialect.postgresql.discovery import to_default_expr
+from pysqlsync.formation.data_types import SqlDiscovery, SqlDiscoveryOptions
+from pysqlsync.formation.object_types import Column
+from pysqlsync.model.data_types import SqlArrayType, SqlUserDefinedType
+from pysqlsync.model.id_types import GlobalId, LocalId, QualifiedId
+
+from cd2.replication.names import TableName, quote_identifier
+
+RELATION = """
+SELECT c.oid, c.relkind::text AS kind, obj_description(c.oid, 'pg_class') AS description,
+       k.conname AS key_name,
+       array(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS x(number, place)
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.number ORDER BY place) AS key
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
+WHERE n.nspname = $1 AND c.relname = $2"""
+
+COLUMNS = """
+SELECT a.attname AS name, a.attnotnull AS required, a.attidentity <> '' AS identity,
+       format_type(a.atttypid, a.atttypmod) AS definition, a.attndims <> 0 OR t.typcategory = 'A' AS is_array,
+       coalesce(e.typname, t.typname) AS type_name, n.nspname AS type_schema,
+       coalesce(e.typtype, t.typtype) = 'e' AS enumerated,
+       pg_get_expr(d.adbin, d.adrelid) AS default_value, col_description(a.attrelid, a.attnum) AS description
+FROM pg_attribute a
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+JOIN pg_namespace n ON n.oid = coalesce(e.typnamespace, t.typnamespace)
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum"""
+
+ENUMS = """
+SELECT t.typname AS name, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
+FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE n.nspname = $1 AND t.typname = ANY($2)
+GROUP BY t.typname"""
+
+# The official client's tables of values: `users__kind (id, value)` for an integer column `kind` of `users`.
+_LOOKUPS = """
+SELECT a.attname AS name, l.relname AS lookup, fk.conname AS reference
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_class l ON l.relnamespace = c.relnamespace AND l.relkind = 'r'
+    AND l.relname = (c.relname || '__' || a.attname)::name
+LEFT JOIN pg_constraint fk ON fk.conrelid = c.oid AND fk.confrelid = l.oid AND fk.conkey = ARRAY[a.attnum]
+WHERE c.oid = $1 AND a.atttypid = 'integer'::regtype AND a.attname = ANY ($2::text[])
+  AND ARRAY['id integer', 'value character varying'] = ARRAY(
+      SELECT attname || ' ' || format_type(atttypid, NULL) FROM pg_attribute
+      WHERE attrelid = l.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum)"""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A column for which the official client keeps numbers instead of values.
+
+    :param column: its name.
+    :param release: drops the column's reference to the table of values, if it has one.
+    :param translate: makes the column a text with the values.
+    :param drop: drops the table of values.
+    """
+
+    column: str
+    release: str
+    translate: str
+    drop: str
+
+
+async def read_lookups(
+    connection: asyncpg.Connection, table: TableName, relation: int, columns: Sequence[str]
+) -> list[Lookup]:
+    """Those of these columns for which the official client keeps numbers."""
+    found = []
+    for row in await connection.fetch(_LOOKUPS, relation, list(columns)):
+        lookup, name = QualifiedId(table.namespace, row["lookup"]), quote_identifier(row["name"])
+        # ALTER COLUMN ... USING takes no query, but a function; the table is then written once.
+        function = f"cd2.look_up_{hashlib.sha256(str(lookup).encode()).hexdigest()[:16]}"
+        release = f"ALTER TABLE {table.quoted} DROP CONSTRAINT {quote_identifier(row['reference'] or '')};"
+        translate = (
+            f"CREATE FUNCTION {function}(integer) RETURNS text LANGUAGE sql STABLE "
+            f"AS $cd2$SELECT value::text FROM {lookup} WHERE id = $1$cd2$;\n"
+            f"ALTER TABLE {table.quoted} ALTER COLUMN {name} TYPE text USING {function}({name});\n"
+            f"DROP FUNCTION {function}(integer);"
+        )
+        found.append(Lookup(row["name"], release if row["reference"] else "", translate, f"DROP TABLE {lookup}"))
+    return found
+
+
+_DISCOVERY = SqlDiscovery(
+    SqlDiscoveryOptions(substitutions={"jsonb": PostgreSQLJsonType(), "inet": SqlUserDefinedType(GlobalId("inet"))})
+)
+
+
+def as_column(row: Mapping[str, Any]) -> Column:
+    """A row of `COLUMNS`."""
+    data_type = _DISCOVERY.sql_data_type_from_spec(
+        type_name=row["type_name"], type_schema=row["type_schema"], type_def=row["definition"].removesuffix("[]")
+    )
+    return Column(
+        LocalId(row["name"]),
+        SqlArrayType(data_type) if row["is_array"] else data_type,
+        not row["required"],
+        identity=row["identity"],
+        default=to_default_expr(row["default_value"]),
+        description=row["description"] or None,
+    )

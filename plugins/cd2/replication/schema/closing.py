@@ -1,0 +1,91 @@
+"""The last part of a schema change, which needs rows that allow it: required columns, dropped enumeration values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pysqlsync.formation.object_types import EnumType, Table
+from pysqlsync.model.data_types import constant
+from pysqlsync.model.id_types import QualifiedId
+
+from cd2.replication.names import quote_identifier
+from cd2.replication.schema.model import TableModel
+from cd2.replication.schema.naming import MAX_IDENTIFIER, truncated
+
+_OLD = "~"
+
+
+@dataclass(frozen=True)
+class RequireColumns:
+    """Columns that must have a value in every row from now on.
+
+    :param check_sql: tells whether a row has none.
+    """
+
+    columns: tuple[str, ...]
+    check_sql: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class NarrowEnum:
+    """An enumeration type that loses values; PostgreSQL cannot drop a value, so the type is recreated.
+
+    :param column: the column with the type.
+    :param check_sql: tells whether a row still holds one of them.
+    """
+
+    type: str
+    column: str
+    removed: tuple[str, ...]
+    check_sql: str
+    sql: str
+
+
+def closing_steps(
+    model: TableModel, typed: Table, labels: Mapping[str, list[str]]
+) -> tuple[RequireColumns | NarrowEnum, ...]:
+    """The steps that a table needs.
+
+    :param typed: the table after its breaking changes.
+    :param labels: the values that its enumeration types have, by name.
+    """
+    steps: list[RequireColumns | NarrowEnum] = []
+    stricter = tuple(
+        name for name, column in model.target.columns.items() if not column.nullable and typed.columns[name].nullable
+    )
+    if stricter:
+        names = [quote_identifier(name) for name in stricter]
+        missing = " OR ".join(f"{name} IS NULL" for name in names)
+        steps.append(
+            RequireColumns(
+                stricter,
+                f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {missing})",
+                f"ALTER TABLE {model.name.quoted} {', '.join(f'ALTER COLUMN {name} SET NOT NULL' for name in names)};",
+            )
+        )
+    for enum in model.enums:
+        removed = tuple(value for value in labels.get(enum.name.local_id, ()) if value not in enum.values)
+        if removed:
+            steps.append(_narrow(model, enum, removed))
+    return tuple(steps)
+
+
+def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...]) -> NarrowEnum:
+    column = next(column for column in model.columns if column.type.removesuffix(" ARRAY") == str(enum.name))
+    name = quote_identifier(column.name)
+    values = f"ARRAY[{', '.join(constant(value) for value in removed)}]"
+    holds = f"{name}::text[] && {values}" if column.array else f"{name}::text = ANY({values})"
+    old = truncated(enum.name.local_id, MAX_IDENTIFIER - len(_OLD)) + _OLD
+    through = "text[]" if column.array else "text"
+    return NarrowEnum(
+        str(enum.name),
+        column.name,
+        removed,
+        f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {holds})",
+        f"ALTER TYPE {enum.name} RENAME TO {quote_identifier(old)};\n{enum.create_stmt()}\n"
+        f"ALTER TABLE {model.name.quoted} ALTER COLUMN {name} "
+        f"TYPE {column.type} USING {name}::{through}::{column.type};\n"
+        f"DROP TYPE {QualifiedId(model.name.namespace, old)};",
+    )

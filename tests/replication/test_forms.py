@@ -1,0 +1,169 @@
+"""Every form in which JSON schema can describe a column: what it becomes, and that the client agrees where it can."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import types
+from typing import Any
+
+import psycopg
+import pytest
+from dap.replicator.sql_op import create_table_dataclass
+
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.names import TableName
+from cd2.replication.replicator import Replicator
+from cd2.replication.results import Dependents
+from cd2.replication.schema import model as our_model
+from cd2.replication.schema.model import table_model
+from local.simulator.control import SimulatorControl
+from tests.replication.client_process import client
+from tests.replication.column_forms import FORMS, REFERRED, whole
+from tests.replication.replica import assert_equal, execute, run
+from tests.steps import init, sync
+
+DIFFERENT = {
+    "const empty": "char(0) is no type of PostgreSQL",
+    "max 0": "varchar(0) is no type of PostgreSQL",
+    "max huge": "varchar of that length is no type of PostgreSQL",
+    "enum long": "PostgreSQL rejects the value",
+    "enum 64 umlauts": "PostgreSQL rejects the value",
+}
+"""Where the client makes something that PostgreSQL rejects."""
+
+
+def described(column: Any) -> dict[str, Any]:
+    """A table with one column besides its key."""
+
+    def part(name: str, schema: Any) -> dict[str, Any]:
+        return {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
+
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "meta": {"type": "object", "properties": {}},
+            "key": part("id", whole(format="int64")),
+            "value": part("c", column),
+        },
+        "required": [],
+        "additionalProperties": False,
+    }
+
+
+def ours(column: Any) -> str:
+    """Our column, as `FORMS` writes it."""
+    model = table_model(TableName("canvas", "t"), described(column) | REFERRED, 1)
+    made = model.columns[1]
+    values = " " + "|".join(model.enums[0].values) if model.enums else ""
+    name = made.type.replace('"canvas"."t__c"', "enum")
+    return f"{name}{'' if made.required else '?'}{values}{' unknown' if model.notes else ''}"
+
+
+def theirs(column: Any) -> str | None:
+    """The type of the official client's column; None: it cannot, or makes a number and a table of values."""
+    module = types.ModuleType("tests_forms_client")
+    sys.modules[module.__name__] = module
+    try:
+        generator = our_model._generator(module, "canvas")
+        generator.create(tables=[create_table_dataclass("t", module, copy.deepcopy(described(column)))])
+    except Exception:
+        return None
+    finally:
+        del sys.modules[module.__name__]
+    (namespace,) = (found for found in generator.state.namespaces.values() if found.tables)
+    if len(namespace.tables) > 1:
+        return None
+    (table,) = namespace.tables.values()
+    made = table.columns["c"]
+    return f"{made.data_type}{'?' if made.nullable else ''}".replace('"canvas"."t__c"', "enum")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_column_is_represented(form: str) -> None:
+    column, expected = FORMS[form]
+    before = copy.deepcopy(column)
+    assert ours(column) == expected
+    assert column == before
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in DIFFERENT])
+def test_what_the_client_can_represent_is_the_same(form: str) -> None:
+    column, _ = FORMS[form]
+    expected = theirs(column)
+    if expected is not None:
+        found = ours(column)
+        assert found == expected or found.startswith(f"{expected} ")
+
+
+def test_the_client_can_represent_many_of_them() -> None:
+    """Otherwise the comparison above would say nothing."""
+    assert sum(theirs(column) is not None for column, _ in FORMS.values()) > 50
+
+
+@pytest.mark.parametrize("form", ["true", "empty", "unknown type", "ref nowhere"])
+def test_an_unknown_form_is_told(form: str) -> None:
+    (note,) = table_model(TableName("canvas", "t"), described(FORMS[form][0]), 1).notes
+    assert note == "canvas.t: DAP describes the column c in a form that is not known: it is replicated as a text."
+
+
+def test_every_form_is_a_column_that_postgresql_takes(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        for number_of, (column, _) in enumerate(FORMS.values()):
+            model = table_model(TableName("canvas", f"t{number_of}"), described(column) | REFERRED, 1)
+            for enum in model.enums:
+                connection.execute(enum.create_stmt())
+            connection.execute(model.target.create_stmt())
+
+
+def test_an_enumeration_or_any_text_is_a_text(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    """The documented form of web_logs; the official client cannot read it, or makes numbers of it."""
+    simulator.add_table(
+        "canvas",
+        "forms",
+        "required:openenum(a|b) optional:openenum(a|b|c)? changed:enum(a|b) list:openenum(a)[]?",
+        rows=30,
+    )
+    run(init(replicator, "canvas.forms"))
+    assert_equal(simulator, database, "canvas.forms")
+    simulator.alter("canvas", "forms", "retype", "changed", type="openenum(a|b)")
+    simulator.alter("canvas", "forms", "add_enum_value", "optional", value="d")
+    simulator.advance(0.3, ["canvas.forms"])
+    assert run(sync(replicator, "canvas.forms")).state == "complete_with_schema_update"
+    assert_equal(simulator, database, "canvas.forms")
+
+
+@pytest.mark.parametrize("rows", [0, 30])
+def test_the_clients_numbers_become_their_values(
+    rows: int, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """A database of the client's is taken over: never is a number left as a text."""
+    columns = "kind:openenum(__dap_unspecified__) other:openenum(__dap_unspecified__) n:i32?"
+    simulator.add_table("canvas", "forms", columns, rows=rows)
+    client(simulator.base_url, database, "initdb", "canvas", "forms")
+    execute(target, "CREATE INDEX mine ON canvas.forms (kind) WHERE n > 0")
+    execute(target, "CREATE VIEW public.kinds AS SELECT id, kind FROM canvas.forms")
+    simulator.advance(tables=["canvas.forms"], inserts=3)
+    result = run(sync(replicator, "canvas.forms"))
+    assert result.state == "complete_with_schema_update"
+    assert result.dependents == Dependents(("public.kinds",))
+    assert_equal(simulator, database, "canvas.forms")
+    left = "SELECT count(*) FROM pg_class WHERE relname IN ('forms__kind', 'forms__other')"
+    assert execute(target, left) == "0"
+    assert run(sync(replicator, "canvas.forms")).state == "complete"
+
+
+def test_a_table_of_values_stays_while_a_view_needs_it(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    simulator.add_table("canvas", "forms", "kind:openenum(__dap_unspecified__)", rows=9)
+    client(simulator.base_url, database, "initdb", "canvas", "forms")
+    joined = "SELECT f.id, k.value FROM canvas.forms f JOIN canvas.forms__kind k ON k.id = f.kind"
+    execute(target, f"CREATE VIEW public.kinds AS {joined}")
+    result = run(sync(replicator, "canvas.forms"))
+    assert result.dependents.broken == ("public.kinds",)
+    assert execute(target, "SELECT count(*) FROM pg_class WHERE relname = 'forms__kind'") == "1"
+    assert_equal(simulator, database, "canvas.forms")
