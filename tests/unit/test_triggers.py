@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from airflow.executors.workloads import TaskInstanceDTO
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent
 
 from cd2.replication.errors import Cd2Error, StopAll, TableFailure, WaitError
@@ -16,6 +20,7 @@ from cd2.replication.waits import Replicators, Waits
 from cd2.tasks import triggers
 from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger
 
+REPOSITORY = Path(__file__).parents[2]
 USERS = "canvas.users"
 CURSOR = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -151,3 +156,64 @@ def test_what_the_metadata_database_keeps_of_a_trigger_is_names_of_tasks() -> No
         path, arguments = trigger.serialize()
         assert path == f"cd2.tasks.triggers.{type(trigger).__name__}"
         assert set(arguments) == names
+
+
+def test_a_waiting_table_holds_less_than_a_megabyte_of_the_triggerer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that Airflow keeps for its trigger: the DAG, the row, the context."""
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dag = DagSerialization.to_dict(DagBag(REPOSITORY / "dags").dags["canvas_data_2"])
+    now = datetime.now(UTC)
+    run = {"dag_id": "canvas_data_2", "run_id": "one", "run_after": now, "start_date": now, "run_type": "manual"}
+    run |= {"state": "running", "clear_number": 0, "consumed_asset_events": []}
+    run |= dict.fromkeys(("logical_date", "data_interval_start", "data_interval_end", "end_date", "partition_key"))
+    waits: asyncio.Queue[None] = asyncio.Queue()
+
+    class Waiting(Dap):
+        async def ask(self, table: TableName, since: datetime | None, *, tries: int) -> str:
+            waits.put_nowait(None)
+            await asyncio.Event().wait()
+            return ""
+
+    async def pull(*_: Any) -> Any:
+        return [USERS]
+
+    def waiting() -> asyncio.Task[Any]:
+        trigger = SyncTrigger("list_tables")
+        row = TaskInstanceDTO(
+            id=uuid4(),
+            dag_version_id=uuid4(),
+            task_id="process_table.sync_table",
+            dag_id="canvas_data_2",
+            run_id="one",
+            try_number=1,
+            map_index=0,
+            pool_slots=1,
+            queue="default",
+            priority_weight=1,
+        )
+        trigger.task_instance = TriggerRunner.create_runtime_ti(row, dag, run)  # type: ignore[assignment]
+        return asyncio.ensure_future(anext(trigger.run()))
+
+    async def held_by_each() -> float:
+        tasks = [waiting()]
+        await waits.get()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        tasks += [waiting() for _ in range(20)]
+        for _ in tasks[1:]:
+            await waits.get()
+        held = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return held / 20
+
+    replicators = Replicators(Waiting)  # type: ignore[arg-type]
+    monkeypatch.setattr(triggers, "REPLICATORS", replicators)
+    monkeypatch.setattr(triggers, "WAITS", Waits(replicators))
+    monkeypatch.setattr(triggers._TableTrigger, "_pull", pull)
+    assert 0 < asyncio.run(held_by_each()) < 1_000_000
