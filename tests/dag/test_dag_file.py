@@ -14,7 +14,7 @@ from airflow.sdk import DAG, AssetAll
 
 from cd2.replication.names import TableName
 from cd2.tasks import callbacks
-from cd2.tasks.operators import asset_of
+from cd2.tasks.links import asset_of
 
 REPOSITORY = Path(__file__).parents[2]
 DAGS = REPOSITORY / "dags"

@@ -27,6 +27,9 @@ from tests.e2e.story import (
 
 pytestmark = pytest.mark.slow
 
+AN_HOUR_AGO = "UPDATE task_instance SET end_date = now() - interval '1 h' WHERE state = 'up_for_retry'"
+"""Lets tables that wait for their retry begin it."""
+
 
 def all_have_their_jobs(stack: Stack, run_id: str) -> bool:
     """Whether every table waits in the triggerer for a job that it has asked for."""
@@ -92,6 +95,22 @@ def test_a_table_that_is_marked_failed_while_it_waits_stops_waiting_and_its_job_
     assert clear(filled, run_id, only_failed=True) == "success"
     assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
     assert_equal_to_the_truth(filled)
+
+
+def test_a_wait_that_takes_too_long_fails_its_try_with_a_sentence_and_the_next_try_goes_on(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.reset_stats()
+    with jobs_held_back(filled):
+        run_id = filled.trigger(CONF)
+        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+        ten_hours_pass = "UPDATE task_instance SET trigger_timeout = now() WHERE state = 'deferred' AND map_index = 0"
+        assert in_metadata(filled, ten_hours_pass) == 1
+        wait_for(lambda: "up_for_retry" in sync_states(filled, run_id), "the try fails")
+        log = filled.api.log(run_id, SYNC_TASK, 1, 0)
+        assert f"{filled.names(run_id)[0]}: its turn and its job at DAP did not come within 10 h" in log
+        assert in_metadata(filled, AN_HOUR_AGO)
+    assert filled.wait(run_id, PATIENCE_S) == "success"
+    assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
 
 
 def test_the_log_of_a_waiting_table_names_it_and_says_what_it_waits_for(filled: Stack) -> None:
@@ -164,8 +183,7 @@ def test_a_table_whose_worker_is_killed_while_it_loads_goes_on_with_the_same_job
     if lost != "the task":
         os.kill(watcher.pid, signal.SIGKILL)
     wait_for(lambda: "up_for_retry" in sync_states(filled, run_id), "Airflow misses the task")
-    an_hour_ago = "UPDATE task_instance SET end_date = now() - interval '1 h' WHERE state = 'up_for_retry'"
-    assert in_metadata(filled, an_hour_ago)
+    assert in_metadata(filled, AN_HOUR_AGO)
     assert filled.wait(run_id, PATIENCE_S) == "success"
     assert states(filled, run_id) == dict.fromkeys(NAMES, "complete")
     assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)

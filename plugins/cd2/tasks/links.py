@@ -1,10 +1,12 @@
-"""Buttons beside a table's task in the grid."""
+"""What Airflow shows beside a table's task: its buttons and its asset."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperatorLink
+from airflow.sdk import Asset, AssetAlias, BaseOperatorLink
+
+from cd2.replication.names import TableName
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -34,3 +36,10 @@ class TableLogLink(BaseOperatorLink):
 
 
 LINKS = (DapJobLink(), TableLogLink())
+CHANGES = AssetAlias("canvas_data_2")
+"""The outlet of the table tasks: each adds its own table's asset."""
+
+
+def asset_of(table: TableName) -> Asset:
+    """The asset of a table; other DAGs can be scheduled on it."""
+    return Asset(name=str(table), uri=f"cd2://{table.namespace}/{table.table}")

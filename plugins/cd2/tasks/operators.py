@@ -11,20 +11,26 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from airflow.sdk import Asset, AssetAlias, BaseOperator, conf
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+)
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
 from cd2.notification.message import Message, compose
-from cd2.replication.errors import Cd2Error, TableFailure
+from cd2.replication.errors import Cd2Error, TableFailure, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, TableResult
 from cd2.settings import Settings
 from cd2.tasks.callbacks import REPORTED
 from cd2.tasks.credentials import load_settings, make_replicator
-from cd2.tasks.links import LINKS
+from cd2.tasks.links import CHANGES, LINKS, asset_of
 from cd2.tasks.outcomes import DRY_RUN, ERROR, RESULT, RunTasks, collect
-from cd2.tasks.selection import in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
+from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
 from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot
 
 if TYPE_CHECKING:
@@ -34,16 +40,9 @@ if TYPE_CHECKING:
 PUBLISHED = "published"
 CHATBOT = "chatbot"
 ORDER = "order"
-CHANGES = AssetAlias("canvas_data_2")
-"""The outlet of the table tasks: each adds its own table's asset."""
 CHANGED_STATES = ("initialized", "complete_with_schema_update")
 WAIT_TIMEOUT = timedelta(hours=10)
 """For turn and job together; the job alone has a shorter limit (`cd2.replication.dap.jobs`)."""
-
-
-def asset_of(table: TableName) -> Asset:
-    """The asset of a table; other DAGs can be scheduled on it."""
-    return Asset(name=str(table), uri=f"cd2://{table.namespace}/{table.table}")
 
 
 def _fail(ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
@@ -78,7 +77,7 @@ class ListTables(BaseOperator):
         try:
             replicator = make_replicator()
             tables = asyncio.run(list_and_choose(replicator, load_settings(), params))
-            _check_number(tables)
+            check_number(tables)
             if not dry_run:
                 tables = in_turn(tables, asyncio.run(sizes_in_replica(replicator, tables)), earlier)
         except Cd2Error as error:
@@ -91,15 +90,6 @@ class ListTables(BaseOperator):
         # A listing after a clear of this task keeps the order.
         store.set(ORDER, cast("Any", names))
         return names
-
-
-def _check_number(tables: list[TableName]) -> None:
-    most = conf.getint("core", "max_map_length")
-    if len(tables) > most:
-        raise TableFailure(
-            f"There are {len(tables):,} tables to replicate, but Airflow maps at most {most:,}: raise the Airflow "
-            "option core.max_map_length, or select fewer with [cd2] include_tables and skip_tables."
-        )
 
 
 class _TableOperator(BaseOperator):
@@ -149,6 +139,17 @@ class _TableOperator(BaseOperator):
         if found.skip:
             raise AirflowSkipException(f"{self.table} needs no init.")
         self.load(context, found.to_json())
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """What Airflow calls when the trigger has ended, also when it did so without an event."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            hours = WAIT_TIMEOUT // timedelta(hours=1)
+            reason = f"its turn and its job at DAP did not come within {hours} h: it will be retried."
+        except TaskDeferralError:
+            reason = "the triggerer could not run its trigger (see above): it will be retried."
+        return self.load(context, Found(error=TransientError(f"{self.table}: {reason}")).to_json())
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job, and report."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import conf
 
 from cd2.replication.errors import Cd2Error, TableFailure
 from cd2.replication.names import NAMESPACES, TableName
@@ -136,3 +138,16 @@ def _step(name: TableName, sizes: Mapping[TableName, int]) -> int:
 def _matches(name: TableName, pattern: str) -> bool:
     """`table` or `namespace.table`, shell wildcards allowed."""
     return fnmatchcase(str(name), pattern) or fnmatchcase(name.table, pattern)
+
+
+def check_number(tables: Collection[TableName]) -> None:
+    """Check that Airflow maps as many tables as this.
+
+    :raises TableFailure: it does not; names the option.
+    """
+    most = conf.getint("core", "max_map_length")
+    if len(tables) > most:
+        raise TableFailure(
+            f"There are {len(tables):,} tables to replicate, but Airflow maps at most {most:,}: raise the Airflow "
+            "option core.max_map_length, or select fewer with [cd2] include_tables and skip_tables."
+        )
