@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias, BaseOperatorLink
 
-from cd2.replication.names import TableName
-
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
+
+    from cd2.replication.names import TableName
 
 
 class DapJobLink(BaseOperatorLink):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = "published"
 CHATBOT = "chatbot"
-ORDER = "order"
+ORDER = "order"  # in the task state store, for a listing after a clear
 CHANGED_STATES = ("initialized", "complete_with_schema_update")
 WAIT_TIMEOUT = timedelta(hours=10)
 """For turn and job together; the job alone has a shorter limit (`cd2.replication.dap.jobs`)."""
@@ -87,7 +87,6 @@ class ListTables(BaseOperator):
         if dry_run:
             context["ti"].xcom_push(key=DRY_RUN, value=names)
             return []
-        # A listing after a clear of this task keeps the order.
         store.set(ORDER, cast("Any", names))
         return names
 
@@ -246,10 +245,10 @@ class InitTable(_TableOperator):
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job."""
-        ti = context["ti"]
-        synced = self._synced(ti) or {}
+        synced = self._synced(context["ti"]) or {}
         # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
-        self.report(context, self.load_job(ti, Found.from_json(event), requested=not synced.get("error")))
+        found = Found.from_json(event)
+        self.report(context, self.load_job(context["ti"], found, requested=not synced.get("error")))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
         synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)
