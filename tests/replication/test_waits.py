@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from cd2.replication import waits
+from cd2.replication.dap.session import DapSession, Job
 from cd2.replication.database.connection import DatabaseTarget, Replica
 from cd2.replication.errors import Cd2Error, StopAll, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
-from cd2.replication.waits import Replicators, Waits
+from cd2.replication.waits import Line, Replicators, Waits
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import credentials_of, execute, run
 from tests.replication.waiting import WAIT_S
@@ -139,6 +141,7 @@ def test_tables_that_wait_together_share_few_connections_and_one_login(
     simulator.reset_stats()
     one = Process(shared)
     most = 0
+    one_at_a_time = asyncio.Lock()
 
     def asks(name: str) -> Callable[[Replicator], Coroutine[Any, Any, str]]:
         async def ask(replicator: Replicator) -> str:
@@ -146,7 +149,8 @@ def test_tables_that_wait_together_share_few_connections_and_one_login(
             table = TableName.parse(name)
             assert await replicator.cursor(table) is None
             job = await replicator.ask(table, None)
-            most = max(most, int(await asyncio.to_thread(execute, target, f"SELECT count(*) {OURS}")))
+            async with one_at_a_time:  # who counts has a connection of its own
+                most = max(most, int(await asyncio.to_thread(execute, target, f"SELECT count(*) {OURS}")))
             return job
 
         return ask
@@ -172,3 +176,49 @@ def test_a_connection_that_the_server_has_closed_is_replaced(target: DatabaseTar
         return numbers
 
     assert run(ask()) == [1] * 12
+
+
+def test_tables_ask_in_the_order_of_the_list_whoever_came_first(
+    shared: Callable[[], Replicator], simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, line = Process(shared), Line(at_once=1)
+    asked: list[str] = []
+
+    async def start(session: DapSession, table: TableName, since: datetime | None) -> Job:
+        await asyncio.sleep(0.2)
+        asked.append(str(table))
+        return await original(session, table, since)
+
+    original = DapSession.start
+    monkeypatch.setattr(DapSession, "start", start)
+
+    async def ask(number: int, after_s: float) -> str | Cd2Error:
+        await asyncio.sleep(after_s)
+        table = TableName.parse(NAMES[number])
+        return await one.wait("a run", lambda replicator: replicator.ask(table, None, place=line.place(number)))
+
+    # The last one is there first; all others come while it asks.
+    together(ask(3, 0), ask(2, 0.05), ask(0, 0.1), ask(1, 0.15))
+    assert asked == [NAMES[3], NAMES[0], NAMES[1], NAMES[2]]
+
+
+def test_a_table_whose_wait_ends_while_it_stands_in_line_holds_nobody_up() -> None:
+    async def story() -> list[int]:
+        line = Line(at_once=1)
+        served: list[int] = []
+
+        async def ask(number: int, seconds: float) -> None:
+            async with line.place(number):
+                await asyncio.sleep(seconds)
+                served.append(number)
+
+        tasks = [asyncio.ensure_future(ask(number, 0.2)) for number in range(4)]
+        await asyncio.sleep(0.1)
+        tasks[1].cancel()  # while it waits
+        tasks[0].cancel()  # while it holds its place
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await ask(9, 0)
+        return served
+
+    assert run(story()) == [2, 3, 9]

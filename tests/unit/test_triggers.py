@@ -36,8 +36,9 @@ class Dap:
     async def cursor(self, _: TableName) -> datetime | None:
         return self._cursor
 
-    async def ask(self, table: TableName, since: datetime | None, *, tries: int) -> str:
+    async def ask(self, table: TableName, since: datetime | None, *, tries: int, place: object) -> str:
         assert tries > 1
+        assert place is not None
         self.asked.append((str(table), since))
         if isinstance(self._answer, Cd2Error):
             raise self._answer
@@ -172,7 +173,7 @@ def test_a_waiting_table_holds_less_than_a_megabyte_of_the_triggerer(monkeypatch
     waits: asyncio.Queue[None] = asyncio.Queue()
 
     class Waiting(Dap):
-        async def ask(self, table: TableName, since: datetime | None, *, tries: int) -> str:
+        async def ask(self, table: TableName, since: datetime | None, *, tries: int, place: object) -> str:
             waits.put_nowait(None)
             await asyncio.Event().wait()
             return ""

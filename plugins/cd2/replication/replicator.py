@@ -19,7 +19,7 @@ from cd2.replication.bookkeeping import cursors, freshness, preparation, reports
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.dap import jobs
-from cd2.replication.dap.jobs import CREATION_TRIES, JobRequest
+from cd2.replication.dap.jobs import CREATION_TRIES, InLine, JobRequest
 from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession, Job
 from cd2.replication.database import sizes
@@ -116,18 +116,12 @@ class Replicator:
                 return await freshness.read(connection)
 
     async def stop(self, run: str, failure: StopAll) -> None:
-        """Note that a run has met what stops all its tables, so that those that wait in another process stop too.
-
-        :raises Cd2Error: the database cannot be reached.
-        """
+        """Note what stops all tables of a run, so that those that wait in another process stop too."""
         with in_our_words(f"Stopping {run}"):
             await stops.note(self._replica, run, failure)
 
     async def stopped(self, runs: Collection[str]) -> dict[str, Stop]:
-        """Which of these runs have been stopped by `stop`.
-
-        :raises Cd2Error: the database cannot be reached.
-        """
+        """Which of these runs have been stopped by `stop`."""
         with in_our_words("Reading cd2.stops"):
             return await stops.read(self._replica, runs)
 
@@ -159,18 +153,22 @@ class Replicator:
         with in_our_words(f"{table}: reading its cursor"):
             return await cursors.since(self._replica, table)
 
-    async def ask(self, table: TableName, since: datetime | None, *, tries: int = CREATION_TRIES) -> str:
+    async def ask(
+        self, table: TableName, since: datetime | None, *, tries: int = CREATION_TRIES, place: InLine | None = None
+    ) -> str:
         """Take a turn, ask DAP for the changes since `since` (None: all rows), and wait until the job is done.
 
         The turn or the job of an earlier attempt is used if it has not expired.
 
         :param tries: how often to ask while DAP answers 429.
+        :param place: in the line of the tables that wait in this process.
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
         with in_our_words(f"{table}: asking DAP"):
             async with self._asking() as session:
-                return (await JobRequest(session, self._pacer, self._replica, table, since, tries).finished_job()).id
+                request = JobRequest(session, self._pacer, self._replica, table, since, tries, place)
+                return (await request.finished_job()).id
 
     async def load(self, table: TableName, job_id: str, action: Action, *, requested: bool = True) -> TableResult:
         """Load a finished job.

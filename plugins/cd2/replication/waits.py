@@ -1,8 +1,10 @@
-"""What the tables that wait in one process share: connections, and the end of all waits of a run."""
+"""What the tables that wait in one process share: connections, the line for turns, the end of all waits of a run."""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
 import math
 import time
@@ -179,3 +181,63 @@ class Waits:
                 continue
             for run, stop in stops.items():
                 self._end(run, stop.failure, before=now - stop.age_s)
+
+
+class Line:
+    """The tables of a process that wait to take a turn: the one with the lowest number goes next, whoever came first.
+
+    Otherwise triggers would take their turns in the order in which the triggerer happens to start them.
+
+    :param at_once: how many may hold a turn, or be asking DAP, at the same time.
+    """
+
+    def __init__(self, at_once: int = 2) -> None:
+        self._free = at_once
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = itertools.count()
+
+    def place(self, number: int) -> Place:
+        """A place in the line, to be entered."""
+        return Place(self, number)
+
+    async def enter(self, number: int) -> None:
+        """Wait until it is our time to take a turn."""
+        if self._free:
+            self._free -= 1
+            return
+        ours: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (number, next(self._arrivals), ours))
+        log.info("%d table(s) wait in line for a turn at DAP here.", len(self._waiting))
+        try:
+            await ours
+        except asyncio.CancelledError:
+            if ours.done() and not ours.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        while self._waiting:
+            _, _, theirs = heapq.heappop(self._waiting)
+            if not theirs.done():
+                return theirs.set_result(None)
+        self._free += 1
+        return None
+
+
+class Place:
+    """A place in a `Line`; entered, it is held until the block ends."""
+
+    def __init__(self, line: Line, number: int) -> None:
+        self._line = line
+        self._number = number
+
+    async def __aenter__(self) -> None:
+        """Wait for it."""
+        await self._line.enter(self._number)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it up."""
+        self._line.leave()

@@ -16,7 +16,7 @@ from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
 from cd2.replication.errors import Cd2Error, TableFailure, from_json, to_json
 from cd2.replication.names import TableName
-from cd2.replication.waits import Replicators, Waits
+from cd2.replication.waits import Line, Place, Replicators, Waits
 from cd2.tasks.credentials import make_replicator
 from cd2.tasks.links import LINKS
 from cd2.tasks.outcomes import ERROR, RESULT
@@ -30,6 +30,7 @@ POOLED = 3
 """Connections to the replica that all triggers of the process share. Each statement takes milliseconds."""
 REPLICATORS = Replicators(partial(make_replicator, POOLED))
 WAITS = Waits(REPLICATORS)
+LINE = Line()
 """Airflow creates each trigger from its stored arguments; what triggers share lives in their process."""
 PATIENCE_TRIES = 20
 """How often to ask while DAP answers 429: waiting costs nothing here."""
@@ -74,26 +75,32 @@ class Found:
         )
 
 
-async def find_changes(replicator: Replicator, table: TableName, *, full_refresh: bool) -> Found:
+async def find_changes(
+    replicator: Replicator, table: TableName, *, full_refresh: bool, place: Place | None = None
+) -> Found:
     """For `sync_table`: a finished job with the changes since the cursor, or that the table needs an init.
 
+    :param place: in the line of the tables that wait in this process.
     :raises Cd2Error: what went wrong, in our words.
     """
     since = await replicator.cursor(table)
     if since is None or full_refresh:
         return Found(needs_init=True, since=since.isoformat() if since else None)
-    return Found(await replicator.ask(table, since, tries=PATIENCE_TRIES), since=since.isoformat())
+    return Found(await replicator.ask(table, since, tries=PATIENCE_TRIES, place=place), since=since.isoformat())
 
 
-async def find_snapshot(replicator: Replicator, table: TableName, *, synced: dict[str, Any] | None) -> Found:
+async def find_snapshot(
+    replicator: Replicator, table: TableName, *, synced: dict[str, Any] | None, place: Place | None = None
+) -> Found:
     """For `init_table`: a finished job with all rows, if the table's sync said that it needs one.
 
     :param synced: the result of the sync.
+    :param place: in the line of the tables that wait in this process.
     :raises Cd2Error: what went wrong, in our words.
     """
     if not synced or synced["state"] != "needs_init":
         return Found(skip=True)
-    return Found(await replicator.ask(table, None, tries=PATIENCE_TRIES))
+    return Found(await replicator.ask(table, None, tries=PATIENCE_TRIES, place=place))
 
 
 class _TableTrigger(BaseTrigger):
@@ -175,6 +182,10 @@ class _TableTrigger(BaseTrigger):
         return self.task_instance
 
     @property
+    def _place(self) -> Place:
+        return LINE.place(self._ti.map_index)  # the list has the tables in the order in which they shall ask
+
+    @property
     def _run_key(self) -> str:
         return f"{self._ti.dag_id} {self._ti.run_id}"
 
@@ -184,7 +195,7 @@ class SyncTrigger(_TableTrigger):
 
     async def _find(self, replicator: Replicator, table: TableName) -> Found:
         params = self._ti.get_template_context()["params"]
-        return await find_changes(replicator, table, full_refresh=bool(params.get("full_refresh")))
+        return await find_changes(replicator, table, full_refresh=bool(params.get("full_refresh")), place=self._place)
 
 
 class InitTrigger(_TableTrigger):
@@ -202,4 +213,4 @@ class InitTrigger(_TableTrigger):
 
     async def _find(self, replicator: Replicator, table: TableName) -> Found:
         synced = await self._pull(self.sync_task_id, self._ti.map_index)
-        return await find_snapshot(replicator, table, synced=synced)
+        return await find_snapshot(replicator, table, synced=synced, place=self._place)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -43,23 +44,25 @@ JOB_LIFE_S = 6 * 60 * 60
 """A snapshot older than this is not reused: its data is old, and DAP keeps jobs for one day only."""
 CHANGES_LIFE_S = 60 * 60
 """The same for an incremental, which is cheap to repeat; DAP may refuse repeated snapshots."""
+InLine = AbstractAsyncContextManager[None, None]
+"""A place in the line of the tables that wait in this process (`cd2.replication.waits.Line`)."""
 TURN_LIFE_S = 60
 """A turn that was due this long ago has expired: others have taken theirs since."""
 
-_RECALL_OR_QUEUE = f"""
-WITH known AS (
-    SELECT job_id, turn FROM cd2.jobs
-    WHERE $8 AND key = $1 AND namespace = $4 AND table_name = $5 AND since IS NOT DISTINCT FROM $6::timestamp
-        AND turn > clock_timestamp()
-            - CASE WHEN job_id IS NULL THEN {TURN_LIFE_S} ELSE $7::float8 END * interval '1 second'
-), taken AS ({TAKE_TURN.format(condition="WHERE NOT EXISTS (SELECT FROM known)")}
+_RECALL = f"""
+SELECT job_id, greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait FROM cd2.jobs
+WHERE key = $1 AND namespace = $2 AND table_name = $3 AND since IS NOT DISTINCT FROM $4::timestamp
+    AND turn > clock_timestamp()
+        - CASE WHEN job_id IS NULL THEN {TURN_LIFE_S} ELSE $5::float8 END * interval '1 second'"""
+
+_QUEUE = f"""
+WITH taken AS ({TAKE_TURN}
 ), noted AS (
     INSERT INTO cd2.jobs (key, namespace, table_name, since, turn) SELECT $1, $4, $5, $6, turn FROM taken
     ON CONFLICT (key, namespace, table_name) DO UPDATE SET since = excluded.since, turn = excluded.turn, job_id = NULL
 )
-SELECT job_id, greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait
-FROM (SELECT job_id, turn FROM known UNION ALL SELECT NULL, turn FROM taken) found"""
-"""The job or the turn of an earlier attempt with the same question; otherwise takes a turn and notes it."""
+SELECT greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait FROM taken"""
+"""Takes a turn and notes it."""
 
 _NOTE = "UPDATE cd2.jobs SET job_id = $4 WHERE key = $1 AND namespace = $2 AND table_name = $3 RETURNING job_id"
 
@@ -90,6 +93,7 @@ class JobRequest:
 
     :param since: the changes since then (UTC); None: a snapshot.
     :param tries: how often to ask while DAP answers 429.
+    :param place: in the line of the tables that wait in this process; given up when DAP has been asked.
     """
 
     session: DapSession
@@ -98,6 +102,7 @@ class JobRequest:
     table: TableName
     since: datetime | None
     tries: int = CREATION_TRIES
+    place: InLine | None = None
 
     async def finished_job(self) -> Job:
         """The finished job.
@@ -106,10 +111,14 @@ class JobRequest:
         :raises TransientError: the job failed (FailedJobError), or is not done after `JOB_DEADLINE_S` seconds.
         :raises ReinitRequired, TableFailure, StopAll: DAP refuses.
         """
-        job_id, wait = await self._recall_or_queue()
-        if job_id and (job := await self._pick_up(job_id)):
-            return await self._finished(job)
-        return await self._finished(await self._start(None if job_id else wait))
+        job_id, wait = await self._recall()
+        job = await self._pick_up(job_id) if job_id else None
+        if job is None and wait is not None:
+            job = await self._start(wait)
+        elif job is None:
+            async with self.place or nullcontext():
+                job = await self._start(None)
+        return await self._finished(job)
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -130,7 +139,7 @@ class JobRequest:
         remaining = self.tries
         while True:
             if wait is None:
-                _, wait = await self._recall_or_queue(recall=False)
+                wait = await self._queue()
             await self.pacer.wait("data", wait)
             wait = None
             remaining -= 1
@@ -180,22 +189,23 @@ class JobRequest:
 
     # -- what is noted ---------------------------------------------------------------------------
 
-    async def _recall_or_queue(self, *, recall: bool = True) -> tuple[str | None, float]:
-        """The job of an earlier attempt with the same question, or the seconds until our turn.
+    async def _recall(self) -> tuple[str | None, float | None]:
+        """The job of an earlier attempt with the same question, or the seconds until the turn that it took."""
+        life_s = JOB_LIFE_S if self.since is None else CHANGES_LIFE_S
+        place = (self.pacer.key, self.table.namespace, self.table.table)
+        row = await self.replica.row(_RECALL, *place, self._naive_since, life_s)
+        if row is None:
+            return None, None
+        return row["job_id"], None if row["job_id"] else row["wait"]
 
-        :param recall: False: take a new turn, whatever is noted.
-        """
-        since = self.since.astimezone(UTC).replace(tzinfo=None) if self.since else None  # as the client keeps it
-        life_s = JOB_LIFE_S if since is None else CHANGES_LIFE_S
-        row = await self.replica.row(
-            _RECALL_OR_QUEUE,
-            self.pacer.key,
-            "data",
-            self.pacer.interval_s["data"],
-            self.table.namespace,
-            self.table.table,
-            since,
-            life_s,
-            recall,
-        )
-        return (row["job_id"], row["wait"]) if row else (None, 0.0)
+    async def _queue(self) -> float:
+        """Take a turn and note it: the seconds until then."""
+        interval_s = self.pacer.interval_s["data"]
+        place = (self.table.namespace, self.table.table, self._naive_since)
+        row = await self.replica.row(_QUEUE, self.pacer.key, "data", interval_s, *place)
+        return float(row["wait"]) if row else 0.0
+
+    @property
+    def _naive_since(self) -> datetime | None:
+        """As `instructure_dap.table_sync` keeps it."""
+        return self.since.astimezone(UTC).replace(tzinfo=None) if self.since else None

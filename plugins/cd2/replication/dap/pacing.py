@@ -24,17 +24,14 @@ LONG_WAIT_S = 5.0
 
 TAKE_TURN = """
 INSERT INTO cd2.pacer AS pacer (key, endpoint, next_turn)
-SELECT $1, $2, clock_timestamp() + $3 * interval '1 second' {condition}
+VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
 ON CONFLICT (key, endpoint) DO UPDATE
     SET next_turn = greatest(pacer.next_turn, clock_timestamp()) + $3 * interval '1 second'
 RETURNING next_turn - $3 * interval '1 second' AS turn"""
-"""Takes the next turn of key $1 at endpoint $2, where turns are $3 seconds apart.
-
-`condition` is a WHERE clause, or empty.
-"""
+"""Takes the next turn of key $1 at endpoint $2, where turns are $3 seconds apart."""
 
 _SECONDS_UNTIL_TURN = f"""
-WITH taken AS ({TAKE_TURN.format(condition="")})
+WITH taken AS ({TAKE_TURN})
 SELECT greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait FROM taken"""
 
 _PUSH_BACK = """
