@@ -106,8 +106,9 @@ def test_a_wait_that_takes_too_long_fails_its_try_with_a_sentence_and_the_next_t
         ten_hours_pass = "UPDATE task_instance SET trigger_timeout = now() WHERE state = 'deferred' AND map_index = 0"
         assert in_metadata(filled, ten_hours_pass) == 1
         wait_for(lambda: "up_for_retry" in sync_states(filled, run_id), "the try fails")
-        log = filled.api.log(run_id, SYNC_TASK, 1, 0)
-        assert f"{filled.names(run_id)[0]}: its turn and its job at DAP did not come within 10 h" in log
+        told = filled.api.xcom(run_id, SYNC_TASK, 0)["error"]["message"]
+        reason = "its turn and its job at DAP did not come within 10 h: it will be retried."
+        assert told == f"{filled.names(run_id)[0]}: {reason}"
         assert in_metadata(filled, AN_HOUR_AGO)
     assert filled.wait(run_id, PATIENCE_S) == "success"
     assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1)
