@@ -24,7 +24,7 @@ class Cursor:
     description: str
 
 
-_READ = """
+_READ = """\
 SELECT {columns} FROM instructure_dap.table_sync
 WHERE source_namespace = $1 AND source_table = $2 ORDER BY id DESC LIMIT 1"""
 
