@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import psycopg
@@ -38,12 +40,20 @@ def all_have_their_jobs(stack: Stack, run_id: str) -> bool:
     return bool(stack.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1))
 
 
+@contextmanager
+def a_run_that_waits(stack: Stack) -> Iterator[str]:
+    """A run all of whose tables wait for their jobs; these are done when the block ends."""
+    # New changes: a job that has been done before would be there at once.
+    stack.simulator.advance(0.2, NAMES)
+    stack.simulator.reset_stats()
+    with jobs_held_back(stack):
+        run_id = stack.trigger(CONF)
+        wait_for(lambda: all_have_their_jobs(stack, run_id), "all tables wait for their jobs")
+        yield run_id
+
+
 def test_a_triggerer_that_is_killed_while_tables_wait_costs_no_second_job(filled: Stack) -> None:
-    filled.simulator.advance(0.2, NAMES)
-    filled.simulator.reset_stats()
-    with jobs_held_back(filled):
-        run_id = filled.trigger(CONF)
-        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+    with a_run_that_waits(filled) as run_id:
         # First one, whose tables the other takes over; then the other as well.
         filled.supervisor.kill("triggerer")
         wait_for(lambda: one_triggerer_has_all(filled), "the other triggerer takes its tables over")
@@ -61,11 +71,7 @@ def one_triggerer_has_all(stack: Stack) -> bool:
 
 
 def test_a_table_that_is_cleared_while_it_waits_goes_on_with_its_job(filled: Stack) -> None:
-    filled.simulator.advance(0.2, NAMES)
-    filled.simulator.reset_stats()
-    with jobs_held_back(filled):
-        run_id = filled.trigger(CONF)
-        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+    with a_run_that_waits(filled) as run_id:
         waiting = [[SYNC_TASK, index_of(filled, run_id, "canvas.users")]]
         filled.api.clear({"dag_run_id": run_id, "task_ids": waiting, "only_failed": False, "include_downstream": True})
         wait_for(lambda: users_begin_again(filled, run_id), "the table begins again")
@@ -81,11 +87,7 @@ def users_begin_again(stack: Stack, run_id: str) -> bool:
 
 
 def test_a_table_that_is_marked_failed_while_it_waits_stops_waiting_and_its_job_stays_noted(filled: Stack) -> None:
-    filled.simulator.advance(0.2, NAMES)
-    filled.simulator.reset_stats()
-    with jobs_held_back(filled):
-        run_id = filled.trigger(CONF)
-        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+    with a_run_that_waits(filled) as run_id:
         index = index_of(filled, run_id, "canvas.users")
         path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{SYNC_TASK}"
         filled.api.call("PATCH", path, params={"map_index": index}, json={"new_state": "failed"})
@@ -98,16 +100,12 @@ def test_a_table_that_is_marked_failed_while_it_waits_stops_waiting_and_its_job_
 
 
 def test_a_wait_that_takes_too_long_fails_its_try_with_a_sentence_and_the_next_try_goes_on(filled: Stack) -> None:
-    filled.simulator.advance(0.2, NAMES)
-    filled.simulator.reset_stats()
-    with jobs_held_back(filled):
-        run_id = filled.trigger(CONF)
-        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+    with a_run_that_waits(filled) as run_id:
         ten_hours_pass = "UPDATE task_instance SET trigger_timeout = now() WHERE state = 'deferred' AND map_index = 0"
         assert in_metadata(filled, ten_hours_pass) == 1
         wait_for(lambda: "up_for_retry" in sync_states(filled, run_id), "the try fails")
         told = filled.api.xcom(run_id, SYNC_TASK, 0)["error"]["message"]
-        reason = "its turn and its job at DAP did not come within 10 h: it will be retried."
+        reason = "DAP did not finish its job within 10 h: it will be retried."
         assert told == f"{filled.names(run_id)[0]}: {reason}"
         assert in_metadata(filled, AN_HOUR_AGO)
     assert filled.wait(run_id, PATIENCE_S) == "success"
@@ -132,12 +130,7 @@ def all_wait(stack: Stack, run_id: str) -> bool:
 
 
 def test_what_one_waiting_table_meets_for_all_ends_the_waits_of_the_others(filled: Stack) -> None:
-    # New changes: a job that has been done before would be there at once.
-    filled.simulator.advance(0.2, NAMES)
-    filled.simulator.reset_stats()
-    with jobs_held_back(filled):
-        run_id = filled.trigger(CONF)
-        wait_for(lambda: all_have_their_jobs(filled, run_id), "all tables wait for their jobs")
+    with a_run_that_waits(filled) as run_id:
         filled.simulator.fault(kind="account_disabled", endpoint="job")
         # though no job has ended
         assert filled.wait(run_id, PATIENCE_S) == "failed"

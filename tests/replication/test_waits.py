@@ -33,6 +33,9 @@ class Process:
     :param replicator: what its waits use.
     """
 
+    begun = 0
+    """How many waits have begun, in all processes of a test."""
+
     def __init__(self, make: Callable[[], Replicator]) -> None:
         self.replicators = Replicators(make)
         self.waits = Waits(self.replicators)
@@ -47,11 +50,18 @@ class Process:
 
 
 async def for_ever(_: Replicator) -> str:
+    Process.begun += 1
     await asyncio.sleep(10 * WAIT_S)
     return "late"
 
 
 async def refused(_: Replicator) -> str:
+    raise REFUSED
+
+
+async def refused_when_two_wait(_: Replicator) -> str:
+    while Process.begun < 2:  # noqa: ASYNC110 - an event would belong to one test's loop
+        await asyncio.sleep(0.05)
     await asyncio.sleep(0.2)
     raise REFUSED
 
@@ -81,9 +91,10 @@ def together(*each: Coroutine[Any, Any, str | Cd2Error]) -> list[str | Cd2Error]
 def test_what_every_table_would_meet_ends_the_waits_of_the_run_in_all_processes_and_of_no_other(
     shared: Callable[[], Replicator],
 ) -> None:
+    Process.begun = 0
     one, other = Process(shared), Process(shared)
     ended = together(
-        one.wait("a run", refused),
+        one.wait("a run", refused_when_two_wait),
         one.wait("a run", for_ever),
         other.wait("a run", for_ever),
         other.wait("another run", done),
@@ -185,21 +196,26 @@ def test_tables_ask_in_the_order_of_the_list_whoever_came_first(
     asked: list[str] = []
 
     async def start(session: DapSession, table: TableName, since: datetime | None) -> Job:
-        await asyncio.sleep(0.2)
         asked.append(str(table))
         return await original(session, table, since)
 
     original = DapSession.start
     monkeypatch.setattr(DapSession, "start", start)
 
-    async def ask(number: int, after_s: float) -> str | Cd2Error:
-        await asyncio.sleep(after_s)
+    async def ask(number: int) -> str | Cd2Error:
         table = TableName.parse(NAMES[number])
         return await one.wait("a run", lambda replicator: replicator.ask(table, None, place=line.place(number)))
 
-    # The last one is there first; all others come while it asks.
-    together(ask(3, 0), ask(2, 0.05), ask(0, 0.1), ask(1, 0.15))
-    assert asked == [NAMES[3], NAMES[0], NAMES[1], NAMES[2]]
+    async def story() -> None:
+        async with asyncio.timeout(WAIT_S):
+            async with line.place(-1):
+                tasks = [asyncio.ensure_future(ask(number)) for number in (3, 1, 0, 2)]
+                while len(line._waiting) < len(tasks):  # noqa: ASYNC110 - until all of them stand in line
+                    await asyncio.sleep(0.05)
+            await asyncio.gather(*tasks)
+
+    run(story())
+    assert asked == NAMES
 
 
 def test_a_table_whose_wait_ends_while_it_stands_in_line_holds_nobody_up() -> None:
@@ -212,7 +228,7 @@ def test_a_table_whose_wait_ends_while_it_stands_in_line_holds_nobody_up() -> No
                 await asyncio.sleep(seconds)
                 served.append(number)
 
-        tasks = [asyncio.ensure_future(ask(number, 0.2)) for number in range(4)]
+        tasks = [asyncio.ensure_future(ask(number, 0 if number else 2 * WAIT_S)) for number in range(4)]
         await asyncio.sleep(0.1)
         tasks[1].cancel()  # while it waits
         tasks[0].cancel()  # while it holds its place

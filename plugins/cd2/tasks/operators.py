@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -125,9 +126,9 @@ class _TableOperator(BaseOperator):
         """The arguments of the trigger."""
         return {"list_task_id": self.list_task_id}
 
+    @abstractmethod
     async def find(self, context: Context) -> Found:
         """What the trigger would find out."""
-        raise NotImplementedError
 
     def execute(self, context: Context) -> None:
         """Do here what the trigger does: `dag.test()` starts none."""
@@ -144,15 +145,14 @@ class _TableOperator(BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            hours = WAIT_TIMEOUT // timedelta(hours=1)
-            reason = f"its turn and its job at DAP did not come within {hours} h: it will be retried."
+            reason = f"DAP did not finish its job within {WAIT_TIMEOUT // timedelta(hours=1)} h: it will be retried."
         except TaskDeferralError:
-            reason = "the triggerer could not run its trigger (see above): it will be retried."
+            reason = "the triggerer could not run its trigger (the log above says why): it will be retried."
         return self.load(context, Found(error=TransientError(f"{self.table}: {reason}")).to_json())
 
+    @abstractmethod
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job, and report."""
-        raise NotImplementedError
 
     def fail_table(self, ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
         """Fail this try, and leave the table's result for the notification."""

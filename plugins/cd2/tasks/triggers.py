@@ -7,6 +7,7 @@ restarted triggerer runs its triggers again; they resume with the turns and jobs
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -146,8 +147,9 @@ class _TableTrigger(BaseTrigger):
         else:
             yield TriggerEvent(found.to_json())
 
+    @abstractmethod
     async def _find(self, replicator: Replicator, table: TableName) -> Found:
-        raise NotImplementedError
+        """What the table needs."""
 
     async def _table(self) -> TableName:
         names = await self._pull(self.list_task_id, -1)
@@ -183,7 +185,7 @@ class _TableTrigger(BaseTrigger):
 
     @property
     def _place(self) -> Place:
-        return LINE.place(self._ti.map_index)  # the list has the tables in the order in which they shall ask
+        return LINE.place(self._ti.map_index)  # the list is in the order in which the tables ask
 
     @property
     def _run_key(self) -> str:
