@@ -16,6 +16,8 @@ import psycopg
 
 from tests.replication.waiting import WAIT_S
 
+WRITES_CURSOR = b"UPDATE instructure_dap.table_sync"
+
 # -- killing at a message -------------------------------------------------------------------------
 
 
@@ -39,6 +41,9 @@ class KillingProxy:
         self._lock = threading.Lock()
         self.messages = 0
         self.struck = False
+        self.committed = False
+        """Whether PostgreSQL got the COMMIT that follows a cursor: a load's end."""
+        self._has_cursor = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -87,10 +92,12 @@ class KillingProxy:
         with self._lock:
             self.messages += 1
             hit = self.messages == self._number or (self._text is not None and self._text in data)
-            if not hit or self.struck:
-                return False
-            self.struck = True
-            return True
+            strikes = hit and not self.struck
+            self.struck = self.struck or strikes
+            if self._delivered or not self.struck:
+                self._has_cursor = self._has_cursor or WRITES_CURSOR in data
+                self.committed = self.committed or (self._has_cursor and b"COMMIT" in data)
+            return strikes
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
