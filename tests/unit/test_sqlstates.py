@@ -115,5 +115,10 @@ def test_a_pooler_that_refuses_the_password_stops_like_a_server(text: str) -> No
 
 
 def test_every_meaning_has_a_kind() -> None:
-    assert {meaning.kind for meaning in SQLSTATES} <= {"TransientError", "TableFailure", "StopAll"}
+    assert {meaning.kind for meaning in SQLSTATES} <= {
+        "TransientError",
+        "TableFailure",
+        "RefusedCredentials",
+        "StopAll",
+    }
     assert all(issubclass(getattr(errors, meaning.kind), Cd2Error) for meaning in SQLSTATES)

@@ -17,7 +17,15 @@ from dap.api import DAPClientError, DownloadError
 from dap.dap_error import AuthenticationError, GatewayTimeoutError, OperationError, ServerError
 
 from cd2.replication import errors
-from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError
+from cd2.replication.errors import (
+    Cd2Error,
+    RefusedCredentials,
+    ReinitRequired,
+    StopAll,
+    TableFailure,
+    TransientError,
+    WaitError,
+)
 from cd2.replication.sqlstates import SQLSTATES
 
 
@@ -47,7 +55,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         OperationError,
         "AuthenticationError",
-        StopAll,
+        RefusedCredentials,
         "DAP refused the credentials: check client id and secret (connection cd2_dap, or the SSM parameters).",
     ),
     Rule(
@@ -87,7 +95,7 @@ RULES: tuple[Rule, ...] = (
         TableFailure,
         "DAP rejected the request as invalid: please report this as a bug.",
     ),
-    Rule(AuthenticationError, "", StopAll, "DAP refused the credentials: check client id and secret."),
+    Rule(AuthenticationError, "", RefusedCredentials, "DAP refused the credentials: check client id and secret."),
     Rule(OperationError, "", TransientError, "DAP could not process the request: it will be retried."),
     Rule(ServerError, "", TransientError, "DAP answered with a server error: it will be retried."),
     Rule(GatewayTimeoutError, "", TransientError, "DAP's gateway timed out: it will be retried."),

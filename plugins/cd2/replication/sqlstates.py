@@ -30,7 +30,12 @@ _POOLER = "A connection pooler does not keep the session: use its session mode, 
 
 SQLSTATES: tuple[Meaning, ...] = (
     # -- 08: connections. PgBouncer says everything with 08P01. ----------------------------------------------------
-    Meaning("08P01", "StopAll", "The connection pooler refused the login: check user and password.", "authentication"),
+    Meaning(
+        "08P01",
+        "RefusedCredentials",
+        "The connection pooler refused the login: check user and password.",
+        "authentication",
+    ),
     Meaning("08", "TransientError", "The connection to PostgreSQL was lost: it will be retried."),
     # -- 25: transactions ------------------------------------------------------------------------------------------
     Meaning(
@@ -50,7 +55,7 @@ SQLSTATES: tuple[Meaning, ...] = (
     Meaning("25", "TransientError", "The session is not in the transaction that was expected: it will be retried."),
     Meaning("26", "TransientError", f"A prepared statement is gone. {_POOLER}"),
     # -- 28, 3D, 42501: who may come in ----------------------------------------------------------------------------
-    Meaning("28P01", "StopAll", "PostgreSQL refused the login: check user and password."),
+    Meaning("28P01", "RefusedCredentials", "PostgreSQL refused the login: check user and password."),
     Meaning(
         "28",
         "TransientError",

@@ -5,10 +5,10 @@ Heavy packages are imported inside functions: every parse and every task process
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator, conf
@@ -21,7 +21,7 @@ from cd2.replication.names import TableName
 from cd2.replication.results import Action, TableResult
 from cd2.settings import Settings
 from cd2.tasks.callbacks import REPORTED
-from cd2.tasks.credentials import load_settings, make_replicator
+from cd2.tasks.credentials import load_settings, make_replicator, with_credentials
 from cd2.tasks.links import LINKS
 from cd2.tasks.outcomes import DRY_RUN, ERROR, RESULT, RunTasks, collect
 from cd2.tasks.selection import in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
@@ -30,6 +30,8 @@ from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, fi
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+    from cd2.replication.replicator import Replicator
 
 PUBLISHED = "published"
 CHATBOT = "chatbot"
@@ -61,7 +63,7 @@ class PrepareDatabase(BaseOperator):
         """Prepare the replica for the namespaces of this run."""
         try:
             namespaces = wanted_namespaces(load_settings(), context["params"])
-            asyncio.run(make_replicator().prepare(namespaces))
+            with_credentials(lambda replicator: replicator.prepare(namespaces))
         except Cd2Error as error:
             _fail(context["ti"], error)
 
@@ -76,11 +78,10 @@ class ListTables(BaseOperator):
         store = context["task_state_store"]
         earlier = [TableName.parse(name) for name in cast("list[str]", store.get(ORDER) or [])]
         try:
-            replicator = make_replicator()
-            tables = asyncio.run(list_and_choose(replicator, load_settings(), params))
+            tables = with_credentials(lambda replicator: list_and_choose(replicator, load_settings(), params))
             _check_number(tables)
             if not dry_run:
-                tables = in_turn(tables, asyncio.run(sizes_in_replica(replicator, tables)), earlier)
+                tables = in_turn(tables, with_credentials(partial(sizes_in_replica, tables=tables)), earlier)
         except Cd2Error as error:
             _fail(context["ti"], error)
         names = [str(table) for table in tables]
@@ -88,7 +89,6 @@ class ListTables(BaseOperator):
         if dry_run:
             context["ti"].xcom_push(key=DRY_RUN, value=names)
             return []
-        # A listing after a clear of this task keeps the order.
         store.set(ORDER, cast("Any", names))
         return names
 
@@ -136,14 +136,14 @@ class _TableOperator(BaseOperator):
         """The arguments of the trigger."""
         return {"list_task_id": self.list_task_id}
 
-    async def find(self, context: Context) -> Found:
+    async def find(self, context: Context, replicator: Replicator) -> Found:
         """What the trigger would find out."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> None:
         """Do here what the trigger does: `dag.test()` starts none."""
         try:
-            found = asyncio.run(self.find(context))
+            found = with_credentials(lambda replicator: self.find(context, replicator))
         except Cd2Error as error:
             found = Found(error=error)
         if found.skip:
@@ -162,13 +162,15 @@ class _TableOperator(BaseOperator):
 
     def load_job(self, ti: RuntimeTaskInstanceProtocol, found: Found, *, requested: bool = True) -> TableResult:
         """Load the job that the trigger found; its failure, or ours, fails this try."""
-        try:
-            replicator = make_replicator()
+
+        async def load(replicator: Replicator) -> TableResult:
             if found.error:
-                return asyncio.run(replicator.failed(self.table_name, self.action, found.error))
-            job_id = str(found.job_id)
-            self.job_url = replicator.job_url(job_id)
-            return asyncio.run(replicator.load(self.table_name, job_id, self.action, requested=requested))
+                return await replicator.failed(self.table_name, self.action, found.error)
+            self.job_url = replicator.job_url(str(found.job_id))
+            return await replicator.load(self.table_name, str(found.job_id), self.action, requested=requested)
+
+        try:
+            return with_credentials(load)
         except Cd2Error as error:
             self.fail_table(ti, error)
 
@@ -204,9 +206,8 @@ class SyncTable(_TableOperator):
         super().__init__(**kwargs)
         self.init_task_id = init_task_id
 
-    async def find(self, context: Context) -> Found:
-        full_refresh = bool(context["params"].get("full_refresh"))
-        return await find_changes(make_replicator(), self.table_name, full_refresh=full_refresh)
+    async def find(self, context: Context, replicator: Replicator) -> Found:
+        return await find_changes(replicator, self.table_name, full_refresh=bool(context["params"].get("full_refresh")))
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job, or leave the table to `init_table`."""
@@ -240,15 +241,14 @@ class InitTable(_TableOperator):
     def trigger_arguments(self) -> dict[str, Any]:
         return super().trigger_arguments() | {"sync_task_id": self.sync_task_id}
 
-    async def find(self, context: Context) -> Found:
-        return await find_snapshot(make_replicator(), self.table_name, synced=self._synced(context["ti"]))
+    async def find(self, context: Context, replicator: Replicator) -> Found:
+        return await find_snapshot(replicator, self.table_name, synced=self._synced(context["ti"]))
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job."""
-        ti = context["ti"]
-        synced = self._synced(ti) or {}
+        synced = self._synced(context["ti"]) or {}
         # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
-        self.report(context, self.load_job(ti, Found.from_json(event), requested=not synced.get("error")))
+        self.report(context, self.load_job(context["ti"], Found.from_json(event), requested=not synced.get("error")))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
         synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)
