@@ -229,6 +229,7 @@ class _SchemaPart:
         if self._wanted.reader:
             for namespace in self._wanted.namespaces:
                 readers.may_read(self._session, self._wanted.reader, namespace, self._user, self._report)
+            readers.may_read_bookkeeping(self._session, self._wanted.reader, self._user, self._report)
 
     def _schema(self, schema: str) -> None:
         found = self._session.rows(
