@@ -103,6 +103,18 @@ RULES: tuple[Rule, ...] = (
     Rule(DAPClientError, "", TransientError, "DAP sent an unexpected job or response: it will be retried."),
     # -- the network -----------------------------------------------------------------------------------------------
     Rule(
+        aiohttp.ClientProxyConnectionError,
+        "",
+        TransientError,
+        "The proxy could not be reached: it will be retried. Check HTTPS_PROXY and NO_PROXY.",
+    ),
+    Rule(
+        aiohttp.ClientHttpProxyError,
+        "",
+        TransientError,
+        "The proxy refused the connection: it will be retried. Check HTTPS_PROXY, its login, and NO_PROXY.",
+    ),
+    Rule(
         aiohttp.ClientResponseError,
         "",
         TransientError,

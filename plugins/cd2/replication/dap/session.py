@@ -32,6 +32,7 @@ from dap.dap_types import (
 from dap.dap_types import Job as ClientJob
 from strong_typing.serialization import json_dump_string, object_to_json
 
+from cd2.replication.dap.proxies import proxy_for
 from cd2.replication.errors import FailedJobError, TransientError, WaitError
 
 if TYPE_CHECKING:
@@ -94,13 +95,14 @@ class DapSession(DAPSession):
     It logs in at its first call. Several tables may use it at once.
 
     :raises ValueError: an empty client id or secret.
+    :raises StopAll: see `proxy_for`.
     """
 
     def __init__(self, credentials: DapCredentials, pacer: Pacer) -> None:
         # The client logs pre-signed URLs at DEBUG.
         logging.getLogger("dap").setLevel(logging.INFO)
         super().__init__(
-            aiohttp.ClientSession(timeout=REQUEST_TIMEOUT),
+            aiohttp.ClientSession(timeout=REQUEST_TIMEOUT, proxy=proxy_for(credentials.base_url)),
             credentials.base_url,
             Credentials.create(client_id=credentials.client_id, client_secret=credentials.client_secret),
             None,  # no tracking: the client would send data to a third party's analytics host
@@ -174,7 +176,8 @@ class DapSession(DAPSession):
             try:
                 resource = (await self.get_resources([Object(object_id)]))[object_id]
                 headers = {"Range": f"bytes={received}-"} if received else {}
-                async with self._downloads.get(str(resource.url), headers=headers) as response:
+                url = str(resource.url)
+                async with self._downloads.get(url, headers=headers, proxy=proxy_for(url)) as response:
                     if response.status in (200, 206):
                         skip = received if response.status == 200 else 0
                         async for block in response.content.iter_chunked(DOWNLOAD_BLOCK):
