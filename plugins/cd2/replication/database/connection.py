@@ -97,8 +97,8 @@ async def _open(target: DatabaseTarget) -> asyncpg.Connection:
     with in_our_words(f"Connecting to PostgreSQL at {target}"):
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                connection = await asyncpg.connect(**_arguments(target), timeout=CONNECT_TIMEOUT_S)
-                await sessions.begin(connection, str(target))
+                connection = await _connected(target)
+                await sessions.begin(connection, str(target), lambda: _connected(target))
                 return connection
         except BaseException as error:
             if connection is not None:
@@ -108,19 +108,21 @@ async def _open(target: DatabaseTarget) -> asyncpg.Connection:
             raise
 
 
-def _arguments(target: DatabaseTarget) -> dict[str, Any]:
+async def _connected(target: DatabaseTarget) -> asyncpg.Connection:
     tls = {"sslmode": target.sslmode}
     if target.sslmode.startswith("verify"):
         tls["sslrootcert"] = target.sslrootcert
-    return {
-        "dsn": f"postgresql://?{urlencode(tls)}",
-        "host": target.host,
-        "port": target.port,
-        "database": target.dbname,
-        "user": target.user,
-        "password": target.password,
-        "server_settings": {"application_name": "cd2"},
-    }
+    connection: asyncpg.Connection = await asyncpg.connect(
+        f"postgresql://?{urlencode(tls)}",
+        host=target.host,
+        port=target.port,
+        database=target.dbname,
+        user=target.user,
+        password=target.password,
+        timeout=CONNECT_TIMEOUT_S,
+        server_settings={"application_name": "cd2"},
+    )
+    return connection
 
 
 def _unreachable(target: DatabaseTarget, error: BaseException) -> Cd2Error | None:
