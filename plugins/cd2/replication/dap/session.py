@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
-from dap.api import DAPSession
-from dap.dap_error import AuthenticationError
+from dap.api import DAPClientError, DAPSession
+from dap.dap_error import AuthenticationError, ServerError
 from dap.dap_types import (
     CompleteIncrementalJob,
     CompleteSnapshotJob,
@@ -32,8 +32,9 @@ from dap.dap_types import (
 from dap.dap_types import Job as ClientJob
 from strong_typing.serialization import json_dump_string, object_to_json
 
+from cd2.replication.dap import answers
 from cd2.replication.dap.proxies import proxy_for
-from cd2.replication.errors import FailedJobError, TransientError, WaitError
+from cd2.replication.errors import FailedJobError, RefusedCredentials, TransientError, WaitError
 
 if TYPE_CHECKING:
     from cd2.replication.dap.pacing import Pacer
@@ -103,7 +104,7 @@ class DapSession(DAPSession):
         logging.getLogger("dap").setLevel(logging.INFO)
         super().__init__(
             aiohttp.ClientSession(timeout=REQUEST_TIMEOUT, proxy=proxy_for(credentials.base_url)),
-            credentials.base_url,
+            credentials.base_url.rstrip("/"),
             Credentials.create(client_id=credentials.client_id, client_secret=credentials.client_secret),
             None,  # no tracking: the client would send data to a third party's analytics host
         )
@@ -245,7 +246,7 @@ class DapSession(DAPSession):
         token = self._access_token
         try:
             return await call()
-        except AuthenticationError:
+        except (AuthenticationError, RefusedCredentials):
             if self._access_token is token or token is None:
                 self._access_token = None
         return await call()
@@ -267,7 +268,11 @@ class DapSession(DAPSession):
                 f"DAP answered {response.status} for {response.url.path}: the service failed. It will be retried.",
                 type=f"HTTP {response.status}",
             )
-        return await super()._process(response, *args, **kwargs)
+        try:
+            return await super()._process(response, *args, **kwargs)
+        except (ServerError, DAPClientError):
+            failure = await answers.unread(response)
+        raise failure
 
 
 def _job(job: Any) -> Job:
