@@ -22,6 +22,8 @@ TIME_LIMITS = (
 """What a role, a database or a server may set, and what would end a load that is going well."""
 POOLER_CHECK_S = 10.0
 """How long to look how a pooler works; in session mode it may have no second session for us."""
+POOLER_ROUNDS = 10
+"""While others use the pooler, a connection may get the same session again by chance."""
 
 _RESET = f"""SELECT count(set_config(name, '0', false)) FROM unnest(ARRAY{list(TIME_LIMITS)}) AS name
 WHERE current_setting(name, true) <> '0'"""
@@ -87,25 +89,30 @@ async def _check_pooler(
 
     :raises _SharedSession: it does not.
     """
-    mark = secrets.token_hex(8)
-    ours = await connection.fetchval(_MARK, mark)
     another = None
     with suppress(TimeoutError, OSError):
         async with asyncio.timeout(POOLER_CHECK_S):
             try:
                 another = await open_another()
-                await _see(another, mark, ours, mine=False)
-                try:
-                    await another.execute("BEGIN")
-                except asyncpg.ProtocolViolationError:  # PgBouncer in statement mode
-                    raise _SharedSession from None
-                await _see(another, mark, ours, mine=False)
-                await _see(connection, mark, ours, mine=True)
-                await another.execute("ROLLBACK")
+                for _ in range(POOLER_ROUNDS):
+                    await _compare(connection, another)
                 await another.close(timeout=POOLER_CHECK_S)
             finally:
                 if another is not None:
                     another.terminate()
+
+
+async def _compare(connection: asyncpg.Connection, another: asyncpg.Connection) -> None:
+    mark = secrets.token_hex(8)
+    ours = await connection.fetchval(_MARK, mark)
+    await _see(another, mark, ours, mine=False)
+    try:
+        await another.execute("BEGIN")  # holds a session, maybe the one that was ours
+    except asyncpg.ProtocolViolationError:  # PgBouncer in statement mode
+        raise _SharedSession from None
+    await _see(another, mark, ours, mine=False)
+    await _see(connection, mark, ours, mine=True)
+    await another.execute("ROLLBACK")
 
 
 async def _see(connection: asyncpg.Connection, mark: str, pid: int, *, mine: bool) -> None:
