@@ -19,9 +19,10 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # the stub file of Airf
 from cd2 import __version__
 from cd2.replication.names import NAMESPACES
 from cd2.settings import Settings
-from cd2.tasks.callbacks import LATE_AFTER, report_failed_run, report_late_run
 from cd2.tasks.links import CHANGES
-from cd2.tasks.operators import InitTable, ListTables, Notify, PrepareDatabase, SyncTable
+from cd2.tasks.operators import InitTable, ListTables, PrepareDatabase, SyncTable
+from cd2.tasks.reporting.callbacks import LATE_AFTER, report_failed_run, report_late_run
+from cd2.tasks.reporting.notify import Notify
 from cd2.tasks.retries import Backoff
 
 DOCS = """

@@ -14,6 +14,8 @@ AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="cd2-airflow-home-")
 os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
 for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))]:
     del os.environ[name]
+# What tests talk to is on this machine, whatever proxy it has.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 
 
 @pytest.fixture(scope="session")

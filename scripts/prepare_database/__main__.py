@@ -56,7 +56,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     who.add_argument("--secret-file", type=Path, metavar="FILE", help="the same JSON in a file")
     what = parser.add_argument_group("what to set up")
     what.add_argument("--namespaces", help="comma-separated (default: those of the MWAA environment, or canvas)")
-    what.add_argument("--reader", metavar="ROLE", help="a role that may read all tables, including future ones")
+    what.add_argument(
+        "--reader", metavar="ROLE", help="a role that may read all tables, including future ones, and cd2.freshness"
+    )
     what.add_argument("--member-of", action="append", default=[], metavar="ROLE", help="owner of views on the tables")
     what.add_argument("--set-password", action="store_true", help="set the password even if it is correct")
     what.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")

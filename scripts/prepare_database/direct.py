@@ -55,6 +55,8 @@ class DirectDatabase:
     @contextmanager
     def _transaction(self, changes: dict[str, str]) -> Iterator[_DirectSession]:
         parameters: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, **self._parameters, **changes}
+        # Otherwise psycopg returns bytes from a database of SQL_ASCII.
+        parameters["client_encoding"] = "UTF8"
         try:
             connection = psycopg.connect(**parameters, application_name="cd2 prepare_database")
         except psycopg.OperationalError as error:

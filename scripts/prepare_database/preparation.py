@@ -22,6 +22,8 @@ from scripts.prepare_database.sessions import (
     Session,
 )
 
+OLDEST_SERVER = 15
+"""The first with MERGE, as in `cd2.replication.bookkeeping.preparation`."""
 BOOKKEEPING = ("instructure_dap", "cd2")
 
 # The role's name and verifier are passed as values, so that no logged statement contains them.
@@ -119,6 +121,7 @@ class _AdminPart:
         ((self._admin_name, self._database),) = self._admin.rows(
             "SELECT cast(current_user AS text), cast(current_database() AS text)"
         )
+        self._check_database()
         self._check_names()
         exists = self._role()
         self._password(exists and password_is_right)
@@ -128,6 +131,24 @@ class _AdminPart:
             self._membership(owner)
         if self._wanted.reader:
             readers.let_in(self._admin, self._wanted.reader, self._database, self._report)
+
+    def _check_database(self) -> None:
+        """Refuse a database in which table after table would fail, before anything is made in it."""
+        ((encoding, version, number),) = self._admin.rows(
+            "SELECT current_setting('server_encoding'), current_setting('server_version'), "
+            "cast(current_setting('server_version_num') AS integer)"
+        )
+        if number < OLDEST_SERVER * 10_000:
+            raise PreparationError(
+                f"The server is PostgreSQL {version}: it must be {OLDEST_SERVER} or newer (MERGE). Nothing was changed."
+            )
+        if encoding != "UTF8":
+            create = statement("CREATE DATABASE {} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0", self._database)
+            raise PreparationError(
+                f"The database {self._database} has the encoding {encoding}, which cannot hold all characters of "
+                "Canvas, and an encoding cannot be changed. Nothing was changed. Rename or drop it, and make it anew: "
+                f"{create}"
+            )
 
     def _check_names(self) -> None:
         if self._user == self._admin_name:
@@ -229,6 +250,7 @@ class _SchemaPart:
         if self._wanted.reader:
             for namespace in self._wanted.namespaces:
                 readers.may_read(self._session, self._wanted.reader, namespace, self._user, self._report)
+            readers.may_read_bookkeeping(self._session, self._wanted.reader, self._user, self._report)
 
     def _schema(self, schema: str) -> None:
         found = self._session.rows(

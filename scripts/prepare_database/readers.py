@@ -1,10 +1,13 @@
-"""A role for analysts: it may read the tables of the namespaces, present and future ones, and nothing else."""
+"""A role for analysts: it may read the tables of the namespaces, present and future ones, and how fresh they are."""
 
 from __future__ import annotations
 
 from scripts.prepare_database.quoting import statement, tables
 from scripts.prepare_database.report import Report
 from scripts.prepare_database.sessions import PreparationError, Session
+
+FOR_READERS = ("freshness", "broken_dependents")
+"""Of the schema `cd2`."""
 
 _OWN_UNREADABLE = """
 SELECT cast(c.relname AS text)
@@ -58,23 +61,10 @@ def let_in(admin: Session, reader: str, database: str, report: Report) -> None:
 
 def may_read(session: Session, reader: str, schema: str, user: str, report: Report) -> None:
     """Let the role read the present and future tables of the replication user in a schema."""
+    _may_use(session, reader, schema, report)
     names = {"reader": reader, "schema": schema}
-    usage = session.rows(
-        "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') FROM pg_roles r, pg_namespace n "
-        "WHERE r.rolname = %(reader)s AND n.nspname = %(schema)s",
-        **names,
-    )
-    if usage and usage[0][0]:
-        report.already(f"USAGE on the schema {schema} for {reader}")
-    else:
-        grant = statement("GRANT USAGE ON SCHEMA {} TO {}", schema, reader)
-        report.change(session, f"USAGE on the schema {schema} for {reader}", grant)
     unreadable = [str(name) for (name,) in session.rows(_OWN_UNREADABLE, **names, user=user)]
-    if unreadable:
-        grant = f"GRANT SELECT ON TABLE {tables(schema, unreadable)} {statement('TO {}', reader)}"
-        report.change(
-            session, f"SELECT on {len(unreadable)} table{'s' * (len(unreadable) > 1)} of {schema} for {reader}", grant
-        )
+    _select(session, reader, schema, unreadable, report)
     what = f"SELECT on future tables of {schema} for {reader}"
     if session.rows(_DEFAULT_IS_SET, **names, user=user)[0][0]:
         report.already(what)
@@ -83,4 +73,36 @@ def may_read(session: Session, reader: str, schema: str, user: str, report: Repo
             session,
             what,
             statement("ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT SELECT ON TABLES TO {}", schema, reader),
+        )
+
+
+def may_read_bookkeeping(session: Session, reader: str, user: str, report: Report) -> None:
+    """Let the role read what docs/data.md tells report writers to read in the schema `cd2`, and nothing else there.
+
+    The DAG creates these tables, and lets everybody read them who may use the schema.
+    """
+    _may_use(session, reader, "cd2", report)
+    found = session.rows(_OWN_UNREADABLE, reader=reader, schema="cd2", user=user)
+    _select(session, reader, "cd2", [str(name) for (name,) in found if name in FOR_READERS], report)
+
+
+def _may_use(session: Session, reader: str, schema: str, report: Report) -> None:
+    usage = session.rows(
+        "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') FROM pg_roles r, pg_namespace n "
+        "WHERE r.rolname = %(reader)s AND n.nspname = %(schema)s",
+        reader=reader,
+        schema=schema,
+    )
+    if usage and usage[0][0]:
+        report.already(f"USAGE on the schema {schema} for {reader}")
+    else:
+        grant = statement("GRANT USAGE ON SCHEMA {} TO {}", schema, reader)
+        report.change(session, f"USAGE on the schema {schema} for {reader}", grant)
+
+
+def _select(session: Session, reader: str, schema: str, unreadable: list[str], report: Report) -> None:
+    if unreadable:
+        grant = f"GRANT SELECT ON TABLE {tables(schema, unreadable)} {statement('TO {}', reader)}"
+        report.change(
+            session, f"SELECT on {len(unreadable)} table{'s' * (len(unreadable) > 1)} of {schema} for {reader}", grant
         )

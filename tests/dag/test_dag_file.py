@@ -13,8 +13,8 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, AssetAll
 
 from cd2.replication.names import TableName
-from cd2.tasks import callbacks
 from cd2.tasks.links import asset_of
+from cd2.tasks.reporting import callbacks
 
 REPOSITORY = Path(__file__).parents[2]
 DAGS = REPOSITORY / "dags"
@@ -113,5 +113,5 @@ def test_a_run_that_takes_too_long_is_told_of_by_a_function_that_can_be_imported
     (alert,) = dag.deadline if isinstance(dag.deadline, list) else [dag.deadline]
     assert alert is not None
     assert alert.interval == timedelta(hours=6)
-    assert alert.callback.path == "cd2.tasks.callbacks.report_late_run"
+    assert alert.callback.path == "cd2.tasks.reporting.callbacks.report_late_run"
     assert iscoroutinefunction(callbacks.report_late_run)

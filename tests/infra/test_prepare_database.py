@@ -72,7 +72,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(aurora: Aurora, capsys: py
     aurora.prepare(*everything)
     done = capsys.readouterr().out
     assert lines(planned, "would") == lines(done, "changed")
-    assert "Dry run: 12 changes to make" in planned
+    assert "Dry run: 13 changes to make" in planned
     aurora.prepare(*everything, "--dry-run")
     assert "Nothing to change" in capsys.readouterr().out
 

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from cd2.replication.bookkeeping import preparation
 from cd2.replication.names import NAMESPACES as CONFIGURABLE
 from scripts.prepare_database.__main__ import NAMESPACES, main
+from scripts.prepare_database.preparation import OLDEST_SERVER
 from tests.infra.aurora import PASSWORD, Aurora
 
 pytestmark = pytest.mark.infra
@@ -64,6 +66,32 @@ def test_what_is_wrong_with_the_dsn_is_a_sentence(aurora: Aurora, files: list[st
             main(["--dsn-file", str(tmp_path / "wrong"), *files[2:]])
     with pytest.raises(SystemExit, match="nothing-there cannot be read: No such file"):
         main(["--dsn-file", str(tmp_path / "nothing-there"), *files[2:]])
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "WIN1252", "EUC_JP"])
+def test_a_database_that_cannot_hold_the_data_is_refused_with_the_one_that_can(
+    encoding: str, aurora: Aurora, files: list[str]
+) -> None:
+    admin = aurora.dsn(aurora.admin, "admin password")
+    with psycopg.connect(aurora.postgres.dsn(), autocommit=True) as superuser:
+        superuser.execute(f'DROP DATABASE "{aurora.database}"'.encode())
+        superuser.execute(
+            f"CREATE DATABASE \"{aurora.database}\" OWNER \"{aurora.admin}\" ENCODING '{encoding}' LOCALE 'C' "
+            "TEMPLATE template0".encode()
+        )
+        with pytest.raises(SystemExit, match=f"has the encoding {encoding}.*Nothing was changed") as caught:
+            main(files)
+        assert superuser.execute("SELECT FROM pg_roles WHERE rolname = %s", [aurora.user]).fetchone() is None
+        superuser.execute(f'DROP DATABASE "{aurora.database}"'.encode())
+    create = str(caught.value)[str(caught.value).index("CREATE DATABASE") :]
+    with psycopg.connect(aurora.postgres.dsn("postgres", aurora.admin, "admin password"), autocommit=True) as owner:
+        owner.execute(create.encode())
+    main(files)
+    assert psycopg.connect(admin).info.encoding == "utf-8"
+
+
+def test_it_demands_the_same_server_as_the_dag() -> None:
+    assert OLDEST_SERVER == preparation.OLDEST_SERVER
 
 
 def test_its_namespaces_are_those_that_can_be_configured() -> None:

@@ -252,3 +252,9 @@ def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database() -> Non
     ]  # fmt: skip
     called = {"sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns", "airflow.api", "airflow.env"}
     assert set(services) == {f"com.amazonaws.us-east-1.{service}" for service in called}
+
+
+def test_the_log_of_the_database_quotes_no_context() -> None:
+    group = resources(planned("dev"))["module.database[0].aws_rds_cluster_parameter_group.this"]
+    values = {parameter["name"]: parameter["value"] for parameter in group["parameter"]}
+    assert values["log_error_verbosity"] == "terse"

@@ -47,7 +47,7 @@ def tls_server(postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[TlsServer
 
 def query(target: DatabaseTarget) -> int:
     async def run() -> int:
-        connection = await connect(target)
+        connection = await connect(target, patience_s=0)
         try:
             return int(await connection.fetchval("SELECT 42"))
         finally:

@@ -20,6 +20,7 @@ from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import (
     Cd2Error,
     FailedJobError,
+    RefusedCredentials,
     ReinitRequired,
     StopAll,
     TableFailure,
@@ -88,12 +89,12 @@ CASES = [
     Case("hang", told="resuming with a fresh URL", endpoint="download"),
     # A token may expire between any two calls, and a gateway may err once; a second refusal stops everything.
     Case("unauthorized", quick=("sync",)),
-    Case("unauthorized", StopAll, "refused the credentials", times=2, quick=("init",)),
+    Case("unauthorized", RefusedCredentials, "refused the credentials", times=2, quick=("init",)),
     Case("unauthorized", endpoint="login"),
     Case("unauthorized", endpoint="job", quick=("reinit",)),
     Case("unauthorized", endpoint="object"),
     Case("unauthorized", endpoint="schema"),
-    Case("unauthorized", StopAll, "refused the credentials", times=2, endpoint="job"),
+    Case("unauthorized", RefusedCredentials, "refused the credentials", times=2, endpoint="job"),
     Case("account_disabled", StopAll, "has disabled DAP", quick=("sync",)),
     Case("account_not_onboarded", StopAll, "not yet enabled"),
     Case("account_under_maintenance", WaitError, "maintaining"),
@@ -235,7 +236,7 @@ def test_wrong_credentials_stop_everything_before_anything_is_asked_for(
     simulator.reset_stats()
     with caplog.at_level(logging.DEBUG):
         outcome = attempt(replicator, "init")
-    assert type(outcome) is StopAll
+    assert type(outcome) is RefusedCredentials
     assert simulator.stats()["jobs"] == {}
     assert_nothing_private(simulator, f"{caplog.text} {outcome}")
     assert everything(database) == before

@@ -9,10 +9,10 @@ from psycopg import sql
 
 from cd2.replication.dap.session import DapCredentials
 from cd2.replication.database.connection import DatabaseTarget, connect
-from cd2.replication.errors import TableFailure
+from cd2.replication.errors import StopAll, TableFailure
 from cd2.replication.replicator import Replicator
 from local.postgres import EmbeddedPostgres
-from tests.replication.replica import fetch, run
+from tests.replication.replica import fetch, run, target_of
 
 NAMESPACES = ("canvas", "catalog")
 
@@ -104,3 +104,31 @@ def test_once_everything_is_there_the_right_to_create_schemas_is_no_longer_neede
     prepare(target_with(user=role, password=role))
     postgres.execute(revoke)
     prepare(target_with(user=role, password=role))
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "WIN1252", "EUC_JP"])
+def test_a_database_that_cannot_hold_the_data_is_refused_with_the_one_that_can(
+    encoding: str, postgres: EmbeddedPostgres
+) -> None:
+    name = f"narrow_{secrets.token_hex(4)}"
+    create = sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0")
+    postgres.execute(create.format(sql.Identifier(name), sql.Literal(encoding)))
+    made = [name]
+    try:
+        target = target_of(postgres.dsn(name))
+        with pytest.raises(StopAll, match=f"has the encoding {encoding}") as caught:
+            prepare(target)
+        assert fetch(target, "SELECT FROM pg_namespace WHERE nspname IN ('cd2', 'canvas', 'instructure_dap')") == []
+        message = caught.value.message
+        postgres.execute(sql.SQL(message[message.index("CREATE DATABASE") :]))
+        made.append(f"{name}_utf8")
+        prepare(target_of(postgres.dsn(made[-1])))
+    finally:
+        for database in made:
+            postgres.drop_database(database)
+
+
+def test_a_server_without_merge_is_refused(target: DatabaseTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cd2.replication.bookkeeping.preparation.OLDEST_SERVER", 99)
+    with pytest.raises(StopAll, match=r"is PostgreSQL 1\d\.\d+.*must be 99 or newer"):
+        prepare(target)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cd2.replication.database import connection
 from cd2.replication.database.connection import DatabaseTarget, connect
 from cd2.replication.errors import Cd2Error
 from cd2.replication.names import TableName
@@ -63,8 +64,9 @@ def test_a_table_that_is_being_altered_does_not_hold_up_the_question(
 
 
 def test_a_replica_that_cannot_be_reached_is_an_error_in_our_words(
-    simulator: SimulatorControl, target_with: TargetWith
+    simulator: SimulatorControl, target_with: TargetWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "CONNECT_PATIENCE_S", 0.0)
     nowhere = make_replicator(simulator, target_with(port=1))
     with pytest.raises(Cd2Error, match="cannot be reached"):
         run(nowhere.sizes(["canvas"]))

@@ -11,7 +11,15 @@ from dap.api import DAPClientError, DownloadError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError
+from cd2.replication.errors import (
+    Cd2Error,
+    RefusedCredentials,
+    ReinitRequired,
+    StopAll,
+    TableFailure,
+    TransientError,
+    WaitError,
+)
 from cd2.replication.failures import classify
 
 SIGNED_URL = "https://bucket.example/object.gz?X-Amz-Signature=abc123"
@@ -38,8 +46,8 @@ def postgres_error(cls: type[asyncpg.PostgresError], text: str) -> asyncpg.Postg
         (operation_error(dap_error.OutOfRangeError, "SnapshotRequired", since=None, until=None), ReinitRequired),
         (operation_error(dap_error.OutOfRangeError, "OutOfRange", since=None, until=None), ReinitRequired),
         (operation_error(dap_error.SnapshotRequiredError, "SnapshotRequired", since=None, until=None), ReinitRequired),
-        (operation_error(dap_error.AuthenticationError, "AuthenticationError"), StopAll),
-        (operation_error(dap_error.AuthenticationError, "com.example.Unauthorized"), StopAll),
+        (operation_error(dap_error.AuthenticationError, "AuthenticationError"), RefusedCredentials),
+        (operation_error(dap_error.AuthenticationError, "com.example.Unauthorized"), RefusedCredentials),
         (operation_error(dap_error.AccountDisabledError, "AccountDisabled"), StopAll),
         (operation_error(dap_error.AccountNotOnboardedError, "AccountNotOnboarded"), StopAll),
         (operation_error(dap_error.AccountUnderMaintenanceError, "AccountUnderMaintenance"), WaitError),
@@ -51,7 +59,7 @@ def postgres_error(cls: type[asyncpg.PostgresError], text: str) -> asyncpg.Postg
         (DAPClientError("Query job ended with status: failed"), TransientError),
         (expired_download(), TransientError),
         (aiohttp.ServerDisconnectedError(), TransientError),
-        (postgres_error(asyncpg.InvalidPasswordError, "password authentication failed"), StopAll),
+        (postgres_error(asyncpg.InvalidPasswordError, "password authentication failed"), RefusedCredentials),
         (postgres_error(asyncpg.InvalidCatalogNameError, 'database "x" does not exist'), StopAll),
         (postgres_error(asyncpg.InsufficientPrivilegeError, "permission denied for table users"), TableFailure),
         (postgres_error(asyncpg.DeadlockDetectedError, "deadlock detected"), TransientError),

@@ -5,7 +5,7 @@ import pytest
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
 from cd2.replication.results import TableResult
-from cd2.tasks.outcomes import TableTasks, results_by_table, table_result
+from cd2.tasks.reporting.outcomes import TableTasks, results_by_table, table_result
 
 NAME = TableName("canvas", "users")
 COMPLETE = TableResult(TableName("canvas", "users"), "sync", "complete")

@@ -109,6 +109,10 @@ class StopAll(TableFailure):
     """Affects every table, not just this one."""
 
 
+class RefusedCredentials(StopAll):
+    """A password or key is refused: it is looked up once more, because it may just have been changed."""
+
+
 KINDS: dict[str, type[Cd2Error]] = {
     kind.__name__: kind for kind in (TransientError, WaitError, ReinitRequired, TableFailure, StopAll)
 }

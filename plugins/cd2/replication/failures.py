@@ -1,6 +1,7 @@
 """Turns exceptions of the DAP client, the network and PostgreSQL into our own errors.
 
-An exception is recognized by its class and its code: DAP's `type`, or PostgreSQL's SQLSTATE.
+An exception is recognized by its class and its code: DAP's `type`, or PostgreSQL's SQLSTATE, whose meanings are in
+`cd2.replication.sqlstates`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ import asyncpg
 from dap.api import DAPClientError, DownloadError
 from dap.dap_error import AuthenticationError, GatewayTimeoutError, OperationError, ServerError
 
-from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError, WaitError
+from cd2.replication import errors
+from cd2.replication.errors import (
+    Cd2Error,
+    RefusedCredentials,
+    ReinitRequired,
+    StopAll,
+    TableFailure,
+    TransientError,
+    WaitError,
+)
+from cd2.replication.sqlstates import SQLSTATES
 
 
 @dataclass(frozen=True)
@@ -25,15 +36,15 @@ class Rule:
     :param exception: its class, or a base class.
     :param code: beginning of its code; empty: any.
     :param advice: what it means, and what to do, for people.
+    :param quoting: part of its text; empty: any.
     """
 
     exception: type[BaseException]
     code: str
     kind: type[Cd2Error]
     advice: str
+    quoting: str = ""
 
-
-_BLOCKED = "The table's schema changed, and another object that uses the table blocks it: drop it, then clear the task."
 
 RULES: tuple[Rule, ...] = (
     # -- the DAP service, by the `type` in its error envelope ------------------------------------------------------
@@ -44,7 +55,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         OperationError,
         "AuthenticationError",
-        StopAll,
+        RefusedCredentials,
         "DAP refused the credentials: check client id and secret (connection cd2_dap, or the SSM parameters).",
     ),
     Rule(
@@ -84,7 +95,7 @@ RULES: tuple[Rule, ...] = (
         TableFailure,
         "DAP rejected the request as invalid: please report this as a bug.",
     ),
-    Rule(AuthenticationError, "", StopAll, "DAP refused the credentials: check client id and secret."),
+    Rule(AuthenticationError, "", RefusedCredentials, "DAP refused the credentials: check client id and secret."),
     Rule(OperationError, "", TransientError, "DAP could not process the request: it will be retried."),
     Rule(ServerError, "", TransientError, "DAP answered with a server error: it will be retried."),
     Rule(GatewayTimeoutError, "", TransientError, "DAP's gateway timed out: it will be retried."),
@@ -92,56 +103,33 @@ RULES: tuple[Rule, ...] = (
     Rule(DAPClientError, "", TransientError, "DAP sent an unexpected job or response: it will be retried."),
     # -- the network -----------------------------------------------------------------------------------------------
     Rule(
+        aiohttp.ClientProxyConnectionError,
+        "",
+        TransientError,
+        "The proxy could not be reached: it will be retried. Check HTTPS_PROXY and NO_PROXY.",
+    ),
+    Rule(
+        aiohttp.ClientHttpProxyError,
+        "",
+        TransientError,
+        "The proxy refused the connection: it will be retried. Check HTTPS_PROXY, its login, and NO_PROXY.",
+    ),
+    Rule(
         aiohttp.ClientResponseError,
         "",
         TransientError,
         "A download was refused; its URL may have expired: it will be retried.",
     ),
     Rule(aiohttp.ClientError, "", TransientError, "The DAP service could not be reached: it will be retried."),
-    # -- PostgreSQL, by SQLSTATE -----------------------------------------------------------------------------------
-    Rule(asyncpg.PostgresError, "28", StopAll, "PostgreSQL refused the login: check user and password."),
-    Rule(
-        asyncpg.PostgresError,
-        "3D",
-        StopAll,
-        "The server has no such database: check the database name.",
+    # -- PostgreSQL ------------------------------------------------------------------------------------------------
+    *(
+        Rule(asyncpg.PostgresError, meaning.code, getattr(errors, meaning.kind), meaning.advice, meaning.quoting)
+        for meaning in SQLSTATES
     ),
-    Rule(
-        asyncpg.PostgresError,
-        "42501",
-        TableFailure,
-        "The replication role lacks a privilege: grant it.",
-    ),
-    Rule(asyncpg.PostgresError, "08", TransientError, "The connection to PostgreSQL was lost: it will be retried."),
-    Rule(
-        asyncpg.PostgresError,
-        "40",
-        TransientError,
-        "PostgreSQL rolled the transaction back because of another session: it will be retried.",
-    ),
-    Rule(asyncpg.PostgresError, "53100", StopAll, "The database's disk is full: add space."),
-    Rule(asyncpg.PostgresError, "53", TransientError, "PostgreSQL is short of resources: it will be retried."),
-    Rule(asyncpg.PostgresError, "55", TransientError, "Another session holds a lock: it will be retried."),
-    Rule(asyncpg.PostgresError, "57", TransientError, "PostgreSQL is shutting down or starting: it will be retried."),
-    Rule(asyncpg.PostgresError, "0A000", TableFailure, _BLOCKED),
-    Rule(asyncpg.PostgresError, "2BP01", TableFailure, _BLOCKED),
-    Rule(
-        asyncpg.PostgresError,
-        "22",
-        TableFailure,
-        "A value does not fit its column: report this table to Instructure.",
-    ),
-    Rule(
-        asyncpg.PostgresError,
-        "23",
-        TableFailure,
-        "Rows violate a constraint of the table (duplicate key or missing value).",
-    ),
-    Rule(asyncpg.PostgresError, "", TableFailure, "PostgreSQL rejected a statement."),
     Rule(asyncpg.InterfaceError, "", TransientError, "The connection to PostgreSQL was lost: it will be retried."),
     # -- Python's own ----------------------------------------------------------------------------------------------
     Rule(
-        ssl.SSLError,
+        ssl.SSLCertVerificationError,
         "",
         StopAll,
         "PostgreSQL's certificate is not trusted: check database_sslmode and database_sslrootcert.",
@@ -220,7 +208,7 @@ def _chain(exception: BaseException) -> list[BaseException]:
 
 def _matches(exception: BaseException, rule: Rule) -> bool:
     code = _text(exception, "sqlstate") or _text(exception, "type") or ""
-    return isinstance(exception, rule.exception) and code.startswith(rule.code)
+    return isinstance(exception, rule.exception) and code.startswith(rule.code) and rule.quoting in str(exception)
 
 
 def _detail(exception: BaseException) -> str:

@@ -250,7 +250,7 @@ class Replicator:
         """Note a failure in `cd2.freshness`, if the database can be reached."""
         cursor = None
         with suppress(Exception):  # the original failure matters more
-            async with self._connection() as connection:
+            async with connected(self._target, patience_s=0) as connection:
                 await freshness.failed(connection, attempt.table, failure)
                 if not jobs.keeps_its_job(failure):
                     await jobs.forget(connection, attempt.table)

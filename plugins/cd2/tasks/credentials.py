@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cd2.notification.sns import aws_reason
-from cd2.replication.errors import StopAll
+from cd2.replication.errors import RefusedCredentials, StopAll
 from cd2.settings import SSL_MODES, Settings, SettingsError
 from cd2.tasks import requirements_check
 
@@ -18,7 +21,12 @@ if TYPE_CHECKING:
     from cd2.replication.database.connection import DatabaseTarget
     from cd2.replication.replicator import Replicator
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+SECOND_LOOK_S = 10.0
+"""Before refused credentials are looked up again: a rotation changes password and secret one after the other."""
+LOOK_AGAIN = "They may have been changed just now: they are looked up once more."
 PLACEHOLDER = "not-set-yet"
 """The value of the DAP key's parameters when Terraform creates them: SSM rejects an empty value."""
 
@@ -48,6 +56,22 @@ def make_replicator(pooled: int = 0) -> Replicator:
     logging.getLogger("botocore").setLevel(logging.WARNING)
     limit = settings.job_creations_per_minute
     return Replicator(dap_credentials(settings), database_target(settings), limit, pooled=pooled)
+
+
+def with_credentials(work: Callable[[Replicator], Coroutine[Any, Any, T]]) -> T:
+    """Do something with a replicator; if it meets refused credentials, look them up and do it once more.
+
+    They may have been changed while the work began, or a rotation may be half way through.
+
+    :param work: may run twice.
+    :raises Cd2Error: the failure of the work, or see `make_replicator`.
+    """
+    try:
+        return asyncio.run(work(make_replicator()))
+    except RefusedCredentials as refused:
+        log.warning("%s %s", refused.message, LOOK_AGAIN)
+    time.sleep(SECOND_LOOK_S)
+    return asyncio.run(work(make_replicator()))
 
 
 def dap_credentials(settings: Settings) -> DapCredentials:

@@ -1,15 +1,14 @@
-"""The DAG's tasks. They decide, call `cd2.replication`, and report.
+"""The DAG's tasks but for `notify`. They decide, call `cd2.replication`, and report.
 
 Heavy packages are imported inside functions: every parse and every task process loads this module.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow.sdk import BaseOperator
@@ -22,15 +21,12 @@ from airflow.sdk.exceptions import (
 )
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
-from cd2.notification.message import Message, compose
 from cd2.replication.errors import Cd2Error, TableFailure, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, TableResult
-from cd2.settings import Settings
-from cd2.tasks.callbacks import REPORTED
-from cd2.tasks.credentials import load_settings, make_replicator
+from cd2.tasks.credentials import load_settings, with_credentials
 from cd2.tasks.links import CHANGES, LINKS, asset_of
-from cd2.tasks.outcomes import DRY_RUN, ERROR, RESULT, RunTasks, collect
+from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT
 from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
 from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot
 
@@ -38,8 +34,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
-PUBLISHED = "published"
-CHATBOT = "chatbot"
+    from cd2.replication.replicator import Replicator
+
 ORDER = "order"  # in the task state store, for a listing after a clear
 CHANGED_STATES = ("initialized", "complete_with_schema_update")
 WAIT_TIMEOUT = timedelta(hours=10)
@@ -61,7 +57,7 @@ class PrepareDatabase(BaseOperator):
         """Prepare the replica for the namespaces of this run."""
         try:
             namespaces = wanted_namespaces(load_settings(), context["params"])
-            asyncio.run(make_replicator().prepare(namespaces))
+            with_credentials(lambda replicator: replicator.prepare(namespaces))
         except Cd2Error as error:
             _fail(context["ti"], error)
 
@@ -76,11 +72,10 @@ class ListTables(BaseOperator):
         store = context["task_state_store"]
         earlier = [TableName.parse(name) for name in cast("list[str]", store.get(ORDER) or [])]
         try:
-            replicator = make_replicator()
-            tables = asyncio.run(list_and_choose(replicator, load_settings(), params))
+            tables = with_credentials(lambda replicator: list_and_choose(replicator, load_settings(), params))
             check_number(tables)
             if not dry_run:
-                tables = in_turn(tables, asyncio.run(sizes_in_replica(replicator, tables)), earlier)
+                tables = in_turn(tables, with_credentials(partial(sizes_in_replica, tables=tables)), earlier)
         except Cd2Error as error:
             _fail(context["ti"], error)
         names = [str(table) for table in tables]
@@ -127,13 +122,13 @@ class _TableOperator(BaseOperator):
         return {"list_task_id": self.list_task_id}
 
     @abstractmethod
-    async def find(self, context: Context) -> Found:
+    async def find(self, context: Context, replicator: Replicator) -> Found:
         """What the trigger would find out."""
 
     def execute(self, context: Context) -> None:
         """Do here what the trigger does: `dag.test()` starts none."""
         try:
-            found = asyncio.run(self.find(context))
+            found = with_credentials(lambda replicator: self.find(context, replicator))
         except Cd2Error as error:
             found = Found(error=error)
         if found.skip:
@@ -162,13 +157,15 @@ class _TableOperator(BaseOperator):
 
     def load_job(self, ti: RuntimeTaskInstanceProtocol, found: Found, *, requested: bool = True) -> TableResult:
         """Load the job that the trigger found; its failure, or ours, fails this try."""
-        try:
-            replicator = make_replicator()
+
+        async def load(replicator: Replicator) -> TableResult:
             if found.error:
-                return asyncio.run(replicator.failed(self.table_name, self.action, found.error))
-            job_id = str(found.job_id)
-            self.job_url = replicator.job_url(job_id)
-            return asyncio.run(replicator.load(self.table_name, job_id, self.action, requested=requested))
+                return await replicator.failed(self.table_name, self.action, found.error)
+            self.job_url = replicator.job_url(str(found.job_id))
+            return await replicator.load(self.table_name, str(found.job_id), self.action, requested=requested)
+
+        try:
+            return with_credentials(load)
         except Cd2Error as error:
             self.fail_table(ti, error)
 
@@ -204,9 +201,8 @@ class SyncTable(_TableOperator):
         super().__init__(**kwargs)
         self.init_task_id = init_task_id
 
-    async def find(self, context: Context) -> Found:
-        full_refresh = bool(context["params"].get("full_refresh"))
-        return await find_changes(make_replicator(), self.table_name, full_refresh=full_refresh)
+    async def find(self, context: Context, replicator: Replicator) -> Found:
+        return await find_changes(replicator, self.table_name, full_refresh=bool(context["params"].get("full_refresh")))
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job, or leave the table to `init_table`."""
@@ -240,61 +236,15 @@ class InitTable(_TableOperator):
     def trigger_arguments(self) -> dict[str, Any]:
         return super().trigger_arguments() | {"sync_task_id": self.sync_task_id}
 
-    async def find(self, context: Context) -> Found:
-        return await find_snapshot(make_replicator(), self.table_name, synced=self._synced(context["ti"]))
+    async def find(self, context: Context, replicator: Replicator) -> Found:
+        return await find_snapshot(replicator, self.table_name, synced=self._synced(context["ti"]))
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job."""
         synced = self._synced(context["ti"]) or {}
         # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
-        found = Found.from_json(event)
-        self.report(context, self.load_job(context["ti"], found, requested=not synced.get("error")))
+        self.report(context, self.load_job(context["ti"], Found.from_json(event), requested=not synced.get("error")))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
         synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)
         return synced
-
-
-class Notify(BaseOperator):
-    """Account for every listed table, publish one message, and fail the run if anything failed.
-
-    :param prepare_task_id, list_task_id, sync_task_id, init_task_id: the tasks to report.
-    """
-
-    def __init__(
-        self, *, prepare_task_id: str, list_task_id: str, sync_task_id: str, init_task_id: str, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.tasks = RunTasks(prepare_task_id, list_task_id, sync_task_id, init_task_id)
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Publish the message, once per clear of this task."""
-        # With wrong settings prepare_database failed, and that must be reported too.
-        settings = Settings.load_usable()
-        published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
-        summary = collect(context, settings, self.tasks, published, make_replicator)
-        message = compose(summary, settings.notification_format)
-        if published.get("max_tries") == context["ti"].max_tries:
-            # By an earlier try: `max_tries` changes only when the task is cleared.
-            self.log.info("Already published as %s.", published["message_id"])
-        else:
-            self._publish(context, settings, message, summary.status)
-        context["ti"].xcom_push(key=REPORTED, value=message.subject)
-        # So that people can see what a chat would show before they choose that format.
-        context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
-        if summary.status == "failure":
-            raise AirflowFailException(f"{message.subject}. The failed tasks say why; clear them to try again.")
-        return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
-
-    def _publish(self, context: Context, settings: Settings, message: Message, status: str) -> None:
-        self.log.info("%s\n\n%s", message.subject, message.body)
-        message_id = None
-        if settings.sns_topic_arn:
-            from cd2.notification.sns import publish
-
-            message_id = publish(settings, message)
-            self.log.info("Published as %s.", message_id)
-        else:
-            self.log.info("No sns_topic_arn is set: the message is only logged.")
-        note: Any = {"max_tries": context["ti"].max_tries, "status": status, "message_id": message_id}
-        context["task_state_store"].set(PUBLISHED, note)

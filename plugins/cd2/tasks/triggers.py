@@ -6,6 +6,7 @@ restarted triggerer runs its triggers again; they resume with the turns and jobs
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
-from cd2.replication.errors import Cd2Error, TableFailure, from_json, to_json
+from cd2.replication.errors import Cd2Error, RefusedCredentials, TableFailure, from_json, to_json
 from cd2.replication.names import TableName
 from cd2.replication.waits import Line, Place, Replicators, Waits
+from cd2.tasks import credentials
 from cd2.tasks.credentials import make_replicator
 from cd2.tasks.links import LINKS
-from cd2.tasks.outcomes import ERROR, RESULT
+from cd2.tasks.reporting.outcomes import ERROR, RESULT
 
 if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
@@ -133,7 +135,9 @@ class _TableTrigger(BaseTrigger):
             log.info("%s: %s begins here; a worker loads the job when DAP has finished it.", table, self.task_id)
             await self._forget_earlier_try()
             async with REPLICATORS.lease() as replicator:
-                found = await WAITS.until_done(replicator, self._run_key, self._find(replicator, table))
+                found = await WAITS.until_done(
+                    replicator, self._run_key, self._with_fresh_credentials(replicator, table)
+                )
         except Exception as error:
             # Imported here, because this module must stay light; what raised has loaded it already.
             from cd2.replication.failures import classify
@@ -146,6 +150,17 @@ class _TableTrigger(BaseTrigger):
             yield TaskSkippedEvent()
         else:
             yield TriggerEvent(found.to_json())
+
+    async def _with_fresh_credentials(self, replicator: Replicator, table: TableName) -> Found:
+        """What the table needs; refused credentials are looked up once more before they stop all tables."""
+        try:
+            return await self._find(replicator, table)
+        except RefusedCredentials as refused:
+            log.warning("%s %s", refused.message, credentials.LOOK_AGAIN)
+        REPLICATORS.forget(replicator)
+        await asyncio.sleep(credentials.SECOND_LOOK_S)
+        async with REPLICATORS.lease() as fresh:
+            return await self._find(fresh, table)
 
     @abstractmethod
     async def _find(self, replicator: Replicator, table: TableName) -> Found:

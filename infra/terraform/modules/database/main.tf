@@ -42,6 +42,12 @@ resource "aws_rds_cluster_parameter_group" "this" {
     value = "ddl"
   }
 
+  # Otherwise CONTEXT and DETAIL quote values of rows, and the log goes to CloudWatch.
+  parameter {
+    name  = "log_error_verbosity"
+    value = "terse"
+  }
+
   # Milliseconds. The load of a large table takes minutes, and should show up.
   parameter {
     name  = "log_min_duration_statement"

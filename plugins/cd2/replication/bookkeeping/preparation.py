@@ -12,8 +12,15 @@ from cd2.replication.bookkeeping.tables import CREATE_TABLES
 from cd2.replication.database.client import client_context
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.database.dialect import DIALECT
-from cd2.replication.errors import TableFailure
+from cd2.replication.errors import StopAll, TableFailure
 from cd2.replication.names import quote_identifier
+
+OLDEST_SERVER = 15
+"""The first with MERGE."""
+
+_DATABASE = """
+SELECT current_database()::text, current_setting('server_encoding'), current_setting('server_version'),
+       current_setting('server_version_num')::int"""
 
 PREPARATION_LOCK = 0x6364320001
 """Advisory lock: one preparation at a time, however many deployments share the database."""
@@ -25,8 +32,10 @@ async def prepare(target: DatabaseTarget, connection: asyncpg.Connection, namesp
     Idempotent, cheap, and safe to run concurrently. Without it, the first inits would race to create the schemas, and
     the client's upgrade in one of them would truncate the cursors of the others.
 
+    :raises StopAll: the database cannot hold the data.
     :raises TableFailure: the role may not create a missing schema.
     """
+    await _check_database(connection)
     await connection.execute("SELECT pg_advisory_lock($1)", PREPARATION_LOCK)
     try:
         for schema in ("instructure_dap", "cd2", *namespaces):
@@ -36,6 +45,22 @@ async def prepare(target: DatabaseTarget, connection: asyncpg.Connection, namesp
         await _upgrade_bookkeeping(target, connection)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", PREPARATION_LOCK)
+
+
+async def _check_database(connection: asyncpg.Connection) -> None:
+    """Refuse a database in which table after table would fail: on the first character, or on the first MERGE."""
+    name, encoding, version, number = (await connection.fetch(_DATABASE))[0]
+    if number < OLDEST_SERVER * 10_000:
+        raise StopAll(
+            f"The server of the database {name} is PostgreSQL {version}, which has no MERGE: it must be "
+            f"{OLDEST_SERVER} or newer. Upgrade it, or use another server."
+        )
+    if encoding != "UTF8":
+        raise StopAll(
+            f"The database {name} has the encoding {encoding}, which cannot hold all characters of Canvas, and an "
+            "encoding cannot be changed: make another database and put its name into the secret or the connection. "
+            f"CREATE DATABASE {quote_identifier(name + '_utf8')} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0"
+        )
 
 
 async def _ensure_schema(connection: asyncpg.Connection, schema: str) -> None:

@@ -100,4 +100,17 @@ CREATE TABLE IF NOT EXISTS cd2.view_texts (
 )"""
 """The texts of views that PostgreSQL made others of when they were restored."""
 
-CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, BROKEN_DEPENDENTS, VIEW_TEXTS)
+LET_READ = """
+DO $$
+BEGIN
+    IF NOT (has_table_privilege('public', 'cd2.freshness', 'SELECT')
+            AND has_table_privilege('public', 'cd2.broken_dependents', 'SELECT')) THEN
+        GRANT SELECT ON cd2.freshness, cd2.broken_dependents TO PUBLIC;
+    END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;  -- they belong to another role, which decides
+END
+$$"""
+"""What report writers are told to read. Few can enter the schema; `prepare_database --reader` lets its role in."""
+
+CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, BROKEN_DEPENDENTS, VIEW_TEXTS, LET_READ)

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
-from dap.api import DAPSession
-from dap.dap_error import AuthenticationError
+from dap.api import DAPClientError, DAPSession
+from dap.dap_error import AuthenticationError, ServerError
 from dap.dap_types import (
     CompleteIncrementalJob,
     CompleteSnapshotJob,
@@ -32,7 +32,9 @@ from dap.dap_types import (
 from dap.dap_types import Job as ClientJob
 from strong_typing.serialization import json_dump_string, object_to_json
 
-from cd2.replication.errors import FailedJobError, TransientError, WaitError
+from cd2.replication.dap import answers
+from cd2.replication.dap.proxies import proxy_for
+from cd2.replication.errors import FailedJobError, RefusedCredentials, TransientError, WaitError
 
 if TYPE_CHECKING:
     from cd2.replication.dap.pacing import Pacer
@@ -94,14 +96,15 @@ class DapSession(DAPSession):
     It logs in at its first call. Several tables may use it at once.
 
     :raises ValueError: an empty client id or secret.
+    :raises StopAll: see `proxy_for`.
     """
 
     def __init__(self, credentials: DapCredentials, pacer: Pacer) -> None:
         # The client logs pre-signed URLs at DEBUG.
         logging.getLogger("dap").setLevel(logging.INFO)
         super().__init__(
-            aiohttp.ClientSession(timeout=REQUEST_TIMEOUT),
-            credentials.base_url,
+            aiohttp.ClientSession(timeout=REQUEST_TIMEOUT, proxy=proxy_for(credentials.base_url)),
+            credentials.base_url.rstrip("/"),
             Credentials.create(client_id=credentials.client_id, client_secret=credentials.client_secret),
             None,  # no tracking: the client would send data to a third party's analytics host
         )
@@ -174,7 +177,8 @@ class DapSession(DAPSession):
             try:
                 resource = (await self.get_resources([Object(object_id)]))[object_id]
                 headers = {"Range": f"bytes={received}-"} if received else {}
-                async with self._downloads.get(str(resource.url), headers=headers) as response:
+                url = str(resource.url)
+                async with self._downloads.get(url, headers=headers, proxy=proxy_for(url)) as response:
                     if response.status in (200, 206):
                         skip = received if response.status == 200 else 0
                         async for block in response.content.iter_chunked(DOWNLOAD_BLOCK):
@@ -242,7 +246,7 @@ class DapSession(DAPSession):
         token = self._access_token
         try:
             return await call()
-        except AuthenticationError:
+        except (AuthenticationError, RefusedCredentials):
             if self._access_token is token or token is None:
                 self._access_token = None
         return await call()
@@ -264,7 +268,11 @@ class DapSession(DAPSession):
                 f"DAP answered {response.status} for {response.url.path}: the service failed. It will be retried.",
                 type=f"HTTP {response.status}",
             )
-        return await super()._process(response, *args, **kwargs)
+        try:
+            return await super()._process(response, *args, **kwargs)
+        except (ServerError, DAPClientError):
+            failure = await answers.unread(response)
+        raise failure
 
 
 def _job(job: Any) -> Job:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+import os
 import ssl
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -12,24 +16,31 @@ from urllib.parse import urlencode
 
 import asyncpg
 
-from cd2.replication.errors import StopAll, TransientError
+from cd2.replication.database import sessions
+from cd2.replication.errors import Cd2Error, StopAll, TransientError
 from cd2.replication.failures import in_our_words
 
-CONNECT_TIMEOUT_S = 30
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 30.0
+CONNECT_PATIENCE_S = 120.0
+"""How long to try: a failover or a restart takes a minute, a paused Aurora needs 15 to 60 s."""
+CONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Between two tries; the last one is repeated."""
 CLOSE_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 60.0
 """For a single statement on a shared connection, such as taking a turn; it takes milliseconds."""
 
 _BROKEN = (
     asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     ConnectionError,
     TimeoutError,
 )
-"""What a statement raises on a connection that the server has closed."""
+"""What a statement raises on a connection that the server has closed, or while it shuts down or fails over."""
 
 
 @dataclass(frozen=True)
@@ -52,55 +63,109 @@ class DatabaseTarget:
         return f"{self.user}@{self.host}:{self.port}/{self.dbname} (sslmode {self.sslmode})"
 
 
-async def connect(target: DatabaseTarget) -> asyncpg.Connection:
-    """Open a connection.
+async def connect(target: DatabaseTarget, patience_s: float | None = None) -> asyncpg.Connection:
+    """Open a connection to a server that takes writes.
 
-    :raises StopAll: the login, the database name or the certificate is refused.
-    :raises TransientError: the server cannot be reached or is starting.
+    While the server cannot be reached, wakes up, starts or fails over, this tries again, each time anew.
+
+    :param patience_s: for how many seconds; None: `CONNECT_PATIENCE_S`.
+    :raises StopAll: the password, the database name or the certificate is refused.
+    :raises TransientError: the server cannot be reached, lets nobody in or is read-only, and it lasts.
     """
+    until = time.monotonic() + (CONNECT_PATIENCE_S if patience_s is None else patience_s)
+    for tries in itertools.count():
+        try:
+            return await _open(target)
+        except TransientError as failure:
+            pause = CONNECT_PAUSES_S[min(tries, len(CONNECT_PAUSES_S) - 1)]
+            left = until - time.monotonic()
+            if left < pause:
+                raise
+            if tries == 0:
+                log.warning("%s (Trying again for up to %.0f s.)", failure.message, left)
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+async def _open(target: DatabaseTarget) -> asyncpg.Connection:
+    if target.sslmode.startswith("verify") and not os.access(target.sslrootcert, os.R_OK):
+        raise StopAll(
+            f"The file {target.sslrootcert} with the authorities that PostgreSQL's certificate is checked against "
+            "cannot be read: correct database_sslrootcert, or leave it empty for the RDS bundle."
+        )
+    connection: asyncpg.Connection | None = None
+    with in_our_words(f"Connecting to PostgreSQL at {target}"):
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                connection = await _connected(target)
+                await sessions.begin(connection, str(target), lambda: _connected(target))
+                return connection
+        except BaseException as error:
+            if connection is not None:
+                connection.terminate()
+            if failure := _unreachable(target, error):
+                raise failure from None
+            raise
+
+
+async def _connected(target: DatabaseTarget) -> asyncpg.Connection:
     tls = {"sslmode": target.sslmode}
     if target.sslmode.startswith("verify"):
         tls["sslrootcert"] = target.sslrootcert
-    with in_our_words(f"Connecting to PostgreSQL at {target}"):
-        try:
-            return await asyncpg.connect(
-                f"postgresql://?{urlencode(tls)}",
-                host=target.host,
-                port=target.port,
-                database=target.dbname,
-                user=target.user,
-                password=target.password,
-                timeout=CONNECT_TIMEOUT_S,
-                server_settings={"application_name": "cd2"},
-            )
-        except ssl.SSLError as error:
-            reason = getattr(error, "verify_message", "") or error.reason
-            raise StopAll(
-                f"The certificate of PostgreSQL at {target} is not trusted: {reason}. Check that database_sslrootcert "
-                "holds the authority that signed it and that the host is the name in it; sslmode=require encrypts "
-                "without checking.",
-                cause=type(error).__name__,
-            ) from None
-        except (OSError, TimeoutError) as error:
-            raise TransientError(
-                f"PostgreSQL at {target} cannot be reached ({str(error) or type(error).__name__}): "
-                "check that it is running; check host, port, security group and sslmode.",
-                cause=type(error).__name__,
-            ) from None
+    connection: asyncpg.Connection = await asyncpg.connect(
+        f"postgresql://?{urlencode(tls)}",
+        host=target.host,
+        port=target.port,
+        database=target.dbname,
+        user=target.user,
+        password=target.password,
+        timeout=CONNECT_TIMEOUT_S,
+        server_settings={"application_name": "cd2"},
+    )
+    return connection
+
+
+def _unreachable(target: DatabaseTarget, error: BaseException) -> Cd2Error | None:
+    """What a failure to connect means that is not, or not only, an error of PostgreSQL."""
+    cause = type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message or error.reason
+        return StopAll(
+            f"The certificate of PostgreSQL at {target} is not trusted: {reason}. Check that database_sslrootcert "
+            "holds the authority that signed it and that the host is the name in it; sslmode=require encrypts "
+            "without checking.",
+            cause=cause,
+        )
+    if isinstance(error, OSError | TimeoutError):
+        return TransientError(
+            f"PostgreSQL at {target} cannot be reached ({str(error) or cause}): "
+            "check that it is running; check host, port, security group and sslmode.",
+            cause=cause,
+        )
+    if isinstance(error, asyncpg.ObjectNotInPrerequisiteStateError):
+        return TransientError(
+            f"The database accepts no connections now ({error}): it will be retried. If it lasts, check "
+            f"ALTER DATABASE ... ALLOW_CONNECTIONS. This is PostgreSQL at {target}.",
+            cause=cause,
+            type=error.sqlstate,
+        )
+    return None
 
 
 class connected:  # noqa: N801 - reads as what it does: async with connected(target) as connection:
     """A connection that is closed at the end of the block.
 
+    :param patience_s: see `connect`.
     :raises StopAll, TransientError: see `connect`.
     """
 
-    def __init__(self, target: DatabaseTarget) -> None:
+    def __init__(self, target: DatabaseTarget, patience_s: float | None = None) -> None:
         self._target = target
+        self._patience_s = patience_s
 
     async def __aenter__(self) -> asyncpg.Connection:
         """Open it."""
-        self._connection = await connect(self._target)
+        self._connection = await connect(self._target, self._patience_s)
         return self._connection
 
     async def __aexit__(
@@ -126,29 +191,40 @@ class Replica:
         self._size = pooled
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        self._away_until = 0.0
 
     async def row(self, statement: str, *values: Any) -> asyncpg.Record | None:
-        """Run one statement on its own; it may run twice if the connection is lost.
+        """Run one statement on its own; it may run again, on a new connection, if that is lost or read-only.
 
         :returns: its first row.
         :raises StopAll, TransientError: see `connect`.
         """
-        if not self._size:
-            async with connected(self.target) as connection:
-                return await connection.fetchrow(statement, *values)
-        pool = await self._opened()
-        try:
-            return await self._row(pool, statement, *values)
-        except _BROKEN:
-            # By a restart or a failover, maybe long ago while nobody used it; then the others are broken too.
-            if self._pool is pool:
-                self._pool = None
-                pool.terminate()
-            return await self._row(await self._opened(), statement, *values)
+        until = time.monotonic() + CONNECT_PATIENCE_S
+        for tries in itertools.count():
+            pool = await self._opened() if self._size else None
+            try:
+                return await self._row(pool, statement, *values)
+            except _BROKEN:
+                # By a restart or a failover, maybe long ago while nobody used it; then the others are broken too.
+                if pool is not None:
+                    await pool.expire_connections()
+                # The first time at once: `connect` waits for the server.
+                pause = CONNECT_PAUSES_S[min(tries, len(CONNECT_PAUSES_S)) - 1] if tries else 0.0
+                if until - time.monotonic() < pause:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
 
-    async def _row(self, pool: asyncpg.Pool, statement: str, *values: Any) -> asyncpg.Record | None:
-        async with asyncio.timeout(STATEMENT_TIMEOUT_S), pool.acquire() as connection:
-            return await connection.fetchrow(statement, *values)
+    async def _row(self, pool: asyncpg.Pool | None, statement: str, *values: Any) -> asyncpg.Record | None:
+        if pool is None:
+            async with connected(self.target) as connection, asyncio.timeout(STATEMENT_TIMEOUT_S):
+                return await connection.fetchrow(statement, *values)
+        shared = await pool.acquire()
+        try:
+            async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+                return await shared.fetchrow(statement, *values)
+        finally:
+            await pool.release(shared, timeout=CLOSE_TIMEOUT_S)
 
     async def close(self) -> None:
         """Close the connections that are kept open, within `CLOSE_TIMEOUT_S` seconds."""
@@ -162,9 +238,23 @@ class Replica:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    connect=self._connect, min_size=0, max_size=self._size, max_inactive_connection_lifetime=self.IDLE_S
+                    connect=self._connect,
+                    reset=_as_it_is,
+                    min_size=0,
+                    max_size=self._size,
+                    max_inactive_connection_lifetime=self.IDLE_S,
                 )
             return self._pool
 
     async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection:
-        return await connect(self.target)
+        # Tables queue for the few connections: only the first that finds the server away is patient.
+        patience_s = 0.0 if time.monotonic() < self._away_until else None
+        try:
+            return await connect(self.target, patience_s)
+        except TransientError:
+            self._away_until = time.monotonic() + CONNECT_PATIENCE_S
+            raise
+
+
+async def _as_it_is(_: asyncpg.Connection) -> None:
+    """A single statement leaves nothing behind; asyncpg's RESET ALL would undo what `sessions.begin` has set."""

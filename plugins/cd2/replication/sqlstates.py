@@ -1,0 +1,116 @@
+"""What PostgreSQL's errors mean, by SQLSTATE: a table without imports, for `cd2.replication.failures`.
+
+Only a refused password, a missing database and a full disk stop all tables. Everything else that a server says while
+it wakes up, fails over or restarts is temporary: Aurora answers 28000 ("no pg_hba.conf entry") while it wakes up, and
+25006 (read-only) after a failover. What lasts says in its sentence what to look at.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """What an error means.
+
+    :param code: beginning of its SQLSTATE; empty: any.
+    :param kind: name of the class in `cd2.replication.errors`.
+    :param advice: what it means, and what to do, for people.
+    :param quoting: part of its text; empty: any. Only for texts that PostgreSQL does not translate.
+    """
+
+    code: str
+    kind: str
+    advice: str
+    quoting: str = ""
+
+
+_BLOCKED = "The table's schema changed, and another object that uses the table blocks it: drop it, then clear the task."
+_POOLER = "A connection pooler does not keep the session: use its session mode, or connect to the database itself."
+
+SQLSTATES: tuple[Meaning, ...] = (
+    # -- 08: connections. PgBouncer says everything with 08P01. ----------------------------------------------------
+    Meaning(
+        "08P01",
+        "RefusedCredentials",
+        "The connection pooler refused the login: check user and password.",
+        "authentication",
+    ),
+    Meaning("08", "TransientError", "The connection to PostgreSQL was lost: it will be retried."),
+    # -- 25: transactions ------------------------------------------------------------------------------------------
+    Meaning(
+        "25006",
+        "TransientError",
+        "The database is read-only: a failover is going on, or the host is a standby or a reader, or "
+        "default_transaction_read_only is set. It will be retried.",
+    ),
+    Meaning(
+        "25P03",
+        "TransientError",
+        "PostgreSQL ended the session by its limit idle_in_transaction_session_timeout: it will be retried.",
+    ),
+    Meaning(
+        "25P04", "TransientError", "PostgreSQL ended the session by its limit transaction_timeout: it will be retried."
+    ),
+    Meaning("25", "TransientError", "The session is not in the transaction that was expected: it will be retried."),
+    Meaning("26", "TransientError", f"A prepared statement is gone. {_POOLER}"),
+    # -- 28, 3D, 42501: who may come in ----------------------------------------------------------------------------
+    Meaning("28P01", "RefusedCredentials", "PostgreSQL refused the login: check user and password."),
+    Meaning(
+        "28",
+        "TransientError",
+        "PostgreSQL lets nobody in, as Aurora does while it wakes up: it will be retried. If it lasts, check that the "
+        "role exists and may log in, and pg_hba.conf.",
+    ),
+    Meaning("3D", "StopAll", "The server has no such database: check the database name."),
+    Meaning("42501", "TableFailure", "The replication role lacks a privilege: grant it."),
+    Meaning("42P05", "TransientError", f"A prepared statement is there already. {_POOLER}"),
+    Meaning(
+        "40", "TransientError", "PostgreSQL rolled the transaction back because of another session: it will be retried."
+    ),
+    # -- 53: resources ---------------------------------------------------------------------------------------------
+    Meaning(
+        "53100",
+        "TransientError",
+        "The server has no space for temporary files: it will be retried. If it lasts, add space (on Aurora: a larger "
+        "minimum capacity).",
+        "pgsql_tmp",
+    ),
+    Meaning("53100", "StopAll", "The database's disk is full: add space."),
+    Meaning("53300", "TransientError", "All connections of the server or of the role are in use: it will be retried."),
+    Meaning("53400", "TableFailure", "A limit of the server or the role was reached (temp_file_limit?): raise it."),
+    Meaning("53", "TransientError", "PostgreSQL is short of resources: it will be retried."),
+    # -- 55: objects that are not as they should be ----------------------------------------------------------------
+    Meaning("55P03", "TransientError", "Another session holds a lock: it will be retried."),
+    Meaning("55006", "TransientError", "An object is in use: it will be retried."),
+    Meaning(
+        "55",
+        "TableFailure",
+        "An object of the table is not in a state that allows this: correct it, then clear the task.",
+    ),
+    # -- 57, 58, XX: the server itself -----------------------------------------------------------------------------
+    Meaning(
+        "57014", "TransientError", "A statement was canceled, by a person or by statement_timeout: it will be retried."
+    ),
+    Meaning(
+        "57P05", "TransientError", "PostgreSQL ended the session by its limit idle_session_timeout: it will be retried."
+    ),
+    Meaning("57", "TransientError", "PostgreSQL is shutting down or starting: it will be retried."),
+    Meaning(
+        "58", "TransientError", "The server could not use one of its files: it will be retried. Its log says more."
+    ),
+    Meaning(
+        "XX001", "TransientError", "The server says that its data is damaged: it will be retried. If it lasts, restore."
+    ),
+    Meaning(
+        "XX002", "TransientError", "The server says that an index is damaged: it will be retried. If it lasts, REINDEX."
+    ),
+    Meaning("XX", "TransientError", "PostgreSQL met an internal error: it will be retried. Its log says more."),
+    # -- data and statements ---------------------------------------------------------------------------------------
+    Meaning("0A000", "TableFailure", _BLOCKED),
+    Meaning("2BP01", "TableFailure", _BLOCKED),
+    Meaning("22", "TableFailure", "A value does not fit its column: report this table to Instructure."),
+    Meaning("23", "TableFailure", "Rows violate a constraint of the table (duplicate key or missing value)."),
+    Meaning("", "TableFailure", "PostgreSQL rejected a statement."),
+)
+"""The first match wins."""

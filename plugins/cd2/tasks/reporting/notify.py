@@ -1,0 +1,66 @@
+"""The DAG's last task: one message about the whole run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from cd2.notification.message import Message, compose
+from cd2.settings import Settings
+from cd2.tasks.credentials import make_replicator
+from cd2.tasks.reporting.callbacks import REPORTED
+from cd2.tasks.reporting.outcomes import RunTasks, collect
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+PUBLISHED = "published"
+CHATBOT = "chatbot"
+
+
+class Notify(BaseOperator):
+    """Account for every listed table, publish one message, and fail the run if anything failed.
+
+    :param prepare_task_id, list_task_id, sync_task_id, init_task_id: the tasks to report.
+    """
+
+    def __init__(
+        self, *, prepare_task_id: str, list_task_id: str, sync_task_id: str, init_task_id: str, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tasks = RunTasks(prepare_task_id, list_task_id, sync_task_id, init_task_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Publish the message, once per clear of this task."""
+        # With wrong settings prepare_database failed, and that must be reported too.
+        settings = Settings.load_usable()
+        published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
+        summary = collect(context, settings, self.tasks, published, make_replicator)
+        message = compose(summary, settings.notification_format)
+        if published.get("max_tries") == context["ti"].max_tries:
+            # By an earlier try: `max_tries` changes only when the task is cleared.
+            self.log.info("Already published as %s.", published["message_id"])
+        else:
+            self._publish(context, settings, message, summary.status)
+        context["ti"].xcom_push(key=REPORTED, value=message.subject)
+        # So that people can see what a chat would show before they choose that format.
+        context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
+        if summary.status == "failure":
+            raise AirflowFailException(f"{message.subject}. The failed tasks say why; clear them to try again.")
+        return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
+
+    def _publish(self, context: Context, settings: Settings, message: Message, status: str) -> None:
+        self.log.info("%s\n\n%s", message.subject, message.body)
+        message_id = None
+        if settings.sns_topic_arn:
+            from cd2.notification.sns import publish
+
+            message_id = publish(settings, message)
+            self.log.info("Published as %s.", message_id)
+        else:
+            self.log.info("No sns_topic_arn is set: the message is only logged.")
+        note: Any = {"max_tries": context["ti"].max_tries, "status": status, "message_id": message_id}
+        context["task_state_store"].set(PUBLISHED, note)

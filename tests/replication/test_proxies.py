@@ -1,0 +1,192 @@
+"""DAP and the objects are reached through the proxy that the environment names, and only through that."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from cd2.replication.dap.proxies import proxy_for
+from cd2.replication.dap.session import DapCredentials
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import StopAll, TransientError
+from cd2.replication.replicator import Replicator
+from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from local.simulator.control import SimulatorControl
+from tests.replication.replica import NO_PACE, assert_equal, make_replicator, run
+from tests.replication.waiting import WAIT_S
+from tests.steps import init
+
+TABLE = "canvas.roles"
+
+
+@dataclass
+class Proxy:
+    """What a proxy was asked for.
+
+    :param requests: method and target of each request.
+    :param logins: the logins that it was given.
+    """
+
+    port: int
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    logins: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def proxy(refuse: bytes | None = None) -> Iterator[Proxy]:
+    """An HTTP proxy on this machine; it finds every host here.
+
+    :param refuse: the status line of its answer to everything.
+    """
+    state = Proxy(0)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        request, *headers = head.decode().split("\r\n")
+        method, target, _ = request.split(" ")
+        state.requests.append((method, target))
+        for header in headers:
+            if header.lower().startswith("proxy-authorization: basic "):
+                state.logins.add(base64.b64decode(header.split(" ")[2]).decode())
+        if refuse:
+            writer.write(b"HTTP/1.1 " + refuse + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            writer.close()
+            return
+        there = urlsplit(target)
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", there.port)
+        path = f"{there.path}?{there.query}" if there.query else there.path
+        kept = [header for header in headers if not header.lower().startswith(("proxy-", "connection:"))]
+        lines = [f"{method} {path} HTTP/1.1", "Connection: close", *kept]
+        there_writer.write("\r\n".join(lines).encode())
+        await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer))
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(handle, "127.0.0.1", 0))
+    state.port = server.sockets[0].getsockname()[1]
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(WAIT_S)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No proxy, whatever this machine has."""
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+def through(simulator: SimulatorControl, target: DatabaseTarget, host: str) -> Replicator:
+    """A replicator to which the simulator is a host that only the proxy knows."""
+    base_url = f"http://{host}:{urlsplit(simulator.base_url).port}"
+    return Replicator(DapCredentials(base_url, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET), target, NO_PACE)
+
+
+def test_calls_and_objects_go_through_the_proxy(
+    simulator: SimulatorControl, target: DatabaseTarget, database: str, environment: pytest.MonkeyPatch
+) -> None:
+    with proxy() as there:
+        environment.setenv("HTTP_PROXY", f"http://some%20body:pw@127.0.0.1:{there.port}")
+        assert run(init(through(simulator, target, "dap.invalid"), TABLE)).state == "initialized"
+    assert_equal(simulator, database, TABLE)
+    paths = [urlsplit(url).path for _, url in there.requests]
+    assert "/ids/auth/login" in paths
+    assert any(path.startswith("/dap/job/") for path in paths)
+    objects = [url for method, url in there.requests if method == "GET" and "/dap/" not in url]
+    assert objects, there.requests
+    assert there.logins == {"some body:pw"}
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "example.org, 127.0.0.1", "*"])
+def test_what_no_proxy_names_is_reached_directly(
+    no_proxy: str, simulator: SimulatorControl, target: DatabaseTarget, environment: pytest.MonkeyPatch
+) -> None:
+    with proxy() as there:
+        environment.setenv("HTTP_PROXY", f"http://127.0.0.1:{there.port}")
+        environment.setenv("NO_PROXY", no_proxy)
+        assert run(init(make_replicator(simulator, target), TABLE)).state == "initialized"
+    assert there.requests == []
+
+
+def test_objects_may_be_reached_directly_and_dap_through_the_proxy(
+    simulator: SimulatorControl, target: DatabaseTarget, environment: pytest.MonkeyPatch
+) -> None:
+    with proxy() as there:
+        environment.setenv("HTTP_PROXY", f"http://127.0.0.1:{there.port}")
+        environment.setenv("NO_PROXY", "127.0.0.1")
+        assert run(init(through(simulator, target, "dap.invalid"), TABLE)).state == "initialized"
+    assert {urlsplit(url).hostname for _, url in there.requests} == {"dap.invalid"}
+
+
+def test_https_is_tunneled(target: DatabaseTarget, environment: pytest.MonkeyPatch) -> None:
+    with proxy(refuse=b"407 Proxy Authentication Required") as there:
+        environment.setenv("https_proxy", f"127.0.0.1:{there.port}")
+        environment.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        replicator = Replicator(DapCredentials("https://dap.invalid", "id", "secret"), target, NO_PACE)
+        with pytest.raises(TransientError, match=r"The proxy refused the connection.*HTTPS_PROXY.*HTTP 407"):
+            run(replicator.list_tables("canvas"))
+    assert there.requests[0] == ("CONNECT", "dap.invalid:443")
+
+
+def test_a_proxy_that_is_not_there_is_told_without_its_login(
+    target: DatabaseTarget, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("HTTPS_PROXY", "http://somebody:proxy-pw-3@127.0.0.1:1")
+    replicator = Replicator(DapCredentials("https://dap.invalid", "id", "secret"), target, NO_PACE)
+    with pytest.raises(TransientError, match="The proxy could not be reached") as caught:
+        run(replicator.list_tables("canvas"))
+    assert "proxy-pw-3" not in caught.value.message
+
+
+def test_a_netrc_does_not_add_a_login_to_ours(
+    simulator: SimulatorControl, target: DatabaseTarget, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password something\n")
+    environment.setenv("NETRC", str(tmp_path / "netrc"))
+    assert run(init(make_replicator(simulator, target), TABLE)).state == "initialized"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://api-gateway.instructure.com", "http://proxy.example:3128"),
+        ("https://bucket.s3.eu-west-1.amazonaws.com/object?X-Amz-Signature=1", None),
+        ("https://inside.example:8443/", None),
+        ("https://inside.example/", "http://proxy.example:3128"),
+        ("http://api-gateway.instructure.com", None),
+    ],
+)
+def test_the_proxy_depends_on_the_address(url: str, expected: str | None, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTPS_PROXY", "proxy.example:3128")
+    environment.setenv("NO_PROXY", "localhost, .amazonaws.com,inside.example:8443")
+    assert proxy_for(url) == expected
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "ftp"])
+def test_a_proxy_of_another_kind_is_refused_without_its_login(scheme: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTPS_PROXY", f"{scheme}://somebody:proxy-pw-3@proxy.example:1080")
+    with pytest.raises(StopAll, match=rf"HTTPS_PROXY names a {scheme} proxy.*NO_PROXY") as caught:
+        proxy_for("https://api-gateway.instructure.com")
+    assert "proxy-pw-3" not in caught.value.message
