@@ -96,8 +96,8 @@ def test_a_process_that_is_lost_while_it_waits_keeps_its_turn(
     async def waiting() -> bool:
         return bool(waits)
 
-    monkeypatch.setattr(replicator._pacer, "interval_s", {"data": 600.0})
     run(replicator._pacer.reserve("data"))
+    run(replicator._pacer.push_back("data", 600))
     monkeypatch.setattr(replicator._pacer, "wait", wait)
     since = run(replicator.cursor(TABLE_NAME))
     run(lost_when(replicator.ask(TABLE_NAME, since), waiting))

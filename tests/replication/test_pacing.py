@@ -1,20 +1,16 @@
-"""Turns are shared by all processes, evenly spread, and a 429 holds everybody back."""
+"""Turns are shared by all processes, no minute has too many, and a 429 holds everybody back."""
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import time
 from dataclasses import dataclass
 
 import pytest
 
-from cd2.replication.dap.pacing import SPACING_MARGIN, Pacer
+from cd2.replication.dap.pacing import MOST_AT_ONCE, WINDOW_S, Pacer
 from cd2.replication.database.connection import DatabaseTarget, Replica
-from tests.replication.replica import execute, run
-from tests.replication.waiting import WAIT_S
+from tests.replication.replica import execute, prepare, run
 
-SPAWN = multiprocessing.get_context("spawn")
 EXACTLY = 0.001
 """Seconds: what PostgreSQL adds up, it adds up exactly; it is the calls in between that take their time."""
 
@@ -25,46 +21,81 @@ class Turn:
 
     :param slept: how long its taker was told to wait.
     :param called, returned: when it was asked for, and when that was answered.
-    :param next: when the turn after it comes.
+    :param at: when it comes.
     """
 
     slept: float
     called: float
     returned: float
-    next: float
+    at: float
 
     def assert_is_at(self, moment: float) -> None:
-        """Who takes it wakes at this moment, or went on at once because it had passed."""
-        assert max(0.0, moment - self.returned) - EXACTLY <= self.slept <= max(0.0, moment - self.called) + EXACTLY
+        """It comes at this moment, or came at once because the moment had passed; its taker sleeps until then."""
+        assert max(moment, self.called) - EXACTLY <= self.at <= max(moment, self.returned) + EXACTLY
+        assert max(0.0, self.at - self.returned) - EXACTLY <= self.slept <= max(0.0, self.at - self.called) + EXACTLY
 
 
 def clock(target: DatabaseTarget) -> float:
     return float(execute(target, "SELECT extract(epoch FROM clock_timestamp())"))
 
 
-def next_turn(target: DatabaseTarget) -> float:
+def last_turn(target: DatabaseTarget) -> float:
     return float(execute(target, "SELECT extract(epoch FROM max(next_turn)) FROM cd2.pacer"))
 
 
-def take_turn(target: DatabaseTarget, client_id: str = "key") -> Turn:
-    """A turn of five a minute."""
+def take_turn(target: DatabaseTarget, client_id: str = "key", per_minute: int = 5) -> Turn:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
     called = clock(target)
-    run(Pacer(Replica(target), client_id, {"data": 5}, sleep).turn("data"))
-    return Turn(slept[0], called, clock(target), next_turn(target))
+    run(Pacer(Replica(target), client_id, {"data": per_minute}, sleep).turn("data"))
+    return Turn(slept[0], called, clock(target), last_turn(target))
 
 
-def test_a_first_turn_comes_at_once_and_the_next_ones_are_spread_over_the_minute(target: DatabaseTarget) -> None:
-    turns = [take_turn(target) for _ in range(6)]
-    first = turns[0].next - 12 * SPACING_MARGIN
-    assert turns[0].slept == 0
-    for number, turn in enumerate(turns):
-        assert turn.next == pytest.approx(first + (number + 1) * 12 * SPACING_MARGIN, abs=EXACTLY)
-        turn.assert_is_at(first + number * 12 * SPACING_MARGIN)
+def push_back(target: DatabaseTarget, seconds: float) -> None:
+    run(Pacer(Replica(target), "key", {"data": 5}).push_back("data", seconds))
+
+
+def test_as_many_turns_as_a_minute_has_come_at_once_and_each_further_one_a_minute_after_an_earlier_one(
+    target: DatabaseTarget,
+) -> None:
+    turns = [take_turn(target) for _ in range(12)]
+    for turn in turns[:5]:
+        turn.assert_is_at(turn.called)
+    for earlier, turn in zip(turns, turns[5:], strict=False):
+        turn.assert_is_at(earlier.at + WINDOW_S)
+
+
+def test_a_limit_that_is_lowered_counts_from_the_next_turn_on(target: DatabaseTarget) -> None:
+    turns = [take_turn(target) for _ in range(5)]
+    take_turn(target, per_minute=2).assert_is_at(turns[3].at + WINDOW_S)
+    take_turn(target, per_minute=2).assert_is_at(turns[4].at + WINDOW_S)
+
+
+def test_a_limit_that_is_raised_lets_more_turns_come_at_once(target: DatabaseTarget) -> None:
+    first, _ = [take_turn(target, per_minute=2) for _ in range(2)]
+    for _ in range(3):
+        turn = take_turn(target)
+        turn.assert_is_at(turn.called)
+    take_turn(target).assert_is_at(first.at + WINDOW_S)
+
+
+def test_of_a_high_limit_some_come_at_once_and_the_rest_in_the_same_rhythm(target: DatabaseTarget) -> None:
+    turns = [take_turn(target, per_minute=6000) for _ in range(MOST_AT_ONCE + 1)]
+    turns[-1].assert_is_at(turns[0].at + WINDOW_S * MOST_AT_ONCE / 6000)
+    size = execute(target, "SELECT cardinality(turns) FROM cd2.pacer")
+    assert size == str(MOST_AT_ONCE)
+
+
+def test_a_clock_of_version_0_1_goes_on(target: DatabaseTarget) -> None:
+    execute(target, "ALTER TABLE cd2.pacer DROP COLUMN turns")
+    key = Pacer(Replica(target), "key", {"data": 5}).key
+    execute(target, f"INSERT INTO cd2.pacer VALUES ('{key}', 'data', now() + interval '50 seconds')")
+    expected = last_turn(target)
+    prepare(target)
+    take_turn(target).assert_is_at(expected)
 
 
 def test_each_key_has_its_own_turns(target: DatabaseTarget) -> None:
@@ -80,47 +111,35 @@ def test_the_key_itself_is_not_stored(target: DatabaseTarget) -> None:
     assert "secretive" not in stored
 
 
-def test_a_429_pushes_the_next_turn_back(target: DatabaseTarget) -> None:
+def test_a_429_pushes_the_next_turn_back_and_spreads_those_after_it(target: DatabaseTarget) -> None:
     take_turn(target)
     before = clock(target)
-    run(Pacer(Replica(target), "key", {"data": 5}).push_back("data", 100))
-    pushed = next_turn(target)
+    push_back(target, 100)
+    pushed = last_turn(target)
     assert before + 100 <= pushed <= clock(target) + 100
-    take_turn(target).assert_is_at(pushed)
+    for number in range(8):
+        take_turn(target).assert_is_at(pushed + number * WINDOW_S / 5)
 
 
 def test_a_429_never_brings_the_next_turn_forward(target: DatabaseTarget) -> None:
-    for _ in range(3):
-        before = take_turn(target).next
-    run(Pacer(Replica(target), "key", {"data": 5}).push_back("data", 1))
-    assert next_turn(target) == pytest.approx(before, abs=EXACTLY)
+    turns = [take_turn(target) for _ in range(9)]
+    push_back(target, 1)
+    assert last_turn(target) == pytest.approx(turns[-1].at, abs=EXACTLY)
+    take_turn(target).assert_is_at(turns[4].at + WINDOW_S)
 
 
-def take_turns(target: DatabaseTarget, per_minute: int, turns: int, times: multiprocessing.Queue[float]) -> None:
-    async def work() -> None:
-        pacer = Pacer(Replica(target), "key", {"data": per_minute})
-        for _ in range(turns):
-            await pacer.turn("data")
-            times.put(time.time())
-
-    asyncio.run(work())
+def test_turns_that_were_taken_before_a_429_still_count(target: DatabaseTarget) -> None:
+    turns = [take_turn(target) for _ in range(10)]
+    push_back(target, WINDOW_S + 10)
+    after = [take_turn(target) for _ in range(3)]
+    for earlier, turn in zip(turns[5:], after, strict=False):
+        assert turn.at >= earlier.at + WINDOW_S - EXACTLY
 
 
-def test_processes_share_the_turns_so_that_no_minute_has_more_calls_than_allowed(target: DatabaseTarget) -> None:
-    """With 600 turns a minute (ten a second) three processes keep apart what one clock allows."""
-    interval = 0.1 * SPACING_MARGIN
-    take_turn(target)
-    # So late that all of them are there when the first turn comes; were they not, this could only pass more easily.
-    run(Pacer(Replica(target), "key", {"data": 600}).push_back("data", 6))
-    first = next_turn(target)
-    times: multiprocessing.Queue[float] = SPAWN.Queue()
-    workers = [SPAWN.Process(target=take_turns, args=(target, 600, 5, times)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    stamps = sorted(times.get(timeout=WAIT_S) for _ in range(15))
-    for worker in workers:
-        worker.join(WAIT_S)
-        assert worker.exitcode == 0
-    for number, stamp in enumerate(stamps):
-        assert stamp >= first + number * interval - EXACTLY
-    assert next_turn(target) >= first + 15 * interval - EXACTLY
+def test_no_two_of_many_at_once_get_the_same_turn(target: DatabaseTarget) -> None:
+    async def reserve_all() -> None:
+        await asyncio.gather(*(Pacer(Replica(target), "key", {"data": 1}).reserve("data") for _ in range(20)))
+
+    first = take_turn(target, per_minute=1)
+    run(reserve_all())
+    assert last_turn(target) == pytest.approx(first.at + 20 * WINDOW_S, abs=EXACTLY)

@@ -12,7 +12,7 @@ from cd2.replication.database.connection import DatabaseTarget, connect
 from cd2.replication.errors import StopAll, TableFailure
 from cd2.replication.replicator import Replicator
 from local.postgres import EmbeddedPostgres
-from tests.replication.replica import fetch, run, target_of
+from tests.replication.replica import execute, fetch, run, target_of
 
 NAMESPACES = ("canvas", "catalog")
 
@@ -54,6 +54,28 @@ def test_six_preparations_of_an_empty_database_at_once_all_succeed(target: Datab
         await asyncio.gather(*(preparation(target) for _ in range(6)))
 
     run(six())
+    assert fetch(target, "SELECT version FROM instructure_dap.database_version") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM instructure_dap.database_version",
+        "DROP TABLE instructure_dap.database_version",
+        "DROP TABLE instructure_dap.table_sync",
+        "ALTER TABLE instructure_dap.table_sync DROP COLUMN schema_description_format",
+    ],
+)
+def test_bookkeeping_of_the_client_that_lacks_something_is_completed(target: DatabaseTarget, damage: str) -> None:
+    columns = (
+        "SELECT table_name::text, column_name::text FROM information_schema.columns "
+        "WHERE table_schema = 'instructure_dap' ORDER BY 1, 2"
+    )
+    prepare(target)
+    whole = fetch(target, columns)
+    execute(target, damage)
+    prepare(target)
+    assert fetch(target, columns) == whole
     assert fetch(target, "SELECT version FROM instructure_dap.database_version") == [(1,)]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 
 import asyncpg
 from dap.replicator import meta_schema
-from dap.version_upgrade.db_version_upgrader import VersionUpgrader
+from dap.version_upgrade.db_version_upgrader import LATEST_VERSION, VersionUpgrader
 
 from cd2.replication.bookkeeping.tables import CREATE_TABLES
 from cd2.replication.database.client import client_context
@@ -21,6 +22,12 @@ OLDEST_SERVER = 15
 _DATABASE = """
 SELECT current_database()::text, current_setting('server_encoding'), current_setting('server_version'),
        current_setting('server_version_num')::int"""
+
+_CLIENT_TABLES = """
+SELECT c.relname::text, array_agg(a.attname::text) AS columns
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = 'instructure_dap'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+GROUP BY c.relname"""
 
 PREPARATION_LOCK = 0x6364320001
 """Advisory lock: one preparation at a time, however many deployments share the database."""
@@ -79,12 +86,28 @@ async def _ensure_schema(connection: asyncpg.Connection, schema: str) -> None:
 
 
 async def _upgrade_bookkeeping(target: DatabaseTarget, connection: asyncpg.Connection) -> None:
+    # The client reads the whole catalog to find this out, on a connection of its own.
+    if await _is_up_to_date(connection):
+        return
     async with client_context(target) as (context, explorer):
         if await _filled_by_client_1(connection):
             # The client's upgrade script would TRUNCATE the cursors of such a database: mark it as up to date.
             await explorer.synchronize(modules=[meta_schema])
             await connection.execute("INSERT INTO instructure_dap.database_version (version) VALUES (1)")
         await VersionUpgrader(explorer, context, DIALECT).upgrade()
+
+
+async def _is_up_to_date(connection: asyncpg.Connection) -> bool:
+    """Whether the client's tables are as its `VersionUpgrader` would leave them."""
+    found = {row["relname"]: set(row["columns"]) for row in await connection.fetch(_CLIENT_TABLES)}
+    wanted = {
+        table.__name__: {field.name for field in fields(table)}
+        for table in (meta_schema.database_version, meta_schema.table_sync)
+    }
+    if any(found.get(name) != columns for name, columns in wanted.items()):
+        return False
+    versions = await connection.fetch("SELECT version FROM instructure_dap.database_version")
+    return [row["version"] for row in versions] == [LATEST_VERSION]
 
 
 async def _filled_by_client_1(connection: asyncpg.Connection) -> bool:

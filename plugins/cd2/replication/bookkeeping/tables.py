@@ -8,8 +8,15 @@ CREATE TABLE IF NOT EXISTS cd2.pacer (
     endpoint text NOT NULL,
     next_turn timestamptz NOT NULL,
     PRIMARY KEY (key, endpoint)
-)"""
-"""The next free turn of each DAP key at each endpoint."""
+);
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'cd2.pacer'::regclass AND attname = 'turns') THEN
+        ALTER TABLE cd2.pacer ADD COLUMN turns timestamptz[] NOT NULL DEFAULT '{}';  -- since 0.2.0
+    END IF;
+END
+$$"""
+"""The turns of each DAP key at each endpoint."""
 
 JOBS = """
 CREATE TABLE IF NOT EXISTS cd2.jobs (

@@ -58,7 +58,7 @@ WHERE key = $1 AND namespace = $2 AND table_name = $3 AND since IS NOT DISTINCT 
 _QUEUE = f"""
 WITH taken AS ({TAKE_TURN}
 ), noted AS (
-    INSERT INTO cd2.jobs (key, namespace, table_name, since, turn) SELECT $1, $4, $5, $6, turn FROM taken
+    INSERT INTO cd2.jobs (key, namespace, table_name, since, turn) SELECT $1, $5, $6, $7, turn FROM taken
     ON CONFLICT (key, namespace, table_name) DO UPDATE SET since = excluded.since, turn = excluded.turn, job_id = NULL
 )
 SELECT greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait FROM taken"""
@@ -200,9 +200,8 @@ class JobRequest:
 
     async def _queue(self) -> float:
         """Take a turn and note it: the seconds until then."""
-        interval_s = self.pacer.interval_s["data"]
         place = (self.table.namespace, self.table.table, self._naive_since)
-        row = await self.replica.row(_QUEUE, self.pacer.key, "data", interval_s, *place)
+        row = await self.replica.row(_QUEUE, *self.pacer.clock("data"), *place)
         return float(row["wait"]) if row else 0.0
 
     @property

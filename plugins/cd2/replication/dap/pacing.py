@@ -1,7 +1,7 @@
 """Turns at the DAP service, shared by all workers through the database.
 
 DAP allows a key a few calls a minute (5 job creations, 5 listings), counted across all processes, tasks and runs. The
-next free turn is one row per key and endpoint in `cd2.pacer`; one atomic statement takes it.
+last turns are one row per key and endpoint in `cd2.pacer`; one atomic statement takes the next one.
 """
 
 from __future__ import annotations
@@ -18,25 +18,41 @@ log = logging.getLogger(__name__)
 
 Endpoint = Literal["data", "list"]
 LIST_CALLS_PER_MINUTE = 5
-SPACING_MARGIN = 1.03
-"""Turns are this much further apart than the limit requires: the network delays some calls more than others."""
+WINDOW_S = 60 * 1.03
+"""In this time there are no more turns than DAP allows in a minute: the network delays some calls more than others."""
+MOST_AT_ONCE = 60
+"""Of a higher limit, this many turns share a part of the minute: the row of the clock stays small."""
 LONG_WAIT_S = 5.0
 
 TAKE_TURN = """
-INSERT INTO cd2.pacer AS pacer (key, endpoint, next_turn)
-VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
-ON CONFLICT (key, endpoint) DO UPDATE
-    SET next_turn = greatest(pacer.next_turn, clock_timestamp()) + $3 * interval '1 second'
-RETURNING next_turn - $3 * interval '1 second' AS turn"""
-"""Takes the next turn of key $1 at endpoint $2, where turns are $3 seconds apart."""
+INSERT INTO cd2.pacer AS pacer (key, endpoint, next_turn, turns)
+SELECT $1, $2, now, ARRAY[now] FROM clock_timestamp() AS now
+ON CONFLICT (key, endpoint) DO UPDATE SET (next_turn, turns) = (
+    SELECT turn, (pacer.turns || turn)[greatest(1, cardinality(pacer.turns) + 2 - $3::int) :]
+    FROM (SELECT greatest(
+        pacer.next_turn,
+        clock_timestamp(),
+        pacer.turns[cardinality(pacer.turns) + 1 - $3::int] + $4::float8 * interval '1 second'
+    )) AS free (turn))
+RETURNING next_turn AS turn"""
+"""Takes the next turn of key $1 at endpoint $2, which has $3 turns in $4 seconds.
+
+`turns` are the last $3 of them. The next one comes at once if the oldest was long enough ago: few tables need not wait.
+"""
 
 _SECONDS_UNTIL_TURN = f"""
 WITH taken AS ({TAKE_TURN})
 SELECT greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait FROM taken"""
 
 _PUSH_BACK = """
-UPDATE cd2.pacer SET next_turn = greatest(next_turn, clock_timestamp() + $3 * interval '1 second')
-WHERE key = $1 AND endpoint = $2"""
+UPDATE cd2.pacer SET next_turn = pushed.turn, turns = ARRAY(
+    SELECT greatest(
+        turns[cardinality(turns) - $3::int + n],
+        pushed.turn + ((n - 1.0) / $3::int - 1) * $4::float8 * interval '1 second')
+    FROM generate_series(1, $3::int) AS n ORDER BY n)
+FROM (SELECT clock_timestamp() + $5 * interval '1 second') AS pushed (turn)
+WHERE key = $1 AND endpoint = $2 AND next_turn < pushed.turn"""
+"""No turn for $5 seconds; after that they are evenly spread, because somebody else uses the key."""
 
 
 class Pacer:
@@ -47,7 +63,7 @@ class Pacer:
     :param per_minute: allowed calls a minute, by endpoint.
     :param sleep: waits for a number of seconds.
 
-    `key` identifies the DAP key in the database; `interval_s` is the time between two turns, by endpoint.
+    `key` identifies the DAP key in the database.
     """
 
     def __init__(
@@ -59,8 +75,12 @@ class Pacer:
     ) -> None:
         self._replica = replica
         self.key = hashlib.sha256(client_id.encode()).hexdigest()[:16]
-        self.interval_s = {endpoint: 60.0 / limit * SPACING_MARGIN for endpoint, limit in per_minute.items()}
+        self._clocks = {endpoint: _clock(limit) for endpoint, limit in per_minute.items()}
         self._sleep = sleep
+
+    def clock(self, endpoint: Endpoint) -> tuple[str, str, int, float]:
+        """The parameters of `TAKE_TURN`."""
+        return (self.key, endpoint, *self._clocks[endpoint])
 
     async def turn(self, endpoint: Endpoint) -> float:
         """Take the next turn and wait for it; no database connection is held while waiting.
@@ -78,7 +98,7 @@ class Pacer:
         :returns: seconds until then.
         :raises StopAll, TransientError: as `turn`.
         """
-        row = await self._replica.row(_SECONDS_UNTIL_TURN, self.key, endpoint, self.interval_s[endpoint])
+        row = await self._replica.row(_SECONDS_UNTIL_TURN, *self.clock(endpoint))
         return row["wait"] if row else 0.0
 
     async def wait(self, endpoint: Endpoint, seconds: float) -> None:
@@ -89,4 +109,10 @@ class Pacer:
 
     async def push_back(self, endpoint: Endpoint, seconds: float) -> None:
         """DAP answered 429: no turn for anybody for this many seconds."""
-        await self._replica.row(_PUSH_BACK, self.key, endpoint, seconds)
+        await self._replica.row(_PUSH_BACK, *self.clock(endpoint), seconds)
+
+
+def _clock(per_minute: int) -> tuple[int, float]:
+    """How many turns there are in how many seconds."""
+    turns = min(per_minute, MOST_AT_ONCE)
+    return turns, WINDOW_S * turns / per_minute

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import ssl
@@ -73,7 +72,8 @@ async def connect(target: DatabaseTarget, patience_s: float | None = None) -> as
     :raises TransientError: the server cannot be reached, lets nobody in or is read-only, and it lasts.
     """
     until = time.monotonic() + (CONNECT_PATIENCE_S if patience_s is None else patience_s)
-    for tries in itertools.count():
+    tries = 0
+    while True:
         try:
             return await _open(target)
         except TransientError as failure:
@@ -84,7 +84,7 @@ async def connect(target: DatabaseTarget, patience_s: float | None = None) -> as
             if tries == 0:
                 log.warning("%s (Trying again for up to %.0f s.)", failure.message, left)
         await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
+        tries += 1
 
 
 async def _open(target: DatabaseTarget) -> asyncpg.Connection:
@@ -200,7 +200,8 @@ class Replica:
         :raises StopAll, TransientError: see `connect`.
         """
         until = time.monotonic() + CONNECT_PATIENCE_S
-        for tries in itertools.count():
+        tries = 0
+        while True:
             pool = await self._opened() if self._size else None
             try:
                 return await self._row(pool, statement, *values)
@@ -213,7 +214,7 @@ class Replica:
                 if until - time.monotonic() < pause:
                     raise
             await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+            tries += 1
 
     async def _row(self, pool: asyncpg.Pool | None, statement: str, *values: Any) -> asyncpg.Record | None:
         if pool is None:
