@@ -51,7 +51,7 @@ def wall(run: Run) -> float:
 
 
 def work(run: Run) -> float:
-    """Seconds without starting Python and importing; if the program does not print them, of the whole process."""
+    """Seconds of the table's own steps; if the program does not print them, of the whole process."""
     return run.usage.wall if run.work_s is None else run.work_s
 
 
@@ -95,14 +95,14 @@ def verdicts(runs: Iterable[Run]) -> list[Verdict]:
     return [
         _at_least("init, against `dap initdb`", ratio(runs, init, CLIENT, OURS), INIT_FASTER),
         _at_most("init, against `psql \\copy` into the table with its key", ratio(runs, init, OURS, PSQL)),
-        _at_most("the same without starting Python and importing", ratio(runs, init, OURS, PSQL, work)),
+        _at_most("the same, the table's own steps (work)", ratio(runs, init, OURS, PSQL, work)),
         _at_least(
             f"sync of {upserts:,} upserts and {deletes:,} deletes, against `dap syncdb`",
             ratio(runs, sync, CLIENT, OURS),
             SYNC_FASTER,
         ),
         _at_most(
-            "the same, against the same change by hand in psql, without starting Python and importing",
+            "the same, the table's own steps (work), against the same change by hand in psql",
             ratio(runs, sync, OURS, HAND, work),
         ),
         _memory(runs),

@@ -29,8 +29,9 @@ HOW = """\
   CONFLICT DO UPDATE). It reads the same lines from a decompressed file without header and `meta.ts`; it does not
   download, decompress, check, count or look for repeated keys, and notes nothing.
 - *unchanged*: a sync of a table in which nothing has changed: the fixed cost.
-- *whole*: seconds from the program's start to its end. *work*: without starting Python and importing. Our engine and
-  the client also prepare the database in each run.
+- *whole*: seconds from the program's start to its end. *work*: of our engine, the steps of
+  one table: without starting Python, importing and preparing the database, which a run does once for all tables; of
+  the client, without starting Python and importing.
 - *CPU*: of the program with its children; *server*: of all PostgreSQL processes; *service*: of the simulator, which
   shares the machine. Jobs are generated beforehand: the time includes downloading the data, but not generating it.
 - *memory*: the largest resident set (sampled every 20 ms, and the kernel's own peak); *unshared*: without shared

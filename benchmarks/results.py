@@ -27,7 +27,7 @@ class Run:
     :param case: init, sync or unchanged.
     :param rows: of the table before the run.
     :param repeat: runs with the same number took turns and are compared with each other.
-    :param work_s: seconds without starting Python and importing; None if the program does not print them.
+    :param work_s: seconds of the table's own steps; None if the program does not print them.
     """
 
     case: str

@@ -44,9 +44,10 @@ class Staging:
     async def create(self) -> None:
         """Create it. Arrays arrive as JSON; every column is nullable, because deleted rows have no values.
 
-        The times are text, which COPY reads faster: they are needed, and parsed, only if a key comes again.
+        The times are text, which COPY reads faster: they are needed, and parsed, only if a key comes again. The actions
+        come first, because each statement reads them in every row.
         """
-        columns = [f"{TS} text", *([f"{ACTION} text"] if self._incremental else [])]
+        columns = [*([f"{ACTION} text"] if self._incremental else []), f"{TS} text"]
         columns += [f"{quote_identifier(c.name)} {'jsonb' if c.array else c.type}" for c in self._model.columns]
         await self._connection.execute(
             f"CREATE UNLOGGED TABLE {self._qualified} ({', '.join(columns)}) WITH (autovacuum_enabled = false)"
