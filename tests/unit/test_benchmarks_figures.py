@@ -104,7 +104,7 @@ def test_a_number_that_is_missed_is_said_to_be_missed_and_no_other(change: dict[
     found = verdicts(full(**change))
     not_met = [verdict.what for verdict in found if not verdict.met]
     assert not_met
-    assert all(missed in what or (missed == "psql" and "without starting" in what) for what in not_met)
+    assert all(missed in what or (missed == "psql" and "own steps" in what) for what in not_met)
     assert "**not met**" in report(results(full(**change)))
 
 
