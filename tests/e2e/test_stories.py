@@ -152,13 +152,23 @@ def test_a_run_that_airflow_ends_before_notify_is_told_of(filled: Stack) -> None
     assert message.attributes == {"environment": "dev", "status": "failure"}
 
 
-def test_an_unknown_table_fails_before_any_work_and_is_told(fresh: Stack) -> None:
-    run_id, state = run(fresh, {"tables": ["userz"]})
+@pytest.mark.parametrize(
+    ("requested", "told"),
+    [
+        ("userz", "The trigger form names userz, but DAP lists no such table in "),
+        ("users; drop", 'The trigger form has "users; drop", which is no table'),
+    ],
+)
+def test_an_unknown_table_fails_before_any_work_and_is_told(fresh: Stack, requested: str, told: str) -> None:
+    run_id, state = run(fresh, {"tables": [requested]})
     assert state == "failed"
     assert tasks(fresh, run_id, SYNC_TASK) == {}
     (message,) = fresh.notifications()
     assert message.subject == "[FAILURE] Canvas Data 2 dev: list_tables failed"
-    assert "The trigger form names userz, but DAP lists no such table" in message.body
+    assert told in message.body
+    # What a person reads first in the log of the failed task is why, and not a traceback.
+    *_, reason, end = fresh.api.log(run_id, "list_tables", 1).splitlines()
+    assert (told in reason, end) == (True, "::endgroup::")
 
 
 @pytest.fixture

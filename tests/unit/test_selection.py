@@ -33,16 +33,40 @@ def test_skipped_tables_are_left_out_also_when_requested_for() -> None:
     assert chosen(settings, "users") == ["catalog.users"]
 
 
-@pytest.mark.parametrize("source", ["The trigger form", "[cd2] include_tables"])
-def test_an_unknown_name_is_an_error_that_says_what_there_is(source: str) -> None:
-    requested = ["userz", "users"]
+SOURCES = pytest.mark.parametrize("source", ["The trigger form", "[cd2] include_tables"])
+
+
+def refusal(source: str, *requested: str) -> str:
     by_form = source == "The trigger form"
     with pytest.raises(TableFailure) as caught:
-        choose_tables(
-            LISTED, Settings(include_tables=() if by_form else tuple(requested)), requested if by_form else []
-        )
-    assert caught.value.message.startswith(f"{source} names userz, but DAP lists no such table")
-    assert "catalog.users" in caught.value.message
+        choose_tables(LISTED, Settings(include_tables=() if by_form else requested), requested if by_form else [])
+    return caught.value.message
+
+
+@SOURCES
+@pytest.mark.parametrize(
+    ("unknown", "meant"),
+    [("userz", "canvas.users or catalog.users"), ("canvas.usres", "canvas.users"), ("catalog.user", "catalog.users")],
+)
+def test_an_unknown_name_is_an_error_that_suggests_similar_ones(source: str, unknown: str, meant: str) -> None:
+    told = refusal(source, unknown, "users")
+    assert told.startswith(f"{source} names {unknown}, but DAP lists no such table in canvas, catalog. Did you mean ")
+    assert meant.split(" or ")[0] in told
+    assert "\n" not in told
+
+
+@SOURCES
+def test_a_name_like_no_other_is_an_error_that_says_how_to_list_all(source: str) -> None:
+    assert refusal(source, "zzz*").endswith("A dry run (dry_run in the trigger form) lists all tables.")
+
+
+@SOURCES
+@pytest.mark.parametrize("odd", ["users; drop", "canvas.users.id", "Users", "", "canvas."])
+def test_what_is_no_name_is_an_error_that_says_what_one_is(source: str, odd: str) -> None:
+    assert refusal(source, odd) == (
+        f'{source} has "{odd}", which is no table: write table or namespace.table, such as users or canvas.users; '
+        "* stands for any characters."
+    )
 
 
 def test_namespaces_of_the_form_win_over_the_settings() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,9 @@ LARGE = tuple(
 """The tables that are large everywhere, largest first: they have a row for each request, for each thing that a student
 hands in or must read, or for each file. They count as large until the replica has them."""
 SMALL_PER_LARGE = 3
+MOST_SIMILAR, SIMILAR = 3, 0.75
+"""Suggestions for a name that DAP does not list, and how similar they are (difflib's ratio)."""
+_PATTERN = re.compile(r"[a-z0-9_*?\[\]!-]+(\.[a-z0-9_*?\[\]!-]+)?")
 
 
 def wanted_namespaces(settings: Settings, params: Any) -> tuple[str, ...]:
@@ -78,15 +83,16 @@ def choose_tables(listed: Sequence[TableName], settings: Settings, requested: Se
     """Which of the listed tables to work on.
 
     :param requested: names or shell wildcards from the trigger form; empty: all that the settings include.
-    :raises TableFailure: a requested or included name matches no table.
+    :raises TableFailure: a requested or included name matches no table; suggests similar names.
     """
     for source, patterns in (("The trigger form", requested), ("[cd2] include_tables", settings.include_tables)):
-        if unknown := [pattern for pattern in patterns if not any(_matches(name, pattern) for name in listed)]:
+        if odd := [pattern for pattern in patterns if not _PATTERN.fullmatch(pattern)]:
             raise TableFailure(
-                f"{source} names {', '.join(unknown)}, but DAP lists no such table in "
-                f"{json.dumps(sorted({name.namespace for name in listed}))}. It lists: "
-                f"{', '.join(map(str, listed))}."
+                f"{source} has {', '.join(map(json.dumps, odd))}, which is no table: write table or namespace.table, "
+                "such as users or canvas.users; * stands for any characters."
             )
+        if unknown := [pattern for pattern in patterns if not any(_matches(name, pattern) for name in listed)]:
+            raise TableFailure(_not_listed(source, unknown, listed))
     included = requested or settings.include_tables or ("*",)
     return [
         name
@@ -133,6 +139,19 @@ def _step(name: TableName, sizes: Mapping[TableName, int]) -> int:
         return (sizes[name].bit_length() + 1) // 2
     # 32 steps hold every size that there is.
     return 32 + len(LARGE) - LARGE.index(name) if name in LARGE else 0
+
+
+def _not_listed(source: str, unknown: Sequence[str], listed: Sequence[TableName]) -> str:
+    namespaces = sorted({name.namespace for name in listed})
+    told = f"{source} names {', '.join(unknown)}, but DAP lists no such table in {', '.join(namespaces)}."
+    names: dict[str, list[str]] = {}
+    for name in listed:
+        for spelling in (name.table, str(name)):
+            names.setdefault(spelling, []).append(str(name))
+    found = [near for pattern in unknown for near in get_close_matches(pattern, names, MOST_SIMILAR, SIMILAR)]
+    if similar := list(dict.fromkeys(name for near in found for name in names[near])):
+        return f"{told} Did you mean {' or '.join(similar[:MOST_SIMILAR])}?"
+    return f"{told} A dry run (dry_run in the trigger form) lists all tables."
 
 
 def _matches(name: TableName, pattern: str) -> bool:

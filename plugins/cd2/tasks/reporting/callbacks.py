@@ -1,6 +1,6 @@
-"""Reports a run when `notify` cannot: Airflow calls these functions outside of any task.
+"""Reports a run when `notify` cannot, and a try's failure at the end of its log: functions that Airflow calls.
 
-The DAG processor reports a failed run, the triggerer a run that takes too long.
+The DAG processor reports a failed run, the triggerer a run that takes too long, a task's process its own failure.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ LATE_AFTER = timedelta(hours=6)
 """By then two runs have been missed."""
 REPORTED = "reported"
 """XCom of `notify`: it has published its message. Airflow deletes it when `notify` starts again."""
+
+
+def log_reason(context: Context) -> None:
+    """Log why a try failed as the last line of its log, below Airflow's traceback."""
+    if reason := context.get("exception"):
+        # Airflow's page folds what is logged after the traceback into a group; the sentence is to be seen.
+        log.info("::endgroup::")
+        log.error("%s", reason)
 
 
 def report_failed_run(context: Context, notify_task_id: str) -> None:
