@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from aiohttp import ClientTimeout
 
-from cd2.replication.dap import jobs, session
+from cd2.replication.dap import downloads, jobs, session
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import (
     Cd2Error,
@@ -83,10 +83,10 @@ CASES = [
     ),
     Case("server_error", TransientError, "could not be downloaded", times=20, endpoint="download"),
     Case("server_error", TransientError, "502", times=20, options={"status": 502, "body": "html"}, quick=("reinit",)),
-    Case("server_error", told="resuming with a fresh URL", endpoint="download", quick=("sync",)),
+    Case("server_error", told="resuming", endpoint="download", quick=("sync",)),
     Case("hang", TransientError, "time limit", times=20, quick=("sync",)),
     Case("hang", TransientError, "time limit", times=20, endpoint="job"),
-    Case("hang", told="resuming with a fresh URL", endpoint="download"),
+    Case("hang", told="resuming", endpoint="download"),
     # A token may expire between any two calls, and a gateway may err once; a second refusal stops everything.
     Case("unauthorized", quick=("sync",)),
     Case("unauthorized", RefusedCredentials, "refused the credentials", times=2, quick=("init",)),
@@ -106,7 +106,7 @@ CASES = [
     Case("truncated_object", TransientError, "it is truncated", options={"cut": "mid_line"}),
     Case("truncated_object", TransientError, "it is truncated", options={"cut": "after_line"}, quick=("sync", "init")),
     Case("corrupt_object", TransientError, "damaged", quick=("reinit",)),
-    Case("expired_url", told="resuming with a fresh URL"),
+    Case("expired_url", told="resuming"),
     Case("expired_url", TransientError, "could not be downloaded", times=5, quick=("init",)),
     Case("slow_download", options={"seconds": 1}),
     Case(
@@ -132,7 +132,7 @@ def each_with_each_action() -> list[object]:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "DOWNLOAD_PAUSE_S", 0.01)
+    monkeypatch.setattr(downloads, "DOWNLOAD_PAUSE_S", 0.01)
     monkeypatch.setattr(jobs, "POLL_S", (0.05,))
 
 
@@ -141,7 +141,7 @@ def let_it_be_noticed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     if case.kind == "hung_job":
         monkeypatch.setattr(jobs, "JOB_DEADLINE_S", 0.5)
     elif case.kind == "hang" and case.endpoint == "download":
-        monkeypatch.setattr(session, "DOWNLOAD_TIMEOUT", ClientTimeout(total=None, sock_read=HANG_LIMIT_S))
+        monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", ClientTimeout(total=None, sock_read=HANG_LIMIT_S))
     elif case.kind == "hang":
         monkeypatch.setattr(session, "REQUEST_TIMEOUT", ClientTimeout(total=HANG_LIMIT_S))
 
