@@ -126,10 +126,11 @@ def calls_for(server: HTTPServer, objects: list[str], expired: tuple[str, ...] =
     server.expect_request(re.compile(".*")).respond_with_handler(handle)
 
     async def work() -> list[list[str]]:
-        async with Session(server.url_for("/object")) as opened, Downloads(opened, objects) as opened_objects:
+        asked = Session(server.url_for("/object"))
+        async with asked, Downloads(asked, objects) as opened:
             for part in objects:
-                assert b"".join([block async for block in opened_objects.download(part)]) == b"it"
-            return opened.calls
+                assert b"".join([block async for block in opened.download(part)]) == b"it"
+        return asked.calls
 
     return asyncio.run(work())
 

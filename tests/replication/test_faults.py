@@ -74,6 +74,7 @@ CASES = [
     Case("too_many_requests", WaitError, "429", times=3, options={"retry_after": 0}, quick=("sync",)),
     # The job goes on while nobody can look at it.
     Case("too_many_requests", times=20, endpoint="job", options={"retry_after": 0}, quick=("init",)),
+    Case("too_many_requests", times=19, endpoint="object", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="object", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="schema", options={"retry_after": 0}),
     *(
@@ -112,6 +113,8 @@ CASES = [
     Case(
         "malformed_value", TableFailure, "column id, line 1 of an object", options={"column": "id"}, quick=("reinit",)
     ),
+    Case("large_value", TableFailure, "column unique_id, line 1 of an object", options={"column": "unique_id"}),
+    Case("ragged_line", TableFailure, "A line of the data has more or fewer fields than its header", quick=("sync",)),
     Case("duplicate_key"),
     Case("missing_column", TableFailure, "which its schema", options={"column": "unique_id"}, quick=("sync",)),
     Case("shuffled_columns"),
