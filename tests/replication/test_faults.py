@@ -143,6 +143,7 @@ def let_it_be_noticed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends by a time limit only gets a short one."""
     if case.kind == "hung_job":
         monkeypatch.setattr(jobs, "JOB_DEADLINE_S", 0.5)
+        monkeypatch.setattr(jobs, "CHANGES_DEADLINE_S", 0.5)
     elif case.kind == "hang" and case.endpoint == "download":
         monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", ClientTimeout(total=None, sock_read=HANG_LIMIT_S))
     elif case.kind == "hang":
