@@ -12,6 +12,7 @@ from cd2.replication.errors import Cd2Error, TableFailure, TransientError
 from cd2.tasks import operators
 from cd2.tasks.operators import InitTable, ListTables, SyncTable
 from cd2.tasks.reporting.outcomes import ERROR, RESULT, RETRIED
+from cd2.tasks.triggers import Found
 
 AWAY = "DAP answered 500. It will be retried."
 SYNC = SyncTable(task_id="sync_table", table="canvas.users", list_task_id="list_tables", init_task_id="init_table")
@@ -49,7 +50,7 @@ def test_only_the_last_try_of_a_table_promises_no_other(
     row = Row(try_number, max_tries)
     failing(TransientError(AWAY), monkeypatch)
     with pytest.raises(TransientError) as caught:
-        operator.load_job(row, operators.Found("job-1"))  # type: ignore[arg-type]
+        operator.load_job(row, Found("job-1"))  # type: ignore[arg-type]
     told = [caught.value.message, row.xcoms[ERROR], row.xcoms[RESULT]["error"]["message"]]
     assert ["will be retried" in text for text in told] == [not last] * 3
     assert ["No retry is left" in text for text in told] == [last] * 3
@@ -61,7 +62,7 @@ def test_a_failure_that_a_person_must_mend_is_not_retried(monkeypatch: pytest.Mo
     row = Row(1)
     failing(TableFailure("A value does not fit."), monkeypatch)
     with pytest.raises(AirflowFailException):
-        SYNC.load_job(row, operators.Found("job-1"))  # type: ignore[arg-type]
+        SYNC.load_job(row, Found("job-1"))  # type: ignore[arg-type]
     assert RETRIED not in row.xcoms
 
 
