@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cd2.replication.dap import downloads, session
+from cd2.replication.dap.pacing import OBJECT_CALLS_PER_MINUTE, _clock
 from cd2.replication.dap.session import DapCredentials
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import TransientError, WaitError
@@ -110,7 +111,7 @@ def test_every_call_takes_its_turn(
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setitem(replicator._pacer.interval_s, "object", 1000.0)
+    monkeypatch.setitem(replicator._pacer._clocks, "object", (1, 1000.0))
     monkeypatch.setattr(replicator._pacer, "_sleep", sleep)
     started = time.monotonic()
     run(init(replicator, NAME))
@@ -166,16 +167,11 @@ def limited(tmp_path: Path) -> Iterator[SimulatorControl]:
         yield control
 
 
-def paced(credentials: DapCredentials, target: DatabaseTarget) -> float:
-    """Seconds between two calls, as they are with DAP."""
-    return Replicator(credentials, target, 5)._pacer.interval_s["object"]
-
-
 def load(credentials: DapCredentials, target: DatabaseTarget, table: str, per_call: int) -> None:
     """Load one table in a process of its own, as a worker does."""
     downloads.URLS_PER_CALL = per_call
     replicator = Replicator(credentials, target, NO_PACE)
-    replicator._pacer.interval_s["object"] = paced(credentials, target)
+    replicator._pacer._clocks["object"] = _clock(OBJECT_CALLS_PER_MINUTE)
     assert asyncio.run(init(replicator, f"canvas.{table}")).state == "initialized"
 
 
@@ -184,7 +180,10 @@ def load(credentials: DapCredentials, target: DatabaseTarget, table: str, per_ca
 def test_ten_tables_of_500_objects_meet_no_429(
     per_call: int, limited: SimulatorControl, database: str, target: DatabaseTarget
 ) -> None:
-    """As they are: 50 calls; and with so many calls that the limit is what they wait for."""
+    """As they are: 50 calls; and with so many calls that the limit is what they wait for.
+
+    Nothing is asserted about the time: a busy machine loads as fast as it can. `test_pacing` has the pace.
+    """
     workers = [SPAWN.Process(target=load, args=(credentials_of(limited), target, table, per_call)) for table in TABLES]
     started = time.monotonic()
     for worker in workers:
@@ -196,8 +195,6 @@ def test_ten_tables_of_500_objects_meet_no_429(
     stats = limited.stats()
     made = len(TABLES) * OBJECTS // per_call
     print(f"{made} calls, {elapsed:.0f} s; the limit allows them in {made / 200 * 60:.0f} s")
-    # Nothing is asserted about the time: a busy machine loads as fast as it can.
-    assert 60 / 200 < paced(credentials_of(limited), target) <= 1.1 * 60 / 200
     assert stats["calls"]["object"] == made
     assert stats["too_many_requests"] == 0
     assert_equal(limited, database, *(f"canvas.{table}" for table in TABLES))

@@ -121,6 +121,6 @@ class Pacer:
 
 
 def _clock(per_minute: int) -> tuple[int, float]:
-    """How many turns there are in how many seconds: a whole part of the minute, or a minute could have one part more."""
+    """How many turns there are in how many seconds: a whole part of the window, or a minute could have a part more."""
     parts = -(-per_minute // MOST_AT_ONCE)
     return per_minute // parts, WINDOW_S / parts
