@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from airflow.executors.workloads import TaskInstanceDTO
@@ -32,13 +32,15 @@ class Dap:
         self._cursor = cursor
         self._answer = answer
         self.asked: list[tuple[str, datetime | None]] = []
+        self.given_up: datetime | None = None
 
     async def cursor(self, _: TableName) -> datetime | None:
         return self._cursor
 
-    async def ask(self, table: TableName, since: datetime | None, *, tries: int, place: object) -> str:
-        assert tries > 1
-        assert place is not None
+    async def ask(self, table: TableName, since: datetime | None, **details: Any) -> str:
+        assert details["tries"] > 1
+        assert details["place"] is not None
+        self.given_up = details["given_up"]
         self.asked.append((str(table), since))
         if isinstance(self._answer, Cd2Error):
             raise self._answer
@@ -61,11 +63,17 @@ class Airflow:
         self._xcoms = xcoms
         self._params = params or {}
 
-    def run(self, trigger: BaseTrigger, dap: Dap, monkeypatch: pytest.MonkeyPatch) -> Any:
-        """What comes of a trigger that begins for the second table of the list."""
+    def run(self, trigger: BaseTrigger, dap: Dap, monkeypatch: pytest.MonkeyPatch, **row: Any) -> Any:
+        """What comes of a trigger that begins for the second table of the list.
 
-        async def pull(_: Any, task_id: str, map_index: int) -> Any:
-            return self._xcoms.get((task_id, map_index))
+        :param row: what is not as in a first try.
+        """
+
+        async def pull(_: Any, task_id: str, map_index: int, key: str = "return_value") -> Any:
+            return self._xcoms.get((task_id if key == "return_value" else key, map_index))
+
+        async def forget(_: Any) -> None:
+            """Airflow has nothing of an earlier try."""
 
         async def first_event() -> Any:
             async for event in trigger.run():
@@ -76,14 +84,17 @@ class Airflow:
         monkeypatch.setattr(triggers, "REPLICATORS", replicators)
         monkeypatch.setattr(triggers, "WAITS", Waits(replicators))
         monkeypatch.setattr(triggers._TableTrigger, "_pull", pull)
-        trigger._task_instance = SimpleNamespace(
-            dag_id="canvas_data_2",
-            run_id="one",
-            task_id="process_table.sync_table",
-            map_index=1,
-            try_number=1,
-            get_template_context=lambda: {"params": self._params},
-        )
+        monkeypatch.setattr(triggers._TableTrigger, "_forget_earlier_try", forget)
+        values: dict[str, Any] = {
+            "id": uuid4(),
+            "dag_id": "canvas_data_2",
+            "run_id": "one",
+            "task_id": "process_table.sync_table",
+            "map_index": 1,
+            "try_number": 1,
+            "get_template_context": lambda: {"params": self._params},
+        }
+        trigger._task_instance = SimpleNamespace(**values | row)
         return asyncio.run(first_event())
 
 
@@ -95,6 +106,31 @@ def test_a_table_that_was_replicated_before_is_asked_for_its_changes(monkeypatch
     event = Airflow(LISTED).run(SyncTrigger("list_tables"), dap, monkeypatch)
     assert Found.from_json(event.payload) == Found("job-1", since=CURSOR.isoformat())
     assert dap.asked == [(USERS, CURSOR)]
+
+
+CLEARED = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("try_number", "retried", "given_up"),
+    [
+        pytest.param(1, None, None, id="first"),
+        pytest.param(2, 1, None, id="retried"),
+        # By a person: the earlier try failed for good, or was ended while it waited, maybe after a retry.
+        pytest.param(2, None, CLEARED, id="cleared"),
+        pytest.param(4, 2, CLEARED, id="cleared while the retry waited"),
+    ],
+)
+def test_only_a_person_who_clears_a_task_gives_up_a_job_that_is_not_done(
+    try_number: int, retried: int | None, given_up: datetime | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's own id of a try tells when that began."""
+    for trigger in (SyncTrigger("list_tables"), InitTrigger("list_tables", "sync")):
+        dap = Dap()
+        xcoms = LISTED | {("sync", 1): {"state": "needs_init"}, ("retried", 1): retried}
+        id_ = UUID(int=(int(CLEARED.timestamp() * 1000) << 80) + (7 << 76) + (2 << 62))
+        Airflow(xcoms).run(trigger, dap, monkeypatch, try_number=try_number, id=id_)
+        assert dap.given_up == given_up
 
 
 @pytest.mark.parametrize(("cursor", "full_refresh"), [(None, False), (CURSOR, True)])
@@ -173,7 +209,7 @@ def test_a_waiting_table_holds_less_than_a_megabyte_of_the_triggerer(monkeypatch
     waits: asyncio.Queue[None] = asyncio.Queue()
 
     class Waiting(Dap):
-        async def ask(self, table: TableName, since: datetime | None, *, tries: int, place: object) -> str:
+        async def ask(self, table: TableName, since: datetime | None, **_: Any) -> str:
             waits.put_nowait(None)
             await asyncio.Event().wait()
             return ""

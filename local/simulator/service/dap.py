@@ -149,7 +149,8 @@ class Service:
     def _new_job(self, query: Query, asked: str, table: Table) -> Job:
         row_faults: list[dict[str, Any]] = []
         while fault := self._s.faults.take(ROW_KINDS, "rows", query.namespace, query.table):
-            options: dict[str, Any] = {name: fault.options[name] for name in ("row", "column") if name in fault.options}
+            known = ("row", "column", "megabytes")
+            options: dict[str, Any] = {name: fault.options[name] for name in known if name in fault.options}
             row_faults.append({"kind": fault.kind, **options})
             if fault.times > 0:
                 break

@@ -270,4 +270,4 @@ def _write(
     return write_objects(directory, stream, query.selection, rows, stop, in_lines, keep_empty)
 
 
-_IN_LINES = ("malformed_value", "duplicate_key", "nul_byte", "invalid_utf8")
+_IN_LINES = ("malformed_value", "large_value", "ragged_line", "duplicate_key", "nul_byte", "invalid_utf8")

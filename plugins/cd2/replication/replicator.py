@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
 
-from cd2.replication.attempt import Attempt, already_loaded, decide, models
+from cd2.replication.attempt import Attempt, Reported, already_loaded, decide, models
 from cd2.replication.bookkeeping import cursors, freshness, preparation, reports, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.dap import jobs
+from cd2.replication.dap.downloads import Downloads
 from cd2.replication.dap.jobs import CREATION_TRIES, InLine, JobRequest
-from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, Pacer
+from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, OBJECT_CALLS_PER_MINUTE, Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession, Job
 from cd2.replication.database import sizes
 from cd2.replication.database.connection import DatabaseTarget, Replica, connected
 from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
-from cd2.replication.failures import classify, in_our_words
+from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
@@ -74,6 +74,7 @@ class Replicator:
             {
                 "data": job_creations_per_minute,
                 "list": max(LIST_CALLS_PER_MINUTE, job_creations_per_minute),
+                "object": max(OBJECT_CALLS_PER_MINUTE, job_creations_per_minute),
             },
         )
 
@@ -154,7 +155,13 @@ class Replicator:
             return await cursors.since(self._replica, table)
 
     async def ask(
-        self, table: TableName, since: datetime | None, *, tries: int = CREATION_TRIES, place: InLine | None = None
+        self,
+        table: TableName,
+        since: datetime | None,
+        *,
+        tries: int = CREATION_TRIES,
+        place: InLine | None = None,
+        given_up: datetime | None = None,
     ) -> str:
         """Take a turn, ask DAP for the changes since `since` (None: all rows), and wait until the job is done.
 
@@ -162,24 +169,28 @@ class Replicator:
 
         :param tries: how often to ask while DAP answers 429.
         :param place: in the line of the tables that wait in this process.
+        :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
         with in_our_words(f"{table}: asking DAP"):
             async with self._asking() as session:
-                request = JobRequest(session, self._pacer, self._replica, table, since, tries, place)
+                request = JobRequest(session, self._pacer, self._replica, table, since, tries, place, given_up)
                 return (await request.finished_job()).id
 
-    async def load(self, table: TableName, job_id: str, action: Action, *, requested: bool = True) -> TableResult:
+    async def load(
+        self, table: TableName, job_id: str, action: Action, *, requested: bool = True, last_try: bool = False
+    ) -> TableResult:
         """Load a finished job.
 
         :param action: sync or init; an init of a table that exists becomes a re-init.
         :param requested: whether a person requested the init; an automatic one counts towards the daily limit.
+        :param last_try: no other try follows if this one fails.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
         :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
         """
-        attempt = Attempt(table, action, job_id)
-        async with _Reported(self, attempt):
+        attempt = Attempt(table, action, job_id, last_try)
+        async with self._reported(attempt):
             try:
                 with in_our_words(attempt.what):
                     async with self._session() as session:
@@ -189,14 +200,17 @@ class Replicator:
                     raise
                 return await self._needs_init(attempt, required)
 
-    async def failed(self, table: TableName, action: Action, failure: Cd2Error) -> TableResult:
+    async def failed(
+        self, table: TableName, action: Action, failure: Cd2Error, *, last_try: bool = False
+    ) -> TableResult:
         """The outcome of a table whose `ask` failed.
 
+        :param last_try: no other try follows this one.
         :returns: state needs_init, if a new snapshot helps.
         :raises Cd2Error: the failure, with the table's result in it.
         """
-        attempt = Attempt(table, action)
-        async with _Reported(self, attempt):
+        attempt = Attempt(table, action, last_try=last_try)
+        async with self._reported(attempt):
             if isinstance(failure, ReinitRequired) and action == "sync":
                 return await self._needs_init(attempt, failure)
             raise failure
@@ -215,12 +229,15 @@ class Replicator:
                 await freshness.up_to_date(connection, table, job.as_of)
                 return attempt.result("complete", before)
             log.info("%s: %s", table, job)
-            async with JobRows(session.download, job, table, attempt.tally, self._progress) as rows:
+            async with (
+                Downloads(session, job.objects, connection) as objects,
+                JobRows(objects.download, job, table, attempt.tally, self._progress) as rows,
+            ):
                 described = await session.schema(table)
                 model, delivered = models(table, job, described, before, rows.columns)
                 plan = await plan_changes(connection, model, before.description if before else None)
                 attempt = replace(attempt, action=decide(table, job, plan))
-                async with _Reported(self, attempt):
+                async with self._reported(attempt):
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
@@ -246,16 +263,8 @@ class Replicator:
             await freshness.check_reinit(connection, attempt.table, required)
         return attempt.result("needs_init", error=required)
 
-    async def _note_failure(self, attempt: Attempt, failure: Cd2Error) -> TableResult:
-        """Note a failure in `cd2.freshness`, if the database can be reached."""
-        cursor = None
-        with suppress(Exception):  # the original failure matters more
-            async with connected(self._target, patience_s=0) as connection:
-                await freshness.failed(connection, attempt.table, failure)
-                if not jobs.keeps_its_job(failure):
-                    await jobs.forget(connection, attempt.table)
-                cursor = await cursors.read(connection, attempt.table)
-        return attempt.result("failed", cursor, error=failure)
+    def _reported(self, attempt: Attempt) -> Reported:
+        return Reported(self._target, attempt)
 
     def _connection(self) -> connected:
         return connected(self._target)
@@ -268,28 +277,3 @@ class Replicator:
 
     def _session(self) -> DapSession:
         return DapSession(self._credentials, self._pacer)
-
-
-class _Reported:
-    """Turns a failure of an attempt into a `Cd2Error` with the table's result, and notes it in `cd2.freshness`.
-
-    When nested, only the innermost notes it. A sync that needs a new snapshot has not failed.
-    """
-
-    def __init__(self, replicator: Replicator, attempt: Attempt) -> None:
-        self._replicator = replicator
-        self._attempt = attempt
-
-    async def __aenter__(self) -> None:
-        """Nothing to do."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not isinstance(error, Exception):
-            return
-        failure = classify(error, self._attempt.what)
-        snapshot_helps = isinstance(failure, ReinitRequired) and self._attempt.action == "sync"
-        if failure.result is None and not snapshot_helps:
-            failure.result = await self._replicator._note_failure(self._attempt, failure)
-        raise failure from None

@@ -26,7 +26,7 @@ from cd2.replication.names import TableName
 from cd2.replication.results import Action, TableResult
 from cd2.tasks.credentials import load_settings, with_credentials
 from cd2.tasks.links import CHANGES, LINKS, asset_of
-from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT
+from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT, RETRIED
 from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
 from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot
 
@@ -44,10 +44,17 @@ WAIT_TIMEOUT = timedelta(hours=10)
 
 def _fail(ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
     """Fail this try with a sentence; Airflow retries, unless a person must act."""
+    if _is_last(ti):
+        error.is_last()
     ti.xcom_push(key=ERROR, value=error.message)
     if isinstance(error, TableFailure):
         raise AirflowFailException(error.message) from None
     raise error from None
+
+
+def _is_last(ti: RuntimeTaskInstanceProtocol) -> bool:
+    """Whether no try follows if this one fails."""
+    return ti.try_number > ti.max_tries
 
 
 class PrepareDatabase(BaseOperator):
@@ -151,6 +158,11 @@ class _TableOperator(BaseOperator):
 
     def fail_table(self, ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
         """Fail this try, and leave the table's result for the notification."""
+        last = _is_last(ti)
+        if last:
+            error.is_last()
+        if not last and not isinstance(error, TableFailure):
+            ti.xcom_push(key=RETRIED, value=ti.try_number)
         result = error.result or TableResult(self.table_name, self.action, "failed", error=error.info)
         ti.xcom_push(key=RESULT, value=result.to_json())
         _fail(ti, error)
@@ -160,9 +172,11 @@ class _TableOperator(BaseOperator):
 
         async def load(replicator: Replicator) -> TableResult:
             if found.error:
-                return await replicator.failed(self.table_name, self.action, found.error)
+                return await replicator.failed(self.table_name, self.action, found.error, last_try=_is_last(ti))
             self.job_url = replicator.job_url(str(found.job_id))
-            return await replicator.load(self.table_name, str(found.job_id), self.action, requested=requested)
+            return await replicator.load(
+                self.table_name, str(found.job_id), self.action, requested=requested, last_try=_is_last(ti)
+            )
 
         try:
             return with_credentials(load)

@@ -11,6 +11,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from cd2.replication.waits import Line, Place, Replicators, Waits
 from cd2.tasks import credentials
 from cd2.tasks.credentials import make_replicator
 from cd2.tasks.links import LINKS
-from cd2.tasks.reporting.outcomes import ERROR, RESULT
+from cd2.tasks.reporting.outcomes import ERROR, RESULT, RETRIED
 
 if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
@@ -79,31 +80,44 @@ class Found:
 
 
 async def find_changes(
-    replicator: Replicator, table: TableName, *, full_refresh: bool, place: Place | None = None
+    replicator: Replicator,
+    table: TableName,
+    *,
+    full_refresh: bool,
+    place: Place | None = None,
+    given_up: datetime | None = None,
 ) -> Found:
     """For `sync_table`: a finished job with the changes since the cursor, or that the table needs an init.
 
     :param place: in the line of the tables that wait in this process.
+    :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
     :raises Cd2Error: what went wrong, in our words.
     """
     since = await replicator.cursor(table)
     if since is None or full_refresh:
         return Found(needs_init=True, since=since.isoformat() if since else None)
-    return Found(await replicator.ask(table, since, tries=PATIENCE_TRIES, place=place), since=since.isoformat())
+    job_id = await replicator.ask(table, since, tries=PATIENCE_TRIES, place=place, given_up=given_up)
+    return Found(job_id, since=since.isoformat())
 
 
 async def find_snapshot(
-    replicator: Replicator, table: TableName, *, synced: dict[str, Any] | None, place: Place | None = None
+    replicator: Replicator,
+    table: TableName,
+    *,
+    synced: dict[str, Any] | None,
+    place: Place | None = None,
+    given_up: datetime | None = None,
 ) -> Found:
     """For `init_table`: a finished job with all rows, if the table's sync said that it needs one.
 
     :param synced: the result of the sync.
     :param place: in the line of the tables that wait in this process.
+    :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
     :raises Cd2Error: what went wrong, in our words.
     """
     if not synced or synced["state"] != "needs_init":
         return Found(skip=True)
-    return Found(await replicator.ask(table, None, tries=PATIENCE_TRIES, place=place))
+    return Found(await replicator.ask(table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up))
 
 
 class _TableTrigger(BaseTrigger):
@@ -117,6 +131,7 @@ class _TableTrigger(BaseTrigger):
     def __init__(self, list_task_id: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.list_task_id = list_task_id
+        self._given_up: datetime | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments that Airflow stores."""
@@ -133,6 +148,7 @@ class _TableTrigger(BaseTrigger):
             subject = str(table)
             # While it waits, the grid shows its number only: Airflow renders the name in a worker.
             log.info("%s: %s begins here; a worker loads the job when DAP has finished it.", table, self.task_id)
+            self._given_up = await self._when_cleared()
             await self._forget_earlier_try()
             async with REPLICATORS.lease() as replicator:
                 found = await WAITS.until_done(
@@ -175,6 +191,18 @@ class _TableTrigger(BaseTrigger):
             )
         return TableName.parse(names[self._ti.map_index])
 
+    async def _when_cleared(self) -> datetime | None:
+        """When a person cleared the task; None: it is the first try, or a retry by Airflow.
+
+        The job of an earlier try may hang, and clearing is how people give it up. A try that fails and is retried
+        leaves its number; one that is cleared while it waits leaves nothing. Each try has a new id, a UUID that begins
+        with the time.
+        """
+        ti = self._ti
+        if ti.try_number <= 1 or await self._pull(ti.task_id, ti.map_index, RETRIED) == ti.try_number - 1:
+            return None
+        return datetime.fromtimestamp((ti.id.int >> 80) / 1000, UTC) if ti.id.version == 7 else None
+
     async def _forget_earlier_try(self) -> None:
         """Delete what an earlier try left, so that it is not taken for ours if this one is killed."""
         ti = self._ti
@@ -188,11 +216,11 @@ class _TableTrigger(BaseTrigger):
                 DeleteXCom(key=key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
             )
 
-    async def _pull(self, task_id: str, map_index: int) -> Any:
+    async def _pull(self, task_id: str, map_index: int, key: str = RESULT) -> Any:
         from airflow.sdk.execution_time.xcom import XCom
 
         ti = self._ti
-        return await XCom.aget_one(key=RESULT, dag_id=ti.dag_id, task_id=task_id, run_id=ti.run_id, map_index=map_index)
+        return await XCom.aget_one(key=key, dag_id=ti.dag_id, task_id=task_id, run_id=ti.run_id, map_index=map_index)
 
     @property
     def _ti(self) -> Any:
@@ -212,7 +240,10 @@ class SyncTrigger(_TableTrigger):
 
     async def _find(self, replicator: Replicator, table: TableName) -> Found:
         params = self._ti.get_template_context()["params"]
-        return await find_changes(replicator, table, full_refresh=bool(params.get("full_refresh")), place=self._place)
+        full_refresh = bool(params.get("full_refresh"))
+        return await find_changes(
+            replicator, table, full_refresh=full_refresh, place=self._place, given_up=self._given_up
+        )
 
 
 class InitTrigger(_TableTrigger):
@@ -230,4 +261,4 @@ class InitTrigger(_TableTrigger):
 
     async def _find(self, replicator: Replicator, table: TableName) -> Found:
         synced = await self._pull(self.sync_task_id, self._ti.map_index)
-        return await find_snapshot(replicator, table, synced=synced, place=self._place)
+        return await find_snapshot(replicator, table, synced=synced, place=self._place, given_up=self._given_up)
