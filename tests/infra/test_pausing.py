@@ -1,0 +1,125 @@
+"""A deployment does not stop running tasks: the DAG rests while MWAA is updated."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from local.stack import Stack
+from scripts.mwaa import DAG_ID, Mwaa, MwaaError
+from scripts.pausing import paused
+from tests.e2e.story import jobs_held_back
+from tests.infra.mwaa_api import NAME, MwaaApi, serving
+
+pytestmark = pytest.mark.infra
+
+REGION = "eu-central-1"
+TABLE = {"namespaces": ["canvas"], "include_tables": ["users"]}
+
+
+@pytest.fixture
+def api(stack: Stack) -> MwaaApi:
+    return MwaaApi(stack.ui, stack.folder.secret("airflow_admin"))
+
+
+@pytest.fixture
+def mwaa(api: MwaaApi, moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mwaa]:
+    with serving(api) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name.lower(), value)
+        yield Mwaa(NAME, REGION, retry_delay_s=0.1)
+
+
+def is_paused(stack: Stack) -> bool:
+    return bool((stack.api.dag() or {})["is_paused"])
+
+
+def running_runs(stack: Stack) -> list[str]:
+    runs = stack.api.call("GET", f"/dags/{DAG_ID}/dagRuns", params={"state": "running"})["dag_runs"]
+    return [run["dag_run_id"] for run in runs]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 600) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_the_update_begins_when_no_run_is_running_and_no_new_one_begins_meanwhile(stack: Stack, mwaa: Mwaa) -> None:
+    said: list[str] = []
+    updating, done = threading.Event(), threading.Event()
+
+    def update() -> None:
+        with paused(mwaa, 30, said.append, interval_s=0.2):
+            updating.set()
+            assert done.wait(600)
+
+    thread = threading.Thread(target=update)
+    try:
+        with jobs_held_back(stack):
+            running = stack.trigger(TABLE)
+            wait_for(lambda: running_runs(stack) == [running])
+            thread.start()
+            wait_for(lambda: any(running in line for line in said))
+            assert is_paused(stack)
+            assert not updating.is_set()
+            later = stack.trigger(TABLE)
+        assert stack.wait(running) == "success"
+        assert updating.wait(600)
+        assert stack.api.call("GET", f"/dags/{DAG_ID}/dagRuns/{later}")["state"] == "queued"
+    finally:
+        done.set()
+        thread.join(600)
+    assert not is_paused(stack)
+    assert stack.wait(later) == "success"
+    assert said == [
+        f"{DAG_ID} is paused during the update",
+        f"waiting for the run {running} (at most 30 minutes)",
+        f"{DAG_ID} is unpaused again",
+    ]
+
+
+def test_a_run_that_takes_too_long_stops_the_deployment_and_not_the_run(stack: Stack, mwaa: Mwaa) -> None:
+    with jobs_held_back(stack):
+        running = stack.trigger(TABLE)
+        wait_for(lambda: running_runs(stack) == [running])
+        with (
+            pytest.raises(MwaaError, match=rf"{running} is still running .*WAIT=240.*WAIT=0.* Nothing was changed"),
+            paused(mwaa, 0.001, interval_s=0.1),
+        ):
+            pytest.fail("it was updated")
+        assert not is_paused(stack)
+    assert stack.wait(running) == "success"
+
+
+def test_a_dag_that_a_person_paused_stays_paused(stack: Stack, mwaa: Mwaa) -> None:
+    mwaa.pause(True)
+    try:
+        with paused(mwaa, 30):
+            pass
+        assert is_paused(stack)
+    finally:
+        mwaa.pause(False)
+
+
+def test_without_waiting_airflow_is_not_asked(stack: Stack, mwaa: Mwaa) -> None:
+    with paused(mwaa, 0):
+        assert not is_paused(stack)
+
+
+def test_an_airflow_that_cannot_be_asked_says_how_to_update_all_the_same(api: MwaaApi, mwaa: Mwaa) -> None:
+    api.refusals = [(403, "AccessDeniedException", {"Message": "User: x is not authorized"})]
+    with pytest.raises(MwaaError, match=r"cannot be paused before the update\. With WAIT=0"), paused(mwaa, 30):
+        pytest.fail("it was updated")
+
+
+def test_an_environment_without_a_working_airflow_is_updated_at_once(api: MwaaApi, mwaa: Mwaa) -> None:
+    """Otherwise nothing could repair it."""
+    api.environment["Status"] = "CREATE_FAILED"
+    with paused(mwaa, 30):
+        assert api.calls == []
