@@ -45,8 +45,8 @@ reset: venv ## stop the stack and delete its databases and logs
 	@$(LOCAL) reset
 
 ## On AWS (ENV=dev, stg or prod; docs/deploy.md)
-package: venv ## dist/: plugins.zip, requirements.txt and startup.sh for MWAA
-	@$(PYTHON_OF_VENV) -m scripts.package
+package: venv ## dist/: plugins.zip, requirements.txt and startup.sh for MWAA (REGION=: check its certificates)
+	@$(PYTHON_OF_VENV) -m scripts.package --region "$(REGION)"
 deploy: venv ## package, plan, confirm (YES=1), apply, prepare the database, first dry run
 	@$(PYTHON_OF_VENV) -m scripts.deploy --environment "$(ENV)"
 dap-key: venv ## prompt for the DAP key and write it to SSM
