@@ -11,20 +11,32 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts import dap_key, package, smoke
+from scripts import dap_key, leftovers, package, pausing, smoke
 from scripts.aws import AwsError, client, explain
 from scripts.mwaa import Mwaa, MwaaError
+from scripts.plans import Plan
 from scripts.prepare_database.__main__ import DSN_VARIABLE, fill_in
 from scripts.prepare_database.__main__ import arguments as preparation_arguments
 from scripts.prepare_database.__main__ import run as prepare_database
 from scripts.prepare_database.sessions import PreparationError
 from scripts.terraform import Outputs, Terraform, TerraformError
 
-PROBLEMS = (AwsError, TerraformError, MwaaError, PreparationError, package.PackagingError)
+PROBLEMS = (
+    AwsError,
+    TerraformError,
+    MwaaError,
+    PreparationError,
+    package.PackagingError,
+    leftovers.LeftoverError,
+)
+
+
+ENVIRONMENT = "aws_mwaa_environment"
 
 
 class Stopped(Exception):
@@ -63,11 +75,21 @@ def confirm(question: str, expected: str, given: str | None) -> None:
         raise Stopped("not confirmed; nothing was changed.")
 
 
-class Deployment:
-    """The deployment of one environment."""
+def needs_our_bundle(plan: Plan) -> bool:
+    """Whether the DAG verifies Aurora's certificate with the shipped authorities."""
+    settings = plan.settings
+    verified = settings.get("database_sslmode", "verify-full").startswith("verify")
+    return plan.has("aws_rds_cluster") and verified and not settings.get("database_sslrootcert")
 
-    def __init__(self, terraform: Terraform, yes: str | None) -> None:
-        self._terraform, self._yes = terraform, yes
+
+class Deployment:
+    """The deployment of one environment.
+
+    :param wait_minutes: for a run that is running before MWAA is updated; 0: its tasks are stopped.
+    """
+
+    def __init__(self, terraform: Terraform, yes: str | None, wait_minutes: float = pausing.WAIT_MINUTES) -> None:
+        self._terraform, self._yes, self._wait_minutes = terraform, yes, wait_minutes
         self._step = 0
 
     def run(self) -> None:
@@ -94,13 +116,39 @@ class Deployment:
         self.step("terraform init and plan")
         self._terraform.initialize()
         with tempfile.TemporaryDirectory() as folder:
-            plan = Path(folder, "plan")
-            if not self._terraform.plan(plan):
+            file = Path(folder, "plan")
+            if not self._plan(file):
                 print("Nothing to change in AWS.")
                 return
             confirm("Make these changes?", "1", self._yes)
             self.step("terraform apply (a new MWAA environment takes 20 to 30 minutes, an update 10 to 30)")
-            self._terraform.apply(plan)
+            with self._resting(self._terraform.planned(file)):
+                self._terraform.apply(file)
+
+    def _resting(self, plan: Plan) -> AbstractContextManager[None]:
+        """While the environment is updated, no task runs."""
+        for environment in (*plan.of_kind(ENVIRONMENT, "update"), *plan.of_kind(ENVIRONMENT, "delete")):
+            mwaa = Mwaa(environment.before["name"], plan.output("region"))
+            return pausing.paused(mwaa, self._wait_minutes)
+        return nullcontext()
+
+    def _plan(self, file: Path) -> bool:
+        """Plan, and adopt what an earlier deployment left behind; returns whether anything changes."""
+        leftovers.forget(self._terraform.folder)
+        if not self._terraform.plan(file):
+            return False
+        plan = self._terraform.planned(file)
+        region = plan.output("region")
+        if needs_our_bundle(plan):
+            package.check_region(region)
+        found = leftovers.find(plan, region)
+        if found:
+            print("An earlier deployment left these behind; they are adopted, not created:")
+            print("\n".join(f"  - {each.what}" for each in found), flush=True)
+            leftovers.restore(found, region)
+            with leftovers.adopting(self._terraform.folder, found):
+                return self._terraform.plan(file)
+        return True
 
     def _prepare_database(self, outputs: Outputs) -> bool:
         self.step("preparing the database")
@@ -140,9 +188,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="deploy", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", default="", help="dev, stg or prod")
     parser.add_argument("--yes", metavar="1", help="confirm in advance (YES=1), without a terminal")
+    parser.add_argument(
+        "--wait",
+        metavar="MINUTES",
+        default=os.environ.get("WAIT") or str(pausing.WAIT_MINUTES),
+        help="for a running run, before MWAA is updated (WAIT=, default %(default)s; 0: stop its tasks)",
+    )
     given = parser.parse_args(argv)
+    if not given.wait.isdecimal():
+        parser.error(f"WAIT={given.wait} must be a whole number of minutes")
     try:
-        Deployment(Terraform(given.environment), given.yes or os.environ.get("YES") or None).run()
+        terraform = Terraform(given.environment)
+        Deployment(terraform, given.yes or os.environ.get("YES") or None, int(given.wait)).run()
     except PROBLEMS as problem:
         sys.exit(f"deploy: {problem}")
     except Stopped as why:
