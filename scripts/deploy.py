@@ -17,7 +17,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts import dap_key, leftovers, package, pausing, smoke
-from scripts.aws import AwsError, client, explain
+from scripts.aws import AwsError, client, configured_region, explain
 from scripts.mwaa import Mwaa, MwaaError
 from scripts.plans import Plan
 from scripts.prepare_database.__main__ import DSN_VARIABLE, fill_in
@@ -49,7 +49,8 @@ def identity() -> str:
     :raises AwsError: there are no valid credentials.
     """
     try:
-        caller = client("sts", os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1")
+        # In China and GovCloud, credentials are known only there.
+        caller = client("sts", configured_region() or "us-east-1")
         return str(caller.get_caller_identity()["Arn"])
     except (ClientError, BotoCoreError) as error:
         failure = explain(error, "Asking AWS who you are")

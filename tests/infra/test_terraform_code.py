@@ -71,6 +71,7 @@ SENTENCES: dict[str, dict[str, Any]] = {
     "settings has an unknown name, or one that Terraform sets itself. Allowed are: aws_conn_id": {
         "settings": {"namespace": "canvas"},
     },
+    "settings has a value with a character outside of ASCII": {"settings": {"skip_tables": "prüfungen"}},
 }  # fmt: skip
 
 

@@ -116,6 +116,20 @@ def test_only_this_environment_of_mwaa_may_take_the_role() -> None:
     }
 
 
+def test_a_roles_name_is_never_used_twice() -> None:
+    """AWS advises against it; and the environment has its new role before the old one goes."""
+    role = resources(planned("dev"))["module.environment.aws_iam_role.this"]
+    assert role["name_prefix"] == f"{NAME}-"
+    assert "name" not in role
+
+
+def test_an_empty_setting_is_left_out_because_mwaa_refuses_it() -> None:
+    options = mwaa(settings=json.dumps({"skip_tables": "", "include_tables": " ", "namespaces": "catalog"}))
+    given = options["airflow_configuration_options"]
+    assert {"cd2.skip_tables", "cd2.include_tables"}.isdisjoint(given)
+    assert given["cd2.namespaces"] == "catalog"
+
+
 def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform() -> None:
     """The list in main.tf is that of plugins/cd2/settings.py."""
     text = (FOLDER / "main.tf").read_text()

@@ -267,7 +267,7 @@ run "names_where_arns_and_ids_are_wanted" {
     database_secret_arn        = "warehouse"
     database_security_group_id = "warehouse"
     database_port              = 70000
-    kms_key_arn                = "alias/mine"
+    kms_key_arn                = "mine"
     other_kms_key_arns         = ["alias/mine"]
     sns_topic_arn              = "operations"
     alert_emails               = ["it at university.example"]
@@ -328,4 +328,17 @@ run "alarms_without_sense_and_more_capacity_than_there_is" {
   }
 
   expect_failures = [var.database_max_capacity, var.hours_without_success, var.queue_age_seconds, var.database_storage_alarm_gib]
+}
+
+run "values_that_mwaa_refuses" {
+  command = plan
+
+  variables {
+    settings                      = { skip_tables = "prüfungen" }
+    airflow_configuration_options = { "core.dag_ignore_file_syntax" = "" }
+    # Multi-region.
+    kms_key_arn = "arn:aws:kms:us-east-1:123456789012:key/mrk-1111111122223333444455555555abcd"
+  }
+
+  expect_failures = [var.settings, var.airflow_configuration_options, var.kms_key_arn]
 }

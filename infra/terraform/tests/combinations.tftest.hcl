@@ -214,3 +214,27 @@ run "settings_of_the_dag_that_follow_from_what_is_made" {
     error_message = "The DAG finds key, database and topic."
   }
 }
+
+run "a_key_by_its_alias" {
+  command = plan
+
+  variables {
+    create_network = true
+    kms_key_arn    = "alias/mine"
+  }
+
+  override_data {
+    target = data.aws_kms_key.given[0]
+    values = { arn = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
+  }
+
+  assert {
+    condition     = output.kms_key_arn == "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    error_message = "Everything that needs the key gets its ARN."
+  }
+
+  assert {
+    condition     = length(module.encryption) == 0
+    error_message = "No key is made."
+  }
+}

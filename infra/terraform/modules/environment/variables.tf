@@ -3,8 +3,9 @@ variable "name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-zA-Z][0-9a-zA-Z_-]{0,63}$", var.name))
-    error_message = "name must begin with a letter and have at most 64 letters, digits, hyphens and underscores (it also names the IAM role)."
+    # A role's prefix has 38 characters at most.
+    condition     = can(regex("^[a-zA-Z][0-9a-zA-Z_-]{0,36}$", var.name))
+    error_message = "name must begin with a letter and have at most 37 letters, digits, hyphens and underscores (it also begins the name of the IAM role)."
   }
 }
 
@@ -146,4 +147,10 @@ variable "log_retention_days" {
   description = "Days for which logs are kept."
   type        = number
   default     = 90
+}
+
+variable "dns_suffix" {
+  description = "Domain of the partition's services (amazonaws.com.cn in China), as in kms:ViaService."
+  type        = string
+  default     = "amazonaws.com"
 }
