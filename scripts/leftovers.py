@@ -19,6 +19,10 @@ from scripts.plans import Change, Plan
 
 ADOPTED = "adopted.tf"
 """Import blocks for one plan, in the folder of the root module."""
+HOW_TO_RESTORE = (
+    "a plan can take over {} only after it was restored, and planning changes nothing: `aws secretsmanager "
+    "restore-secret --secret-id ARN`, then run this again."
+)
 NOT_FOUND = {"NotFoundException", "ResourceNotFoundException"}
 
 

@@ -15,6 +15,7 @@ class Change:
     :param actions: `create`, `update`, `delete`, or two of them for a replacement.
     :param before: its attributes; empty if it is created.
     :param after: its known attributes; empty if it is deleted.
+    :param imported: it exists, and Terraform takes it over.
     """
 
     address: str
@@ -23,6 +24,7 @@ class Change:
     actions: tuple[str, ...]
     before: dict[str, Any]
     after: dict[str, Any]
+    imported: bool
 
 
 class Plan:
@@ -41,9 +43,10 @@ class Plan:
                 tuple(each["change"]["actions"]),
                 each["change"].get("before") or {},
                 each["change"].get("after") or {},
+                bool(each["change"].get("importing")),
             )
             for each in document.get("resource_changes", ())
-            if each["mode"] == "managed" and each["change"]["actions"] != ["no-op"]
+            if each["mode"] == "managed" and (each["change"]["actions"] != ["no-op"] or each["change"].get("importing"))
         ]
 
     def of_kind(self, kind: str, action: str) -> list[Change]:

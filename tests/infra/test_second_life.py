@@ -12,12 +12,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from local.settings import REPOSITORY
+from tests.infra import mwaa_api
 from tests.infra.account import Account, serving
+from tests.infra.json_server import Answer
 from tests.infra.plan import Workspace
 
 pytestmark = pytest.mark.infra
@@ -206,3 +209,77 @@ def test_a_region_whose_certificates_are_not_shipped_is_refused_before_anything_
     variables.write_text(variables.read_text().replace("settings = {", f"settings = {{\n  {bundle}\n"))
     code, output = life.run("deploy", "dev", CD2_REGION="ca-west-1")
     assert "check the plan above, and run this again with YES=1" in output
+
+
+def test_a_reviewed_plan_is_applied_exactly_or_not_at_all(life: Life) -> None:
+    code, output = life.run("deploy", "dev", PLAN_ONLY="1")
+    assert code == 0, output
+    assert "Nothing was changed. `make deploy ENV=dev PLAN=" in output
+    assert "Creating..." not in output
+    plan = REPOSITORY / "dist" / "dev.tfplan"
+    overview = (REPOSITORY / "dist" / "dev-plan.md").read_text()
+    assert re.match(r"# dev: \d+ changes\n\n- create: `", overview)
+    assert "- create: `module.environment.aws_mwaa_environment.this`" in overview
+
+    startup = life.workspace.package / "startup.sh"
+    before = startup.read_bytes()
+    startup.write_bytes(before + b"# changed after the review\n")
+    code, output = life.run("deploy", "dev", PLAN=str(plan))
+    assert code == 1
+    assert "was made with other files than this checkout has (startup.sh)" in output
+    startup.write_bytes(before)
+    code, output = life.run("deploy", "prod", PLAN=str(plan))
+    assert code == 1
+    assert "is a plan of dev, not of prod" in output
+    code, output = life.run("deploy", "dev", PLAN="nowhere.tfplan")
+    assert code == 1
+    assert "nowhere.tfplan is missing: `make deploy ENV=dev PLAN_ONLY=1` writes it" in output
+
+    _, output = life.run("deploy", "dev", PLAN=str(plan))
+    assert "Apply complete!" in output
+    assert "preparing the database" in output
+    code, output = life.run("deploy", "dev", PLAN=str(plan))
+    assert code == 1
+    assert "Saved plan is stale" in output
+
+
+def test_a_plan_for_a_review_restores_nothing(life: Life) -> None:
+    secrets = life.account.client("secretsmanager")
+    secrets.create_secret(Name="dev/canvas_data_2/database", SecretString="{}")
+    arn = secrets.delete_secret(SecretId="dev/canvas_data_2/database")["ARN"]
+    code, output = life.run("deploy", "dev", PLAN_ONLY="1")
+    assert code == 1
+    assert f"a plan can take over {arn} only after it was restored" in output
+    assert secrets.describe_secret(SecretId=arn)["DeletedDate"]
+
+
+def test_the_dag_rests_while_the_environment_is_updated(life: Life) -> None:
+    """What the plan does to the environment decides; tests/infra/test_pausing.py has a real Airflow."""
+    life.deploy("dev")
+    api = Resting()
+    variables = life.workspace.root_module / "environments" / "dev.tfvars"
+    variables.write_text(variables.read_text() + 'environment_class = "mw1.medium"\n')
+    with mwaa_api.serving(api) as proxy:
+        life.environment |= proxy | {name.lower(): value for name, value in proxy.items()}
+        output = life.deploy("dev")
+        assert api.paused == [True, False]
+        order = ["canvas_data_2 is paused during", "this: Modifications complete", "canvas_data_2 is unpaused again"]
+        assert sorted(order, key=output.index) == order
+        # Files alone do not stop anything.
+        (life.workspace.dags / "more.py").write_text("#")
+        life.deploy("dev")
+        assert api.paused == [True, False]
+
+
+class Resting(mwaa_api.MwaaApi):
+    """An Airflow in which no run is running."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: list[bool] = []
+
+    def _invoke(self, request: dict[str, Any]) -> Answer:
+        if request["Method"] == "PATCH":
+            self.paused.append(request["Body"]["is_paused"])
+        body = {"is_paused": False, "dag_runs": []}
+        return 200, "", {"RestApiStatusCode": 200, "RestApiResponse": body}

@@ -103,6 +103,13 @@ def test_neither_state_nor_lock_file_is_in_version_control() -> None:
     assert not names & {".terraform.lock.hcl", "terraform.tfstate"}
 
 
+def test_the_provider_is_exactly_the_one_that_the_tests_know() -> None:
+    """In place of a lock file."""
+    pinned = re.search(r'version = "(\d+\.\d+\.\d+)"', (FOLDER / "versions.tf").read_text())
+    assert pinned
+    assert f"version={pinned[1]}\n" in plan.need_offline_tool().read_text()
+
+
 def test_the_example_of_a_backend_is_one(workspace: Workspace, tmp_path: Path) -> None:
     """With S3's own lock, and without any setting: those are in a file for each environment."""
     (tmp_path / "backend.tf").write_text((FOLDER / "backend.tf.example").read_text())
