@@ -192,6 +192,7 @@ module "environment" {
     { for key, value in merge(var.settings, local.own_settings) : "cd2.${key}" => value if trimspace(value) != "" },
   )
   webserver_access_mode           = var.webserver_access_mode
+  webserver_client_cidrs          = var.webserver_client_cidrs
   weekly_maintenance_window_start = var.weekly_maintenance_window_start
   log_level                       = var.log_level
   log_retention_days              = var.log_retention_days

@@ -148,13 +148,13 @@ variable "max_workers" {
 }
 
 variable "webserver_access_mode" {
-  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS login), PRIVATE_ONLY (from the VPC), PUBLIC_AND_PRIVATE (both)."
+  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS login), or PUBLIC_AND_PRIVATE (also webserver_client_cidrs, through the VPC). PRIVATE_ONLY is refused: docs/deploy.md says why."
   type        = string
   default     = "PUBLIC_ONLY"
 
   validation {
-    condition     = contains(["PUBLIC_ONLY", "PRIVATE_ONLY", "PUBLIC_AND_PRIVATE"], var.webserver_access_mode)
-    error_message = "webserver_access_mode must be PUBLIC_ONLY, PRIVATE_ONLY or PUBLIC_AND_PRIVATE."
+    condition     = contains(["PUBLIC_ONLY", "PUBLIC_AND_PRIVATE"], var.webserver_access_mode)
+    error_message = "webserver_access_mode must be PUBLIC_ONLY or PUBLIC_AND_PRIVATE. PRIVATE_ONLY cannot work with this package: a private web server does not reach the package index that requirements.txt is installed from, and make deploy and make smoke do not reach its Airflow from outside of the VPC."
   }
 
   validation {
@@ -255,7 +255,6 @@ variable "kms_key_arn" {
   default     = null
 
   validation {
-    # As MWAA: no multi-region key (mrk-...).
     condition     = var.kms_key_arn == null || can(regex("^(((arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:)?key/)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:)?alias/[A-Za-z0-9/_-]+)$", var.kms_key_arn))
     error_message = "kms_key_arn must be a key's ARN (arn:aws:kms:REGION:ACCOUNT:key/ID), its id, or its alias (alias/NAME); MWAA takes no multi-region key (mrk-...)."
   }

@@ -71,6 +71,9 @@ SENTENCES: dict[str, dict[str, Any]] = {
     "settings has an unknown name, or one that Terraform sets itself. Allowed are: aws_conn_id": {
         "settings": {"namespace": "canvas"},
     },
+    "PRIVATE_ONLY cannot work with this package: a private web server does not reach the package index": {
+        "webserver_access_mode": "PRIVATE_ONLY",
+    },
     "settings has a value with a character outside of ASCII": {"settings": {"skip_tables": "prüfungen"}},
 }  # fmt: skip
 

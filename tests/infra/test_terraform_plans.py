@@ -250,6 +250,15 @@ def test_only_mwaa_reaches_the_database_and_only_at_its_port() -> None:
     )
 
 
+def test_the_private_side_of_the_web_server_lets_in_the_networks_that_are_given_and_only_by_https() -> None:
+    cidrs = ["10.20.0.0/16", "10.30.0.0/16"]
+    plan = planned("dev", webserver_access_mode="PUBLIC_AND_PRIVATE", webserver_client_cidrs=json.dumps(cidrs))
+    rules = [v for a, v in resources(plan).items() if ".aws_vpc_security_group_ingress_rule.webserver" in a]
+    assert sorted((r["cidr_ipv4"], r["ip_protocol"], r["from_port"], r["to_port"]) for r in rules) == [
+        (cidr, "tcp", 443, 443) for cidr in cidrs
+    ]
+
+
 def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database() -> None:
     made = resources(planned("dev"))
     routes = {address: values for address, values in made.items() if ".aws_route." in address}

@@ -155,6 +155,7 @@ run "what_does_not_fit_together" {
     min_workers                     = 3
     max_workers                     = 2
     webserver_access_mode           = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs          = ["10.20.0.0/16"]
     airflow_version                 = "3.0.6"
     weekly_maintenance_window_start = "04:00"
     database_min_capacity           = 8
@@ -341,4 +342,35 @@ run "values_that_mwaa_refuses" {
   }
 
   expect_failures = [var.settings, var.airflow_configuration_options, var.kms_key_arn]
+}
+
+run "a_web_server_that_could_not_install_anything" {
+  command = plan
+
+  variables {
+    webserver_access_mode = "PRIVATE_ONLY"
+  }
+
+  expect_failures = [var.webserver_access_mode]
+}
+
+run "a_private_side_that_lets_nobody_in" {
+  command = plan
+
+  variables {
+    webserver_access_mode = "PUBLIC_AND_PRIVATE"
+  }
+
+  expect_failures = [var.webserver_client_cidrs]
+}
+
+run "a_private_side_for_everybody" {
+  command = plan
+
+  variables {
+    webserver_access_mode  = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs = ["0.0.0.0/0"]
+  }
+
+  expect_failures = [var.webserver_client_cidrs]
 }

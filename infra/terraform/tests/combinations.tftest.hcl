@@ -175,6 +175,7 @@ run "production_with_everything" {
     min_workers                     = 2
     max_workers                     = 10
     webserver_access_mode           = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs          = ["10.20.0.0/16"]
     weekly_maintenance_window_start = "WED:23:00"
     settings                        = { namespaces = "canvas, catalog", max_active_tables = "20", skip_tables = "canvas.web_logs" }
     airflow_configuration_options   = { "core.max_map_length" = "2048" }

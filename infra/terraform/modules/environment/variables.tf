@@ -123,7 +123,7 @@ variable "max_workers" {
 }
 
 variable "webserver_access_mode" {
-  description = "Who reaches the UI: PRIVATE_ONLY, PUBLIC_ONLY or PUBLIC_AND_PRIVATE."
+  description = "Who reaches the UI: PUBLIC_ONLY or PUBLIC_AND_PRIVATE."
   type        = string
 }
 
@@ -153,4 +153,10 @@ variable "dns_suffix" {
   description = "Domain of the partition's services (amazonaws.com.cn in China), as in kms:ViaService."
   type        = string
   default     = "amazonaws.com"
+}
+
+variable "webserver_client_cidrs" {
+  description = "Networks that reach the UI through the VPC, if webserver_access_mode has a private side."
+  type        = set(string)
+  default     = []
 }
