@@ -29,7 +29,7 @@ def plan_file(environment: str) -> Path:
 
 def summary_file(environment: str) -> Path:
     """Where its summary is written."""
-    return ROOT / "dist" / f"{environment}-plan.md"
+    return ROOT / "dist" / f"{environment}-plan.txt"
 
 
 def summary(environment: str, plan: Plan) -> str:

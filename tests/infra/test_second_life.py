@@ -217,7 +217,7 @@ def test_a_reviewed_plan_is_applied_exactly_or_not_at_all(life: Life) -> None:
     assert "Nothing was changed. `make deploy ENV=dev PLAN=" in output
     assert "Creating..." not in output
     plan = REPOSITORY / "dist" / "dev.tfplan"
-    overview = (REPOSITORY / "dist" / "dev-plan.md").read_text()
+    overview = (REPOSITORY / "dist" / "dev-plan.txt").read_text()
     assert re.match(r"# dev: \d+ changes\n\n- create: `", overview)
     assert "- create: `module.environment.aws_mwaa_environment.this`" in overview
 
