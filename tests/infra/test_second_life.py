@@ -281,5 +281,5 @@ class Resting(mwaa_api.MwaaApi):
     def _invoke(self, request: dict[str, Any]) -> Answer:
         if request["Method"] == "PATCH":
             self.paused.append(request["Body"]["is_paused"])
-        body = {"is_paused": False, "dag_runs": []}
+        body = {"is_paused": self.paused[-1:] == [True], "dag_runs": []}
         return 200, "", {"RestApiStatusCode": 200, "RestApiResponse": body}
