@@ -46,7 +46,11 @@ FOR_TERRAFORM = {
 
 ENVIRONMENTS = {
     "dev": {},
-    "stg": {"webserver_access_mode": "PUBLIC_AND_PRIVATE", "database_engine_version": "17.10"},
+    "stg": {
+        "webserver_access_mode": "PUBLIC_AND_PRIVATE",
+        "webserver_client_cidrs": '["10.20.0.0/16"]',
+        "database_engine_version": "17.10",
+    },
     "prod": {"environment_class": "mw1.2xlarge", "max_workers": "25", "weekly_maintenance_window_start": "MON:23:30"},
 }
 
