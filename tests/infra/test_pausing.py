@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from local.stack import Stack
 from scripts.mwaa import DAG_ID, Mwaa, MwaaError
 from scripts.pausing import paused
 from tests.e2e.story import jobs_held_back
+from tests.infra.json_server import Answer
 from tests.infra.mwaa_api import NAME, MwaaApi, serving
 
 pytestmark = pytest.mark.infra
@@ -131,3 +133,45 @@ def test_an_environment_without_a_working_airflow_is_updated_at_once(api: MwaaAp
     api.environment["Status"] = "CREATE_FAILED"
     with paused(mwaa, 30):
         assert api.calls == []
+
+
+class Scripted(MwaaApi):
+    """An Airflow whose run is running for as long as `running` says, one entry for each time it is asked."""
+
+    def __init__(self, running: list[str | None]) -> None:
+        super().__init__()
+        self.running, self.paused, self.told = running, False, ["unpaused"]
+
+    def _invoke(self, request: dict[str, Any]) -> Answer:
+        body: dict[str, Any] = {"is_paused": self.paused}
+        if request["Method"] == "PATCH":
+            self.paused = request["Body"]["is_paused"]
+            self.told.append("paused" if self.paused else "unpaused")
+        elif request["Path"].endswith("/dagRuns"):
+            assert request["QueryParameters"]["state"] == "running"
+            run = self.running.pop(0)
+            body = {"dag_runs": [{"dag_run_id": run}] if run else []}
+        return 200, "", {"RestApiStatusCode": 200, "RestApiResponse": body}
+
+
+@pytest.mark.parametrize(
+    ("running", "told"),
+    [
+        ([None, None], ["paused", "unpaused"]),
+        (["first", "first", None, None], ["paused", "unpaused"]),
+        # The second begins between the question and the pause.
+        (["first", None, "second", "second", None, None], ["paused", "unpaused", "paused", "unpaused"]),
+    ],
+)
+def test_a_run_that_begins_at_the_last_moment_is_waited_for_too(
+    moto: str, monkeypatch: pytest.MonkeyPatch, running: list[str | None], told: list[str]
+) -> None:
+    api = Scripted(running)
+    with serving(api) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name.lower(), value)
+        with paused(Mwaa(NAME, REGION), 60, interval_s=0.01):
+            assert api.told == ["unpaused", *told[:-1]]
+            assert api.running == []
+    assert api.told == ["unpaused", *told]
