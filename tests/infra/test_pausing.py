@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,7 +94,9 @@ def test_a_run_that_takes_too_long_stops_the_deployment_and_not_the_run(stack: S
         running = stack.trigger(TABLE)
         wait_for(lambda: running_runs(stack) == [running])
         with (
-            pytest.raises(MwaaError, match=rf"{running} is still running .*WAIT=240.*WAIT=0.* Nothing was changed"),
+            pytest.raises(
+                MwaaError, match=rf"{re.escape(running)} is still running .*WAIT=240.*WAIT=0.* Nothing was changed"
+            ),
             paused(mwaa, 0.001, interval_s=0.1),
         ):
             pytest.fail("it was updated")
