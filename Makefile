@@ -45,9 +45,9 @@ reset: venv ## stop the stack and delete its databases and logs
 	@$(LOCAL) reset
 
 ## On AWS (ENV=dev, stg or prod; docs/deploy.md)
-package: venv ## dist/: plugins.zip, requirements.txt and startup.sh for MWAA
-	@$(PYTHON_OF_VENV) -m scripts.package
-deploy: venv ## package, plan, confirm (YES=1), apply, prepare the database, first dry run
+package: venv ## dist/: plugins.zip, requirements.txt and startup.sh for MWAA (REGION=: check its certificates)
+	@$(PYTHON_OF_VENV) -m scripts.package --region "$(REGION)"
+deploy: venv ## package, plan, confirm (YES=1), apply, prepare the database, dry run (PLAN_ONLY=1, PLAN=FILE, WAIT=minutes)
 	@$(PYTHON_OF_VENV) -m scripts.deploy --environment "$(ENV)"
 dap-key: venv ## prompt for the DAP key and write it to SSM
 	@$(PYTHON_OF_VENV) -m scripts.dap_key --environment "$(ENV)"

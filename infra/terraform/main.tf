@@ -2,12 +2,21 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
+# Policies name a key by its ARN.
+data "aws_kms_key" "given" {
+  count  = local.key_is_named ? 1 : 0
+  key_id = trimprefix(var.kms_key_arn, "key/")
+}
+
 locals {
   name       = "${var.name}-${var.environment}"
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
   region     = data.aws_region.current.region
   production = var.environment == "prod"
+
+  # An id or an alias, not the ARN of a key.
+  key_is_named = var.kms_key_arn == null ? false : !can(regex("^arn:.*:key/", var.kms_key_arn))
 
   tags = merge({ Project = var.name, Environment = var.environment }, var.tags)
 
@@ -41,7 +50,7 @@ locals {
     "workers.min_heartbeat_interval" = "1"
   }
 
-  kms_key_arn         = var.kms_key_arn == null ? one(module.encryption[*].key_arn) : var.kms_key_arn
+  kms_key_arn         = var.kms_key_arn == null ? one(module.encryption[*].key_arn) : local.key_is_named ? one(data.aws_kms_key.given[*].arn) : var.kms_key_arn
   vpc_id              = var.create_network ? one(module.network[*].vpc_id) : var.vpc_id
   private_subnet_ids  = var.create_network ? one(module.network[*].private_subnet_ids) : var.private_subnet_ids
   database_subnet_ids = var.create_network ? one(module.network[*].database_subnet_ids) : length(var.database_subnet_ids) > 0 ? var.database_subnet_ids : var.private_subnet_ids
@@ -65,6 +74,7 @@ module "encryption" {
   name                    = local.name
   partition               = local.partition
   region                  = local.region
+  dns_suffix              = data.aws_partition.current.dns_suffix
   account_id              = local.account_id
   deletion_window_in_days = local.production ? 30 : 7
 }
@@ -150,6 +160,7 @@ module "environment" {
   name                     = local.name
   partition                = local.partition
   region                   = local.region
+  dns_suffix               = data.aws_partition.current.dns_suffix
   account_id               = local.account_id
   vpc_id                   = local.vpc_id
   subnet_ids               = local.private_subnet_ids
@@ -177,9 +188,11 @@ module "environment" {
   airflow_configuration_options = merge(
     local.airflow_options,
     var.airflow_configuration_options,
-    { for key, value in merge(var.settings, local.own_settings) : "cd2.${key}" => value },
+    # MWAA takes no empty values; for ours they mean the default.
+    { for key, value in merge(var.settings, local.own_settings) : "cd2.${key}" => value if trimspace(value) != "" },
   )
   webserver_access_mode           = var.webserver_access_mode
+  webserver_client_cidrs          = var.webserver_client_cidrs
   weekly_maintenance_window_start = var.weekly_maintenance_window_start
   log_level                       = var.log_level
   log_retention_days              = var.log_retention_days

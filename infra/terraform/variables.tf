@@ -148,13 +148,13 @@ variable "max_workers" {
 }
 
 variable "webserver_access_mode" {
-  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS login), PRIVATE_ONLY (from the VPC), PUBLIC_AND_PRIVATE (both)."
+  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS login), or PUBLIC_AND_PRIVATE (also webserver_client_cidrs, through the VPC). PRIVATE_ONLY is refused: docs/deploy.md says why."
   type        = string
   default     = "PUBLIC_ONLY"
 
   validation {
-    condition     = contains(["PUBLIC_ONLY", "PRIVATE_ONLY", "PUBLIC_AND_PRIVATE"], var.webserver_access_mode)
-    error_message = "webserver_access_mode must be PUBLIC_ONLY, PRIVATE_ONLY or PUBLIC_AND_PRIVATE."
+    condition     = contains(["PUBLIC_ONLY", "PUBLIC_AND_PRIVATE"], var.webserver_access_mode)
+    error_message = "webserver_access_mode must be PUBLIC_ONLY or PUBLIC_AND_PRIVATE. PRIVATE_ONLY cannot work with this package: a private web server does not reach the package index that requirements.txt is installed from, and make deploy and make smoke do not reach its Airflow from outside of the VPC."
   }
 
   validation {
@@ -193,6 +193,11 @@ variable "settings" {
     condition     = alltrue([for name in ["job_creations_per_minute", "max_active_tables"] : can(regex("^[1-9][0-9]*$", lookup(var.settings, name, "1")))])
     error_message = "settings.job_creations_per_minute and settings.max_active_tables must be whole numbers of 1 or more."
   }
+
+  validation {
+    condition     = alltrue([for value in values(var.settings) : can(regex("^[ -~]*$", value))])
+    error_message = "settings has a value with a character outside of ASCII, or with a line break: MWAA refuses both."
+  }
 }
 
 variable "airflow_configuration_options" {
@@ -208,6 +213,11 @@ variable "airflow_configuration_options" {
   validation {
     condition     = length(setintersection(keys(var.airflow_configuration_options), ["core.executor", "core.fernet_key", "celery.broker_url", "celery.result_backend", "database.sql_alchemy_conn", "triggerer.queues_enabled"])) == 0
     error_message = "airflow_configuration_options has an option that MWAA sets itself and does not allow to change (executor, fernet key, broker, databases, triggerer queues)."
+  }
+
+  validation {
+    condition     = alltrue([for value in values(var.airflow_configuration_options) : can(regex("^[ -~]+$", value))])
+    error_message = "airflow_configuration_options has an empty value, or one with a character outside of ASCII or a line break: MWAA refuses these."
   }
 }
 
@@ -240,13 +250,13 @@ variable "permissions_boundary_arn" {
 }
 
 variable "kms_key_arn" {
-  description = "Your own key for everything. Null: a new one. Its policy must let CloudWatch's logs and alarms use it (modules/encryption/main.tf shows how)."
+  description = "Your own key for everything: ARN, id or alias, in this region. Null: a new one. Its policy must let CloudWatch's logs and alarms use it (modules/encryption/main.tf shows how)."
   type        = string
   default     = null
 
   validation {
-    condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-f-]+$", var.kms_key_arn))
-    error_message = "kms_key_arn must be the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), not an alias."
+    condition     = var.kms_key_arn == null || can(regex("^(((arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:)?key/)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:)?alias/[A-Za-z0-9/_-]+)$", var.kms_key_arn))
+    error_message = "kms_key_arn must be a key's ARN (arn:aws:kms:REGION:ACCOUNT:key/ID), its id, or its alias (alias/NAME); MWAA takes no multi-region key (mrk-...)."
   }
 }
 

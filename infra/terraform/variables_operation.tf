@@ -99,3 +99,19 @@ variable "database_storage_alarm_gib" {
     error_message = "database_storage_alarm_gib must be at least 1."
   }
 }
+
+variable "webserver_client_cidrs" {
+  description = "With PUBLIC_AND_PRIVATE: the networks that reach Airflow's UI through the VPC, by HTTPS."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for cidr in var.webserver_client_cidrs : can(cidrnetmask(cidr)) && !endswith(cidr, "/0")])
+    error_message = "webserver_client_cidrs must be networks such as 10.20.0.0/16, and not all addresses."
+  }
+
+  validation {
+    condition     = (var.webserver_access_mode == "PUBLIC_AND_PRIVATE") == (length(var.webserver_client_cidrs) > 0)
+    error_message = "webserver_client_cidrs belongs to webserver_access_mode = PUBLIC_AND_PRIVATE, and that needs it: otherwise nobody is let in through the VPC."
+  }
+}

@@ -17,7 +17,7 @@ ENVIRONMENTS = ("dev", "stg", "prod")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 NOTIFICATION_FORMATS = ("text", "chatbot")
 RDS_CA_BUNDLE = Path(__file__).with_name("rds-global-bundle.pem")
-"""Amazon's certificate authorities for RDS and Aurora in all regions; shipped with the plugins."""
+"""Amazon's certificate authorities for RDS and Aurora, of the regions in docs/deploy.md; shipped with the plugins."""
 
 
 class SettingsError(ValueError):
@@ -135,9 +135,11 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _file(text: str) -> str:
-    if not Path(text).is_file():
-        raise ValueError("there is no such file on this worker; give the path of a PEM file with CA certificates")
+def _authorities(text: str) -> str:
+    if text != "system" and not Path(text).is_file():
+        raise ValueError(
+            "there is no such file on this worker; give the path of a PEM file with CA certificates, or system"
+        )
     return text
 
 
@@ -155,7 +157,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "skip_tables": _names,
     "dap_base_url": _http_url,
     "database_sslmode": _one_of(SSL_MODES),
-    "database_sslrootcert": _file,
+    "database_sslrootcert": _authorities,
     "sns_topic_arn": _topic_arn,
     "notification_format": _one_of(NOTIFICATION_FORMATS),
     "job_creations_per_minute": _positive,

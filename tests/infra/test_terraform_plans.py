@@ -116,6 +116,20 @@ def test_only_this_environment_of_mwaa_may_take_the_role() -> None:
     }
 
 
+def test_a_roles_name_is_never_used_twice() -> None:
+    """AWS advises against it; and the environment has its new role before the old one goes."""
+    role = resources(planned("dev"))["module.environment.aws_iam_role.this"]
+    assert role["name_prefix"] == f"{NAME}-"
+    assert "name" not in role
+
+
+def test_an_empty_setting_is_left_out_because_mwaa_refuses_it() -> None:
+    options = mwaa(settings=json.dumps({"skip_tables": "", "include_tables": " ", "namespaces": "catalog"}))
+    given = options["airflow_configuration_options"]
+    assert {"cd2.skip_tables", "cd2.include_tables"}.isdisjoint(given)
+    assert given["cd2.namespaces"] == "catalog"
+
+
 def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform() -> None:
     """The list in main.tf is that of plugins/cd2/settings.py."""
     text = (FOLDER / "main.tf").read_text()
@@ -234,6 +248,15 @@ def test_only_mwaa_reaches_the_database_and_only_at_its_port() -> None:
     assert all(
         rule.get(what) is None for rule in rules.values() for what in ("cidr_ipv4", "cidr_ipv6", "prefix_list_id")
     )
+
+
+def test_the_private_side_of_the_web_server_lets_in_the_networks_that_are_given_and_only_by_https() -> None:
+    cidrs = ["10.20.0.0/16", "10.30.0.0/16"]
+    plan = planned("dev", webserver_access_mode="PUBLIC_AND_PRIVATE", webserver_client_cidrs=json.dumps(cidrs))
+    rules = [v for a, v in resources(plan).items() if ".aws_vpc_security_group_ingress_rule.webserver" in a]
+    assert sorted((r["cidr_ipv4"], r["ip_protocol"], r["from_port"], r["to_port"]) for r in rules) == [
+        (cidr, "tcp", 443, 443) for cidr in cidrs
+    ]
 
 
 def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database() -> None:

@@ -37,6 +37,10 @@ def test_the_shipped_certificate_bundle_is_there() -> None:
     assert RDS_CA_BUNDLE.read_text().count("BEGIN CERTIFICATE") > 50
 
 
+def test_the_authorities_of_the_machine_stand_in_for_a_file() -> None:
+    assert settings_of(database_sslrootcert="system").database_sslrootcert == "system"
+
+
 def test_lists_are_split_trimmed_and_freed_of_repetitions() -> None:
     settings = settings_of(namespaces="canvas, catalog,canvas", skip_tables=" users , quiz_* ,")
     assert settings.namespaces == ("canvas", "catalog")

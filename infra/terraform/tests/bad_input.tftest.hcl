@@ -155,6 +155,7 @@ run "what_does_not_fit_together" {
     min_workers                     = 3
     max_workers                     = 2
     webserver_access_mode           = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs          = ["10.20.0.0/16"]
     airflow_version                 = "3.0.6"
     weekly_maintenance_window_start = "04:00"
     database_min_capacity           = 8
@@ -267,7 +268,7 @@ run "names_where_arns_and_ids_are_wanted" {
     database_secret_arn        = "warehouse"
     database_security_group_id = "warehouse"
     database_port              = 70000
-    kms_key_arn                = "alias/mine"
+    kms_key_arn                = "mine"
     other_kms_key_arns         = ["alias/mine"]
     sns_topic_arn              = "operations"
     alert_emails               = ["it at university.example"]
@@ -328,4 +329,48 @@ run "alarms_without_sense_and_more_capacity_than_there_is" {
   }
 
   expect_failures = [var.database_max_capacity, var.hours_without_success, var.queue_age_seconds, var.database_storage_alarm_gib]
+}
+
+run "values_that_mwaa_refuses" {
+  command = plan
+
+  variables {
+    settings                      = { skip_tables = "prüfungen" }
+    airflow_configuration_options = { "core.dag_ignore_file_syntax" = "" }
+    # Multi-region.
+    kms_key_arn = "arn:aws:kms:us-east-1:123456789012:key/mrk-1111111122223333444455555555abcd"
+  }
+
+  expect_failures = [var.settings, var.airflow_configuration_options, var.kms_key_arn]
+}
+
+run "a_web_server_that_could_not_install_anything" {
+  command = plan
+
+  variables {
+    webserver_access_mode = "PRIVATE_ONLY"
+  }
+
+  expect_failures = [var.webserver_access_mode]
+}
+
+run "a_private_side_that_lets_nobody_in" {
+  command = plan
+
+  variables {
+    webserver_access_mode = "PUBLIC_AND_PRIVATE"
+  }
+
+  expect_failures = [var.webserver_client_cidrs]
+}
+
+run "a_private_side_for_everybody" {
+  command = plan
+
+  variables {
+    webserver_access_mode  = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs = ["0.0.0.0/0"]
+  }
+
+  expect_failures = [var.webserver_client_cidrs]
 }

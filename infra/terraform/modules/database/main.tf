@@ -67,6 +67,15 @@ resource "aws_cloudwatch_log_group" "postgresql" {
   kms_key_id        = var.kms_key_arn
 }
 
+# A snapshot's name can be used only once: each life of a cluster has its own, from the time when it was first planned.
+resource "terraform_data" "life" {
+  input = formatdate("YYYYMMDDhhmmss", plantimestamp())
+
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
 resource "aws_rds_cluster" "this" {
   #checkov:skip=CKV_AWS_139:deletion protection is an input: on in prod
   #checkov:skip=CKV_AWS_162:the replication user has a password, from its secret; IAM tokens would need one more right
@@ -95,7 +104,7 @@ resource "aws_rds_cluster" "this" {
   copy_tags_to_snapshot           = true
   deletion_protection             = var.deletion_protection
   skip_final_snapshot             = !var.final_snapshot
-  final_snapshot_identifier       = var.final_snapshot ? "${var.name}-final" : null
+  final_snapshot_identifier       = var.final_snapshot ? "${var.name}-final-${terraform_data.life.input}" : null
   enabled_cloudwatch_logs_exports = ["postgresql"]
   apply_immediately               = true
 

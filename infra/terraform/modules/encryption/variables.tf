@@ -33,3 +33,9 @@ variable "deletion_window_in_days" {
     error_message = "deletion_window_in_days must be between 7 and 30."
   }
 }
+
+variable "dns_suffix" {
+  description = "Domain of the partition's services (amazonaws.com.cn in China), for the principal of CloudWatch's logs."
+  type        = string
+  default     = "amazonaws.com"
+}

@@ -25,6 +25,18 @@ resource "aws_vpc_security_group_ingress_rule" "self" {
   referenced_security_group_id = aws_security_group.this.id
 }
 
+# The private side of the web server is an endpoint with this security group.
+resource "aws_vpc_security_group_ingress_rule" "webserver" {
+  for_each = var.webserver_client_cidrs
+
+  security_group_id = aws_security_group.this.id
+  description       = "Airflow's UI, for people in this network"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+  cidr_ipv4         = each.value
+}
+
 resource "aws_vpc_security_group_egress_rule" "all" {
   #checkov:skip=CKV_AWS_382:MWAA requires it: package index, Instructure and AWS have no fixed addresses
   security_group_id = aws_security_group.this.id

@@ -67,7 +67,7 @@ locals {
       Effect    = "Allow"
       Action    = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*", "kms:Encrypt"]
       Resource  = var.kms_key_arn
-      Condition = { StringEquals = { "kms:ViaService" = [for service in local.key_users : "${service}.${var.region}.amazonaws.com"] } }
+      Condition = { StringEquals = { "kms:ViaService" = [for service in local.key_users : "${service}.${var.region}.${var.dns_suffix}"] } }
     },
   ]
 
@@ -97,12 +97,13 @@ locals {
     Effect    = "Allow"
     Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
     Resource  = var.other_kms_key_arns
-    Condition = { StringEquals = { "kms:ViaService" = [for service in ["secretsmanager", "sns"] : "${service}.${var.region}.amazonaws.com"] } }
+    Condition = { StringEquals = { "kms:ViaService" = [for service in ["secretsmanager", "sns"] : "${service}.${var.region}.${var.dns_suffix}"] } }
   }]
 }
 
+# AWS advises against reusing the name of a deleted role: services may remember the old one for a while.
 resource "aws_iam_role" "this" {
-  name                 = var.name
+  name_prefix          = "${var.name}-"
   description          = "Canvas Data 2: what the MWAA environment ${var.name} may do"
   permissions_boundary = var.permissions_boundary_arn
 
@@ -118,6 +119,11 @@ resource "aws_iam_role" "this" {
       }
     }]
   })
+
+  # The environment has its new role before the old one goes.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_iam_role_policy" "this" {
@@ -131,4 +137,8 @@ resource "aws_iam_role_policy" "this" {
     Version   = "2012-10-17"
     Statement = flatten([local.for_mwaa, local.for_dag, local.for_foreign_keys])
   })
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }

@@ -3,8 +3,9 @@ variable "name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-zA-Z][0-9a-zA-Z_-]{0,63}$", var.name))
-    error_message = "name must begin with a letter and have at most 64 letters, digits, hyphens and underscores (it also names the IAM role)."
+    # A role's prefix has 38 characters at most.
+    condition     = can(regex("^[a-zA-Z][0-9a-zA-Z_-]{0,36}$", var.name))
+    error_message = "name must begin with a letter and have at most 37 letters, digits, hyphens and underscores (it also begins the name of the IAM role)."
   }
 }
 
@@ -122,7 +123,7 @@ variable "max_workers" {
 }
 
 variable "webserver_access_mode" {
-  description = "Who reaches the UI: PRIVATE_ONLY, PUBLIC_ONLY or PUBLIC_AND_PRIVATE."
+  description = "Who reaches the UI: PUBLIC_ONLY or PUBLIC_AND_PRIVATE."
   type        = string
 }
 
@@ -146,4 +147,16 @@ variable "log_retention_days" {
   description = "Days for which logs are kept."
   type        = number
   default     = 90
+}
+
+variable "dns_suffix" {
+  description = "Domain of the partition's services (amazonaws.com.cn in China), as in kms:ViaService."
+  type        = string
+  default     = "amazonaws.com"
+}
+
+variable "webserver_client_cidrs" {
+  description = "Networks that reach the UI through the VPC, if webserver_access_mode has a private side."
+  type        = set(string)
+  default     = []
 }

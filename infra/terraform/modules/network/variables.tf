@@ -28,4 +28,9 @@ variable "interface_endpoints" {
   description = "VPC endpoints for the AWS services in use, so that their traffic bypasses the NAT gateway. The Instructure API still needs NAT."
   type        = bool
   default     = false
+
+  validation {
+    condition     = !var.interface_endpoints || !startswith(var.region, "cn-")
+    error_message = "interface_endpoints must be false in China: the prefix of an endpoint's name differs there by service and region. The NAT gateway carries the traffic."
+  }
 }
