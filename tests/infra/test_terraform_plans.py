@@ -48,11 +48,11 @@ def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else() -> None:
             "Resource": [f"arn:aws:s3:::{NAME}-{ACCOUNT}-us-east-1", f"arn:aws:s3:::{NAME}-{ACCOUNT}-us-east-1/*"],
         },
         "SeePublicAccessBlock": {"Effect": "Allow", "Action": "s3:GetAccountPublicAccessBlock", "Resource": "*"},
-        "WriteLogs": {
+        "WriteAndReadLogs": {
             "Effect": "Allow",
             "Action": [
-                "logs:CreateLogStream", "logs:CreateLogGroup", "logs:PutLogEvents", "logs:GetLogEvents",
-                "logs:GetLogRecord", "logs:GetLogGroupFields", "logs:GetQueryResults",
+                "logs:CreateLogStream", "logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:PutLogEvents",
+                "logs:GetLogEvents", "logs:GetLogRecord", "logs:GetLogGroupFields", "logs:GetQueryResults",
             ],
             "Resource": f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:airflow-{NAME}-*",
         },

@@ -28,11 +28,14 @@ locals {
       Resource = "*"
     },
     {
-      Sid    = "WriteLogs"
+      # DescribeLogStreams is not in AWS's example. Without it the UI never shows what a trigger logged: MWAA's image looks
+      # for those streams by their prefix (mwaa/logging/cloudwatch_handlers.py), and passes over a refusal in silence.
+      Sid    = "WriteAndReadLogs"
       Effect = "Allow"
       Action = [
         "logs:CreateLogStream",
         "logs:CreateLogGroup",
+        "logs:DescribeLogStreams",
         "logs:PutLogEvents",
         "logs:GetLogEvents",
         "logs:GetLogRecord",
