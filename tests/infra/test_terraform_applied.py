@@ -163,8 +163,8 @@ def test_the_dashboard_shows_every_alarm_and_what_is_alarmed_about(deployment: D
     assert len(alarms["properties"]["alarms"]) == len(deployment.state()["outputs"]["alarm_names"]["value"]) == 6
     shown = {metric[1] for graph in graphs for metric in graph["properties"]["metrics"]}
     assert shown >= {
-        "DAGDurationSuccess", "DAGDurationFailed", "SchedulerHeartbeat", "ApproximateAgeOfOldestTask", "ACUUtilization",
-        "VolumeBytesUsed",
+        "DAGDurationSuccess", "DAGDurationFailed", "SchedulerHeartbeat", "QueuedTasks", "RunningTasks",
+        "ACUUtilization", "VolumeBytesUsed",
     }  # fmt: skip
     places = [(widget["x"], widget["y"]) for widget in [alarms, *graphs]]
     assert len(set(places)) == len(places)

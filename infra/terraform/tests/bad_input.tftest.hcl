@@ -323,7 +323,7 @@ run "alarms_without_sense_and_more_capacity_than_there_is" {
   variables {
     database_max_capacity      = 512
     hours_without_success      = 3
-    queue_age_seconds          = 1
+    queue_age_seconds          = 400
     database_storage_alarm_gib = 0
   }
 
