@@ -53,8 +53,9 @@ dap-key: venv ## prompt for the DAP key and write it to SSM
 	@$(PYTHON_OF_VENV) -m scripts.dap_key --environment "$(ENV)"
 prepare-database: venv ## user, rights and schemas of the replication (ARGS="--dry-run --reader analysts --member-of ...")
 	@$(PYTHON_OF_VENV) -m scripts.prepare_database --environment "$(ENV)" $(ARGS)
-smoke: venv ## trigger a dry run through MWAA, wait, and report it (ARGS=--unpause)
+smoke: venv ## trigger a dry run through MWAA, wait, and report it (ARGS=--unpause; ALARM=1: then raise an alarm)
 	@$(PYTHON_OF_VENV) -m scripts.smoke --environment "$(ENV)" $(ARGS)
+	@if [ -n "$(ALARM)" ]; then $(PYTHON_OF_VENV) -m scripts.alarm --environment "$(ENV)"; fi
 destroy: venv ## destroy an environment, after a confirmation (YES=dev for ENV=dev)
 	@$(PYTHON_OF_VENV) -m scripts.destroy --environment "$(ENV)"
 

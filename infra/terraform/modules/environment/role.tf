@@ -29,7 +29,7 @@ locals {
     },
     {
       # DescribeLogStreams is not in AWS's example. Without it the UI never shows what a trigger logged: MWAA's image looks
-      # for those streams by their prefix (mwaa/logging/cloudwatch_handlers.py), and passes over a refusal in silence.
+      # for those streams by their prefix (its CloudWatchRemoteTaskLogger), and passes over a refusal in silence.
       Sid    = "WriteAndReadLogs"
       Effect = "Allow"
       Action = [
