@@ -33,11 +33,17 @@ locals {
     database_secret = var.create_database ? module.secrets.replication_secret_name : var.database_secret_arn
     sns_topic_arn   = module.notifications.topic_arn
   }
+  # Every table of a run waits in a triggerer. MWAA runs one beside each scheduler; any of them must have room for all
+  # tables, because the others may be gone. By default it has less: 60 places on mw1.small.
+  most_tables = { canvas = 120, canvas_logs = 5, catalog = 20, new_quizzes = 20 }
+  triggers    = sum(concat([10], [for name in distinct(split(",", lookup(var.settings, "namespaces", "canvas"))) : lookup(local.most_tables, trimspace(name), 0)]))
+
   # docs/configuration.md says why.
   airflow_options = {
     "core.lazy_load_plugins"         = "False"
     "core.load_examples"             = "False"
     "core.max_map_length"            = "1024"
+    "triggerer.capacity"             = tostring(local.triggers)
     "workers.min_heartbeat_interval" = "1"
   }
 

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+from airflow.configuration import conf
 
 from cd2.settings import Settings
 from scripts.compile_constraints import ROOT
@@ -153,6 +154,20 @@ def test_airflow_has_the_options_that_the_documentation_says_matter() -> None:
     assert mwaa(airflow_configuration_options='{"core.max_map_length": "2048"}')["airflow_configuration_options"][
         "core.max_map_length"
     ] == "2048"  # fmt: skip
+
+
+@pytest.mark.parametrize("namespaces", ["canvas", "canvas, canvas_logs,catalog , new_quizzes", "catalog"])
+def test_all_tables_of_a_run_can_wait_in_any_triggerer(namespaces: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Airflow reads the option, also where MWAA sets its own number, by the name that Airflow 2 had for it."""
+    catalogue = ROOT / "local" / "simulator" / "catalogue"
+    tables = sum(
+        len(re.findall(r"(?m)^\w", (catalogue / f"{name.strip()}.txt").read_text())) for name in namespaces.split(",")
+    )
+    options = mwaa(settings=json.dumps({"namespaces": namespaces}))["airflow_configuration_options"]
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__DEFAULT_CAPACITY", "60")
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__CAPACITY", options["triggerer.capacity"])
+    capacity = conf.getint("triggerer", "capacity")
+    assert tables + 10 <= capacity <= 2 * tables + 40
 
 
 def test_all_components_log() -> None:
