@@ -115,6 +115,8 @@ module "database" {
   client_security_group_id = module.environment.security_group_id
   kms_key_arn              = local.kms_key_arn
   engine_version           = var.database_engine_version
+  io_optimized             = var.database_io_optimized
+  performance_insights     = var.database_performance_insights
   database_name            = var.database_name
   min_capacity             = var.database_min_capacity
   max_capacity             = var.database_max_capacity
@@ -123,7 +125,9 @@ module "database" {
   backup_retention_days    = var.database_backup_retention_days
   deletion_protection      = coalesce(var.database_deletion_protection, local.production)
   final_snapshot           = coalesce(var.database_final_snapshot, local.production)
-  log_retention_days       = var.log_retention_days
+
+  allow_major_version_upgrade = var.database_allow_major_version_upgrade
+  log_retention_days          = var.log_retention_days
 }
 
 resource "aws_vpc_security_group_ingress_rule" "own_database" {
