@@ -60,6 +60,7 @@ module "network" {
   name                 = local.name
   region               = local.region
   cidr                 = var.vpc_cidr
+  zones                = var.availability_zones
   nat_gateway_per_zone = var.nat_gateway_per_zone
   interface_endpoints  = var.interface_endpoints
 }
@@ -166,6 +167,9 @@ module "environment" {
   kms_key_arn              = local.kms_key_arn
   other_kms_key_arns       = var.other_kms_key_arns
   permissions_boundary_arn = var.permissions_boundary_arn
+  role_path                = var.execution_role_path
+  role_arn                 = var.execution_role_arn
+  extra_security_group_ids = var.extra_security_group_ids
 
   bucket_name = module.storage.bucket_name
   dags_path   = module.storage.dags_path

@@ -6,11 +6,12 @@ import io
 import json
 import zipfile
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
 from tests.infra.deployment import Deployment
-from tests.infra.plan import planned_role_policy
+from tests.infra.plan import Workspace, changes, planned_role_policy, variables
 
 pytestmark = pytest.mark.infra
 
@@ -107,6 +108,19 @@ def test_the_role_with_a_new_key_may_do_the_same_as_with_a_key_of_yours(deployme
         if statement["Sid"] == "UseKey":
             statement["Resource"] = key
     assert applied == planned
+
+
+def test_a_deployment_of_version_0_1_keeps_its_role(tmp_path: Path) -> None:
+    """Its address in the state was another: a role that is made anew would leave MWAA without rights meanwhile."""
+    workspace = Workspace(tmp_path / "checkout")
+    workspace.apply(*variables("dev"))
+    text = json.loads(workspace.state.read_text())
+    for resource in text["resources"]:
+        if resource["type"] in ("aws_iam_role", "aws_iam_role_policy"):
+            (instance,) = resource["instances"]
+            assert instance.pop("index_key") == 0
+    workspace.state.write_text(json.dumps(text))
+    assert changes(workspace.plan(*variables("dev"))) == {}
 
 
 def test_the_bucket_is_for_tls_only(deployment: Deployment) -> None:

@@ -117,7 +117,7 @@ def test_everything_goes_again(tmp_path: Path) -> None:
     lines = said.splitlines()
     (gone,) = [number for number, line in enumerate(lines) if line.startswith(f"{ENVIRONMENT}: Destruction complete")]
     for later in (
-        "module.environment.aws_iam_role_policy.this",
+        "module.environment.aws_iam_role_policy.this[0]",
         'module.environment.aws_cloudwatch_log_group.this["Task"]',
         "module.environment.aws_security_group.this",
         'module.storage.aws_s3_object.package["plugins"]',

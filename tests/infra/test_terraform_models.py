@@ -46,7 +46,7 @@ FOR_TERRAFORM = {
 }
 
 ENVIRONMENTS = {
-    "dev": {},
+    "dev": {"environment_class": "mw1.micro", "max_workers": "1"},
     "stg": {"webserver_access_mode": "PUBLIC_AND_PRIVATE", "database_engine_version": "17.10"},
     "prod": {"environment_class": "mw1.2xlarge", "max_workers": "25", "weekly_maintenance_window_start": "MON:23:30"},
 }

@@ -95,7 +95,7 @@ def test_with_what_is_yours_the_role_may_use_that_instead() -> None:
     topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:operations"
     plan = planned("dev", **OWN_DATABASE, sns_topic_arn=topic, other_kms_key_arns=json.dumps([foreign_key]))
     made = resources(plan)
-    policy = statements(json.loads(made["module.environment.aws_iam_role_policy.this"]["policy"]))
+    policy = statements(json.loads(made["module.environment.aws_iam_role_policy.this[0]"]["policy"]))
     assert policy["ReadDatabaseSecret"]["Resource"] == OWN_DATABASE["database_secret_arn"]
     assert policy["Notify"]["Resource"] == topic
     assert policy["UseKeysOfSecretAndTopic"]["Resource"] == [foreign_key]
@@ -108,13 +108,55 @@ def test_with_what_is_yours_the_role_may_use_that_instead() -> None:
 
 
 def test_only_this_environment_of_mwaa_may_take_the_role() -> None:
-    role = resources(planned("dev"))["module.environment.aws_iam_role.this"]
+    role = resources(planned("dev"))["module.environment.aws_iam_role.this[0]"]
     (trust,) = json.loads(role["assume_role_policy"])["Statement"]
     assert trust["Principal"] == {"Service": ["airflow.amazonaws.com", "airflow-env.amazonaws.com"]}
     assert trust["Condition"] == {
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
         "ArnLike": {"aws:SourceArn": f"arn:aws:airflow:us-east-1:{ACCOUNT}:environment/{NAME}"},
     }
+
+
+def test_a_role_of_yours_is_used_as_it_is_and_told_what_it_needs() -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/data/airflow"
+    plan = planned("dev", execution_role_arn=role)
+    made = resources(plan)
+    assert not [address for address in made if "aws_iam_role" in address]
+    assert made["module.environment.aws_mwaa_environment.this"]["execution_role_arn"] == role
+    outputs = {name: output["value"] for name, output in plan["planned_values"]["outputs"].items() if "value" in output}
+    assert outputs["execution_role_arn"] == role
+    assert json.loads(outputs["execution_role_policy"]) == planned_role_policy("dev")
+    new = resources(planned("dev"))["module.environment.aws_iam_role.this[0]"]
+    assert outputs["execution_role_trust_policy"] == new["assume_role_policy"]
+    # and may publish
+    topic = json.loads(made["module.notifications.aws_sns_topic_policy.this[0]"]["policy"])
+    assert [s["Principal"] for s in topic["Statement"] if s["Sid"] == "Dag"] == [{"AWS": role}]
+
+
+def test_a_role_goes_where_the_account_wants_it() -> None:
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+    chosen = {"permissions_boundary_arn": boundary, "execution_role_path": "/airflow/data/"}
+    role = resources(planned("dev", **chosen))["module.environment.aws_iam_role.this[0]"]
+    assert (role["permissions_boundary"], role["path"]) == (boundary, "/airflow/data/")
+
+
+def test_security_groups_of_yours_are_added_to_its_own() -> None:
+    yours = ["sg-0123456789abcdef0", "sg-0123456789abcdef1"]
+    plan = planned("dev", extra_security_group_ids=json.dumps(yours))
+    change = next(c for c in plan["resource_changes"] if c["address"] == "module.environment.aws_mwaa_environment.this")
+    assert change["change"]["after_unknown"]["network_configuration"][0]["security_group_ids"]
+    environment = next(
+        r for r in plan["configuration"]["root_module"]["module_calls"]["environment"]["module"]["resources"]
+        if r["address"] == "aws_mwaa_environment.this"
+    )  # fmt: skip
+    used = environment["expressions"]["network_configuration"][0]["security_group_ids"]["references"]
+    assert {"aws_security_group.this.id", "var.extra_security_group_ids"} <= set(used)
+
+
+def test_zones_can_be_chosen_and_stay_when_others_are_added() -> None:
+    made = resources(planned("dev", availability_zones='["us-east-1b", "us-east-1d"]'))
+    zones = [values["availability_zone"] for address, values in made.items() if ".aws_subnet." in address]
+    assert sorted(zones) == ["us-east-1b"] * 3 + ["us-east-1d"] * 3
 
 
 def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform() -> None:
@@ -295,7 +337,8 @@ def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database() -> Non
         values["service_name"] for address, values in resources(planned("dev", interface_endpoints="true")).items()
         if "aws_vpc_endpoint.service" in address
     ]  # fmt: skip
-    called = {"sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns", "airflow.api", "airflow.env"}
+    called = {"sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns"}
+    called |= {"airflow.api", "airflow.env", "airflow.ops"}
     assert set(services) == {f"com.amazonaws.us-east-1.{service}" for service in called}
 
 

@@ -137,6 +137,42 @@ run "what_mwaa_does_not_know" {
   ]
 }
 
+run "the_smallest_class_with_two_workers_and_a_role_without_a_place" {
+  command = plan
+
+  variables {
+    environment_class        = "mw1.micro"
+    max_workers              = 2
+    permissions_boundary_arn = "boundary"
+    execution_role_path      = "airflow"
+    extra_security_group_ids = ["default"]
+    availability_zones       = ["us-east-1a"]
+  }
+
+  expect_failures = [
+    var.max_workers,
+    var.permissions_boundary_arn,
+    var.execution_role_path,
+    var.extra_security_group_ids,
+    var.availability_zones,
+  ]
+}
+
+run "a_role_of_yours_with_what_belongs_to_a_new_one_and_zones_without_a_new_network" {
+  command = plan
+
+  variables {
+    create_network      = false
+    vpc_id              = "vpc-1"
+    private_subnet_ids  = ["subnet-1", "subnet-2"]
+    execution_role_arn  = "arn:aws:iam::123456789012:role/airflow"
+    execution_role_path = "/airflow/"
+    availability_zones  = ["us-east-1a", "us-east-1b"]
+  }
+
+  expect_failures = [var.execution_role_arn, var.availability_zones]
+}
+
 run "an_unknown_access_mode_and_too_many_workers" {
   command = plan
 
@@ -270,6 +306,7 @@ run "names_where_arns_and_ids_are_wanted" {
     kms_key_arn                = "alias/mine"
     other_kms_key_arns         = ["alias/mine"]
     sns_topic_arn              = "operations"
+    execution_role_arn         = "airflow-execution"
     alert_emails               = ["it at university.example"]
   }
 
@@ -280,6 +317,7 @@ run "names_where_arns_and_ids_are_wanted" {
     var.kms_key_arn,
     var.other_kms_key_arns,
     var.sns_topic_arn,
+    var.execution_role_arn,
     var.alert_emails,
   ]
 }
