@@ -17,7 +17,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # own environment sets.
 
 .PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
-.PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke destroy
+.PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke costs destroy
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
@@ -56,6 +56,8 @@ prepare-database: venv ## user, rights and schemas of the replication (ARGS="--d
 smoke: venv ## trigger a dry run through MWAA, wait, and report it (ARGS=--unpause; ALARM=1: then raise an alarm)
 	@$(PYTHON_OF_VENV) -m scripts.smoke --environment "$(ENV)" $(ARGS)
 	@if [ -n "$(ALARM)" ]; then $(PYTHON_OF_VENV) -m scripts.alarm --environment "$(ENV)"; fi
+costs: venv ## what a deployment costs a month (ARGS="--storage 500" for numbers of yours)
+	@$(PYTHON_OF_VENV) -m scripts.costs $(ARGS)
 destroy: venv ## destroy an environment, after a confirmation (YES=dev for ENV=dev)
 	@$(PYTHON_OF_VENV) -m scripts.destroy --environment "$(ENV)"
 
