@@ -1,7 +1,7 @@
 """With the rights of docs/deploy-policy*.json somebody can deploy what is planned, and touch nothing else.
 
-The policies are on a role of MiniStack, which enforces IAM. It knows no tags of keys, and no names of dashboards and
-of what EC2 makes, and asks for no right to pass a role: those statements are looked at instead.
+The policies are on a role of MiniStack, which enforces IAM. It knows no tags of keys, and no names of dashboards, of
+environments and of what EC2 makes, and asks for no right to pass a role: those statements are looked at instead.
 """
 
 from __future__ import annotations
@@ -107,9 +107,11 @@ def test_what_ec2_makes_is_in_this_account_and_region() -> None:
     assert json.loads(made) == ["arn:aws:ec2:us-east-1:123456789012:*"]
 
 
-def test_dashboards_are_ours() -> None:
+def test_dashboards_and_environments_are_ours() -> None:
     (dashboards,) = statements("cloudwatch:PutDashboard")
     assert dashboards["Resource"] == ["arn:aws:cloudwatch::123456789012:dashboard/canvas-data-2-*"]
+    (environments,) = statements("airflow:CreateEnvironment")
+    assert environments["Resource"] == ["arn:aws:airflow:us-east-1:123456789012:environment/canvas-data-2-*"]
 
 
 def test_grants_are_only_for_services_of_aws() -> None:
@@ -148,7 +150,6 @@ def deployer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
         yield Deployer(ministack, credentials)
 
 
-ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{NAME}"
 DEPLOYS: dict[str, Callable[[Deployer], Any]] = {
     "the bucket": lambda d: d.client("s3").create_bucket(
         Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
@@ -204,11 +205,6 @@ DEPLOYS: dict[str, Callable[[Deployer], Any]] = {
     "a look at networks": lambda d: d.client("ec2").describe_vpcs(),
     "a subnet group": lambda d: d.client("rds").describe_db_subnet_groups(),
     "a look at clusters": lambda d: d.client("rds").describe_db_clusters(),
-    "the environment": lambda d: d.client("mwaa").create_environment(
-        Name=NAME, ExecutionRoleArn=ROLE_ARN, SourceBucketArn=f"arn:aws:s3:::{BUCKET}", DagS3Path="dags",
-        NetworkConfiguration={"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]},
-    ),
-    "a look at the environment": lambda d: d.client("mwaa").get_environment(Name=NAME),
 }  # fmt: skip
 
 
@@ -254,7 +250,6 @@ FORBIDDEN: dict[str, Callable[[Deployer], Any]] = {
     "a network that is not ours": lambda d: d.client("ec2").delete_vpc(
         VpcId=d.ministack.client("ec2").create_vpc(CidrBlock="10.9.0.0/22")["Vpc"]["VpcId"]
     ),
-    "another environment": lambda d: d.client("mwaa").get_environment(Name="payroll"),
     "another cluster": lambda d: d.client("rds").delete_db_cluster(
         DBClusterIdentifier="payroll", SkipFinalSnapshot=True
     ),
