@@ -81,10 +81,10 @@ lint: venv lint-github ## ruff (rules, format), mypy --strict over all Python, w
 	@$(PYTHON_OF_VENV) -m ruff format --check .
 	@$(PYTHON_OF_VENV) -m mypy
 lint-github: venv ## only the workflows and issue forms
-	@$(CHECK_SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	@$(CHECK_SCHEMA) vendor.github-workflows .github/workflows/*.yml docs/examples/*.yml
 	@$(CHECK_SCHEMA) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	@$(CHECK_SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
-	@if command -v actionlint >/dev/null; then actionlint; fi
+	@if command -v actionlint >/dev/null; then actionlint && actionlint docs/examples/*.yml; fi
 pre-commit: venv ## all checks of a commit, on all files
 	@PRE_COMMIT_HOME="$${PRE_COMMIT_HOME:-.local/pre-commit}" $(PYTHON_OF_VENV) -m pre_commit run --all-files
 docs: venv ## the documentation as a site in .local/site; warnings are errors (SERVE=1 shows it while you write)
