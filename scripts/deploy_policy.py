@@ -23,8 +23,9 @@ FILES = {
     "deploy": ROOT / "docs" / "deploy-policy.json",
     "database": ROOT / "docs" / "deploy-policy-database.json",
     "network": ROOT / "docs" / "deploy-policy-network.json",
+    "analytics": ROOT / "docs" / "deploy-policy-analytics.json",
 }
-"""For every deployment; with create_database; with create_network."""
+"""For every deployment; with create_database; with create_network; with modules/analytics."""
 LONGEST = 6144
 """Characters without white space that IAM allows in a managed policy."""
 PLACEHOLDERS = {"account": "123456789012", "region": "us-east-1", "name": "canvas-data-2"}

@@ -13,6 +13,7 @@ NEW = "new"
 """Condition: the call gives that tag. AWS looks at a key's tags before it is made."""
 FOR_AWS = "for AWS"
 PASSED = "passed"
+TO_LAMBDA = "to Lambda"
 
 Rights = tuple[str, str, str | None]
 """Actions of a service (`service:A B C`), the resource, and the condition."""
@@ -34,6 +35,11 @@ LOGS = "arn:aws:logs:{region}:{account}:log-group:airflow-{name}-*"
 DATABASE_LOGS = "arn:aws:logs:{region}:{account}:log-group:/aws/rds/cluster/{name}-*"
 RDS = "arn:aws:rds:{region}:{account}:*:{name}-*"
 ENVIRONMENT = "arn:aws:airflow:{region}:{account}:environment/{name}-*"
+ATHENA = "arn:aws:athena:{region}:{account}:*"
+REDSHIFT = "arn:aws:redshift-serverless:{region}:{account}:*"
+CONNECTOR = "arn:aws:serverlessrepo:us-east-1:292517598671:applications/AthenaPostgreSQLConnector"
+STACK = "arn:aws:cloudformation:{region}:{account}:stack/serverlessrepo-{name}-*"
+FUNCTION = "arn:aws:lambda:{region}:{account}:function:*_replica"
 EC2 = "arn:aws:ec2:{region}:{account}:*"
 
 OF_LOGS = (
@@ -42,6 +48,11 @@ OF_LOGS = (
 )
 
 OF_TYPES: dict[str, list[Rights]] = {
+    "aws_athena_data_catalog": [
+        ("athena:CreateDataCatalog GetDataCatalog UpdateDataCatalog DeleteDataCatalog", ATHENA, None),
+        ("athena:TagResource UntagResource ListTagsForResource", ATHENA, None),
+    ],
+    "aws_athena_workgroup": [("athena:CreateWorkGroup GetWorkGroup UpdateWorkGroup DeleteWorkGroup", ATHENA, None)],
     "aws_cloudwatch_dashboard": [("cloudwatch:PutDashboard GetDashboard DeleteDashboards", DASHBOARD, None)],
     "aws_cloudwatch_log_group": [
         (OF_LOGS, LOGS, None),
@@ -112,6 +123,42 @@ OF_TYPES: dict[str, list[Rights]] = {
         ("ec2:CreateNatGateway CreateTags", EC2, None),
         ("ec2:DeleteNatGateway", EC2, OURS),
         ("ec2:DescribeNatGateways", "*", None),
+    ],
+    "aws_rds_integration": [
+        ("rds:CreateIntegration ModifyIntegration DeleteIntegration", "arn:aws:rds:{region}:{account}:*:*", None),
+        ("rds:DescribeIntegrations", "*", None),
+        ("redshift:CreateInboundIntegration", REDSHIFT, None),
+    ],
+    "aws_redshift_resource_policy": [
+        ("redshift:PutResourcePolicy GetResourcePolicy DeleteResourcePolicy", REDSHIFT, None)
+    ],
+    "aws_redshiftserverless_namespace": [
+        ("redshift-serverless:CreateNamespace GetNamespace UpdateNamespace DeleteNamespace", REDSHIFT, None),
+        ("redshift-serverless:TagResource UntagResource ListTagsForResource", REDSHIFT, None),
+        (
+            "iam:CreateServiceLinkedRole",
+            "arn:aws:iam::{account}:role/aws-service-role/redshift.amazonaws.com/AWSServiceRoleForRedshift",
+            None,
+        ),
+    ],
+    "aws_redshiftserverless_workgroup": [
+        ("redshift-serverless:CreateWorkgroup GetWorkgroup UpdateWorkgroup DeleteWorkgroup", REDSHIFT, None)
+    ],
+    "aws_serverlessapplicationrepository_cloudformation_stack": [
+        ("serverlessrepo:GetApplication CreateCloudFormationChangeSet", CONNECTOR, None),
+        (
+            "cloudformation:CreateChangeSet DescribeChangeSet ExecuteChangeSet DeleteChangeSet DescribeStacks "
+            "GetTemplate DeleteStack TagResource",
+            STACK,
+            None,
+        ),
+        (
+            "lambda:CreateFunction GetFunction UpdateFunctionCode UpdateFunctionConfiguration DeleteFunction "
+            "TagResource",
+            FUNCTION,
+            None,
+        ),
+        ("iam:PassRole", ROLE, TO_LAMBDA),
     ],
     "aws_rds_cluster": [
         (
@@ -240,5 +287,6 @@ CONDITIONS: dict[str | None, dict[str, Any]] = {
         "StringEquals": {"aws:ResourceTag/Project": "{name}"},
         "Bool": {"kms:GrantIsForAWSResource": "true"},
     },
+    TO_LAMBDA: {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
     PASSED: {"StringEquals": {"iam:PassedToService": ["airflow.amazonaws.com", "airflow-env.amazonaws.com"]}},
 }

@@ -128,6 +128,7 @@ module "database" {
   final_snapshot           = coalesce(var.database_final_snapshot, local.production)
 
   allow_major_version_upgrade = var.database_allow_major_version_upgrade
+  logical_replication         = var.database_logical_replication
   log_retention_days          = var.log_retention_days
 }
 

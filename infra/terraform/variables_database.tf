@@ -131,6 +131,17 @@ variable "database_performance_insights" {
   default     = true
 }
 
+variable "database_logical_replication" {
+  description = "Logical replication, for zero-ETL to Redshift (modules/analytics). With it Aurora never pauses. Takes effect when the instances restart."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.database_logical_replication || var.database_min_capacity > 0
+    error_message = "database_logical_replication keeps Aurora awake, so it never pauses: set database_min_capacity to 0.5 or more."
+  }
+}
+
 variable "database_backup_retention_days" {
   description = "Number of days for which the database can be restored."
   type        = number

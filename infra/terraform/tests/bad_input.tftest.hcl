@@ -355,6 +355,17 @@ run "what_aurora_does_not_know" {
   ]
 }
 
+run "logical_replication_of_a_database_that_should_pause" {
+  command = plan
+
+  variables {
+    database_min_capacity        = 0
+    database_logical_replication = true
+  }
+
+  expect_failures = [var.database_logical_replication]
+}
+
 run "alarms_without_sense_and_more_capacity_than_there_is" {
   command = plan
 

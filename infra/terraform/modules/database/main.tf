@@ -54,6 +54,22 @@ resource "aws_rds_cluster_parameter_group" "this" {
     value = "60000"
   }
 
+  # What zero-ETL to Redshift needs, as AWS names it; static, so they take effect when the instances start again.
+  dynamic "parameter" {
+    for_each = var.logical_replication ? {
+      "rds.logical_replication"             = "1"
+      "aurora.enhanced_logical_replication" = "1"
+      "aurora.logical_replication_backup"   = "0"
+      "aurora.logical_replication_globaldb" = "0"
+    } : {}
+
+    content {
+      name         = parameter.key
+      value        = parameter.value
+      apply_method = "pending-reboot"
+    }
+  }
+
   lifecycle {
     create_before_destroy = true
   }

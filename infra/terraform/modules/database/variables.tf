@@ -108,6 +108,12 @@ variable "performance_insights" {
   default     = true
 }
 
+variable "logical_replication" {
+  description = "Logical replication, for zero-ETL to Redshift. With it Aurora never pauses."
+  type        = bool
+  default     = false
+}
+
 variable "backup_retention_days" {
   description = "Number of days for which the database can be restored."
   type        = number
