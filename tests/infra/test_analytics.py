@@ -96,11 +96,11 @@ def test_applied_the_connector_knows_where_user_and_password_are_but_not_what(an
 
 
 def test_zero_etl_is_for_named_tables_of_a_database_that_replicates(analytics: Analytics) -> None:
-    analytics.choose(athena=False, zero_etl=True, data_filter="include: cd2.canvas.course_sections")
+    analytics.choose(athena=False, zero_etl=True, data_filter="include: DATABASE.canvas.course_sections")
     plan = analytics.plan(**ZERO_ETL)
     found = made(plan)
     assert not [address for address in found if "athena" in address]
-    assert found["aws_rds_integration.this[0]"]["data_filter"] == "include: cd2.canvas.course_sections"
+    assert found["aws_rds_integration.this[0]"]["data_filter"] == "include: DATABASE.canvas.course_sections"
     parameters = {
         p["parameter_key"]: p["parameter_value"]
         for p in found["aws_redshiftserverless_workgroup.this[0]"]["config_parameter"]

@@ -81,12 +81,17 @@ def statements(action: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_only_the_execution_role_is_passed_and_only_to_mwaa() -> None:
-    (passed,) = statements("iam:PassRole")
-    assert passed["Resource"] == ["arn:aws:iam::123456789012:role/canvas-data-2-*"]
-    assert passed["Condition"]["StringEquals"]["iam:PassedToService"] == [
-        "airflow.amazonaws.com", "airflow-env.amazonaws.com",
-    ]  # fmt: skip
+def test_roles_are_passed_only_to_mwaa_and_to_the_connector_of_athena() -> None:
+    passed = statements("iam:PassRole")
+    assert {json.dumps(statement["Resource"]) for statement in passed} == {
+        '["arn:aws:iam::123456789012:role/canvas-data-2-*"]'
+    }
+    assert [statement["Condition"]["StringEquals"]["iam:PassedToService"] for statement in passed] == [
+        ["airflow.amazonaws.com", "airflow-env.amazonaws.com"],
+        "lambda.amazonaws.com",
+    ]
+    policies = deploy_policy.policies()
+    assert "lambda" not in json.dumps([policies[part] for part in ("deploy", "database", "network")])
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ resource "aws_iam_role" "connector" {
 
 resource "aws_iam_role_policy" "connector" {
   #checkov:skip=CKV_AWS_355:AWS knows no narrower resource for network interfaces of functions
-  #checkov:skip=CKV_AWS_290:the same
+  #checkov:skip=CKV_AWS_290:creating and deleting network interfaces has no narrower resource
   count  = local.athena_number
   name   = "connector"
   role   = aws_iam_role.connector[0].name

@@ -80,13 +80,13 @@ variable "connector_version" {
 }
 
 variable "data_filter" {
-  description = "What zero-ETL replicates, as AWS writes it: include: cd2.canvas.courses, include: cd2.canvas.users. Choose tables whose types Redshift takes."
+  description = "What zero-ETL replicates, as AWS writes it: include: DATABASE.canvas.courses, include: DATABASE.canvas.users. Choose tables whose types Redshift takes."
   type        = string
   default     = null
 
   validation {
     condition     = var.data_filter == null || can(regex("^(include|exclude): ", var.data_filter))
-    error_message = "data_filter must be a list such as include: cd2.canvas.courses, exclude: cd2.canvas.web_logs."
+    error_message = "data_filter must be a list such as include: DATABASE.canvas.courses, exclude: DATABASE.canvas.web_logs."
   }
 }
 
