@@ -47,7 +47,7 @@ def test_lint_looks_at_it_too() -> None:
 
 
 def test_pull_requests_plan_main_applies_and_the_night_looks_for_drift(content: dict[str, Any]) -> None:
-    on = content[True]  # YAML 1.1's name for `on`
+    on = next(value for key, value in content.items() if str(key) == "True")  # YAML 1.1's name for `on`
     assert {"pull_request", "push", "schedule"} <= on.keys()
     assert on["push"]["branches"] == ["main"]
     plan, apply = content["jobs"]["plan"], content["jobs"]["apply"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +145,14 @@ def test_the_connector_may_read_its_secret_and_spill_and_nothing_else(
         connector["s3"].put_object(Bucket=bucket, Key="spill/1", Body=b"x")
         connector["s3"].get_object(Bucket=bucket, Key="spill/1")
         connector["logs"].create_log_group(logGroupName="/aws/lambda/canvas_data_2_dev_replica")
-        for refused in (
+        refused: list[Callable[[], Any]] = [
             lambda: connector["secretsmanager"].get_secret_value(SecretId="dev/canvas_data_2/database"),
             lambda: connector["s3"].get_object(Bucket=bucket, Key="results/1"),
             lambda: connector["s3"].get_object(Bucket="warehouse", Key="results/1"),
             lambda: connector["s3"].delete_object(Bucket=bucket, Key="spill/1"),
             lambda: connector["logs"].create_log_group(logGroupName="/aws/lambda/another"),
             lambda: connector["kms"].list_keys(),
-        ):
+        ]
+        for call in refused:
             with pytest.raises(ClientError, match="AccessDenied"):
-                refused()
+                call()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from local.postgres import EmbeddedPostgres
 from scripts.compile_constraints import ROOT
@@ -34,22 +35,22 @@ TABLES = """
 def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
     name, reader = f"views_{secrets.token_hex(4)}", f"reader_{secrets.token_hex(4)}"
     postgres.create_database(name)
-    postgres.execute(f"CREATE ROLE {reader}")
+    postgres.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(reader)))
     with psycopg.connect(postgres.dsn(name)) as connection:
         connection.execute(TABLES)
         connection.execute(f"COMMENT ON SCHEMA canvas IS '{reader}'")
     yield postgres.dsn(name)
     postgres.drop_database(name)
-    postgres.execute(f"DROP ROLE {reader}")
+    postgres.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(reader)))
 
 
 def run(postgres: EmbeddedPostgres, dsn: str) -> str:
     """Run the script; returns the reader."""
     with psycopg.connect(dsn) as connection:
         (reader,) = connection.execute("SELECT obj_description('canvas'::regnamespace)").fetchone() or ("",)
-    command = [postgres.psql_path, "-X", "-q", "-d", dsn, "-v", "source=canvas", "-v", "target=canvas_text"]
+    command = [str(postgres.psql_path), "-X", "-q", "-d", dsn, "-v", "source=canvas", "-v", "target=canvas_text"]
     done = subprocess.run(
-        [*command, "-v", f"reader={reader}", "-f", SCRIPT],
+        [*command, "-v", f"reader={reader}", "-f", str(SCRIPT)],
         capture_output=True, text=True, check=False, env=os.environ | {"PGOPTIONS": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -59,7 +60,7 @@ def run(postgres: EmbeddedPostgres, dsn: str) -> str:
 def test_every_table_is_there_with_all_rows_and_plain_types(postgres: EmbeddedPostgres, dsn: str) -> None:
     reader = run(postgres, dsn)
     with psycopg.connect(dsn) as connection:
-        types = dict(
+        types: dict[str, str] = dict(
             connection.execute(
                 "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'canvas_text' "
                 "AND table_name = 'users'"
