@@ -42,11 +42,17 @@ locals {
     database_secret = var.create_database ? module.secrets.replication_secret_name : var.database_secret_arn
     sns_topic_arn   = module.notifications.topic_arn
   }
+  # Every table of a run waits in a triggerer. MWAA runs one beside each scheduler; any of them must have room for all
+  # tables, because the others may be gone. By default it has less: 60 places on mw1.small.
+  most_tables = { canvas = 120, canvas_logs = 5, catalog = 20, new_quizzes = 20 }
+  triggers    = sum(concat([10], [for name in distinct(split(",", lookup(var.settings, "namespaces", "canvas"))) : lookup(local.most_tables, trimspace(name), 0)]))
+
   # docs/configuration.md says why.
   airflow_options = {
     "core.lazy_load_plugins"         = "False"
     "core.load_examples"             = "False"
     "core.max_map_length"            = "1024"
+    "triggerer.capacity"             = tostring(local.triggers)
     "workers.min_heartbeat_interval" = "1"
   }
 
@@ -63,6 +69,7 @@ module "network" {
   name                 = local.name
   region               = local.region
   cidr                 = var.vpc_cidr
+  zones                = var.availability_zones
   nat_gateway_per_zone = var.nat_gateway_per_zone
   interface_endpoints  = var.interface_endpoints
 }
@@ -119,6 +126,8 @@ module "database" {
   client_security_group_id = module.environment.security_group_id
   kms_key_arn              = local.kms_key_arn
   engine_version           = var.database_engine_version
+  io_optimized             = var.database_io_optimized
+  performance_insights     = var.database_performance_insights
   database_name            = var.database_name
   min_capacity             = var.database_min_capacity
   max_capacity             = var.database_max_capacity
@@ -127,7 +136,10 @@ module "database" {
   backup_retention_days    = var.database_backup_retention_days
   deletion_protection      = coalesce(var.database_deletion_protection, local.production)
   final_snapshot           = coalesce(var.database_final_snapshot, local.production)
-  log_retention_days       = var.log_retention_days
+
+  allow_major_version_upgrade = var.database_allow_major_version_upgrade
+  logical_replication         = var.database_logical_replication
+  log_retention_days          = var.log_retention_days
 }
 
 resource "aws_vpc_security_group_ingress_rule" "own_database" {
@@ -167,6 +179,9 @@ module "environment" {
   kms_key_arn              = local.kms_key_arn
   other_kms_key_arns       = var.other_kms_key_arns
   permissions_boundary_arn = var.permissions_boundary_arn
+  role_path                = var.execution_role_path
+  role_arn                 = var.execution_role_arn
+  extra_security_group_ids = var.extra_security_group_ids
 
   bucket_name = module.storage.bucket_name
   dags_path   = module.storage.dags_path

@@ -19,6 +19,9 @@ from tests.docs.markdown import REPOSITORY, repository_files
 ELSEWHERE = {
     "airflow.cfg": "Airflow's own file",
     "backend.tf": "made by whoever deploys",
+    "analytics.tf": "made by whoever deploys",
+    "infra/terraform/backend.tf": "made by whoever deploys",
+    ".github/workflows/deploy.yml": "where the example is copied to",
     "dist/startup.sh": "made by make package",
     "prepare_aurora_db.py": "of the system that people come from",
     "results.json": "made by make bench",

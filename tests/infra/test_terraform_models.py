@@ -36,6 +36,7 @@ RDS_NAMES = {
     "performance_insights_kms_key_id": "PerformanceInsightsKMSKeyId",
 }
 FOR_TERRAFORM = {
+    "allow_major_version_upgrade",  # of ModifyDBCluster
     "skip_final_snapshot",
     "final_snapshot_identifier",
     "apply_immediately",
@@ -45,7 +46,7 @@ FOR_TERRAFORM = {
 }
 
 ENVIRONMENTS = {
-    "dev": {},
+    "dev": {"environment_class": "mw1.micro", "max_workers": "1"},
     "stg": {
         "webserver_access_mode": "PUBLIC_AND_PRIVATE",
         "webserver_client_cidrs": '["10.20.0.0/16"]',
@@ -162,6 +163,19 @@ def test_the_database_is_closed_encrypted_backed_up_and_reachable_by_the_data_ap
     assert [(each["publicly_accessible"], each["ca_cert_identifier"]) for each in instances] == [
         (False, "rds-ca-rsa2048-g1")
     ] * 2
+
+
+def test_storage_without_charges_for_io_and_without_performance_insights_is_one_that_rds_accepts() -> None:
+    inputs = {"database_io_optimized": "true", "database_performance_insights": "false"}
+    call = create_cluster("dev", **inputs)
+    assert problems(input_of("rds", "CreateDBCluster"), call) == []
+    assert call["StorageType"] == "aurora-iopt1"
+    writer = resources(planned("dev", **inputs))[WRITER]
+    assert writer["performance_insights_enabled"] is False
+    assert writer.get("performance_insights_kms_key_id") is None
+    # The provider takes nothing for "as it is": the way back would never be planned.
+    assert create_cluster("dev")["StorageType"] == "aurora"
+    assert resources(planned("dev"))[WRITER]["performance_insights_enabled"] is True
 
 
 def test_it_pauses_where_it_may() -> None:

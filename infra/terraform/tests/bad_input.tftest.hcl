@@ -137,6 +137,42 @@ run "what_mwaa_does_not_know" {
   ]
 }
 
+run "the_smallest_class_with_two_workers_and_a_role_without_a_place" {
+  command = plan
+
+  variables {
+    environment_class        = "mw1.micro"
+    max_workers              = 2
+    permissions_boundary_arn = "boundary"
+    execution_role_path      = "airflow"
+    extra_security_group_ids = ["default"]
+    availability_zones       = ["us-east-1a"]
+  }
+
+  expect_failures = [
+    var.max_workers,
+    var.permissions_boundary_arn,
+    var.execution_role_path,
+    var.extra_security_group_ids,
+    var.availability_zones,
+  ]
+}
+
+run "a_role_of_yours_with_what_belongs_to_a_new_one_and_zones_without_a_new_network" {
+  command = plan
+
+  variables {
+    create_network      = false
+    vpc_id              = "vpc-1"
+    private_subnet_ids  = ["subnet-1", "subnet-2"]
+    execution_role_arn  = "arn:aws:iam::123456789012:role/airflow"
+    execution_role_path = "/airflow/"
+    availability_zones  = ["us-east-1a", "us-east-1b"]
+  }
+
+  expect_failures = [var.execution_role_arn, var.availability_zones]
+}
+
 run "an_unknown_access_mode_and_too_many_workers" {
   command = plan
 
@@ -271,6 +307,7 @@ run "names_where_arns_and_ids_are_wanted" {
     kms_key_arn                = "mine"
     other_kms_key_arns         = ["alias/mine"]
     sns_topic_arn              = "operations"
+    execution_role_arn         = "airflow-execution"
     alert_emails               = ["it at university.example"]
   }
 
@@ -281,6 +318,7 @@ run "names_where_arns_and_ids_are_wanted" {
     var.kms_key_arn,
     var.other_kms_key_arns,
     var.sns_topic_arn,
+    var.execution_role_arn,
     var.alert_emails,
   ]
 }
@@ -318,13 +356,24 @@ run "what_aurora_does_not_know" {
   ]
 }
 
+run "logical_replication_of_a_database_that_should_pause" {
+  command = plan
+
+  variables {
+    database_min_capacity        = 0
+    database_logical_replication = true
+  }
+
+  expect_failures = [var.database_logical_replication]
+}
+
 run "alarms_without_sense_and_more_capacity_than_there_is" {
   command = plan
 
   variables {
     database_max_capacity      = 512
     hours_without_success      = 3
-    queue_age_seconds          = 1
+    queue_age_seconds          = 400
     database_storage_alarm_gib = 0
   }
 

@@ -196,6 +196,24 @@ run "production_with_everything" {
   }
 }
 
+run "a_role_and_security_groups_of_yours_in_the_smallest_class" {
+  command = plan
+
+  variables {
+    create_network           = true
+    availability_zones       = ["us-east-1b", "us-east-1d"]
+    environment_class        = "mw1.micro"
+    max_workers              = 1
+    execution_role_arn       = "arn:aws:iam::123456789012:role/data/airflow"
+    extra_security_group_ids = ["sg-0123456789abcdef0", "sg-0123456789abcdef1"]
+  }
+
+  assert {
+    condition     = output.execution_role_arn == var.execution_role_arn
+    error_message = "Your role is used."
+  }
+}
+
 run "settings_of_the_dag_that_follow_from_what_is_made" {
   command = plan
 

@@ -18,10 +18,11 @@ run "network" {
   }
 
   variables {
-    cidr = "10.0.0.0/28"
+    cidr  = "10.0.0.0/28"
+    zones = ["us-east-1a"]
   }
 
-  expect_failures = [var.cidr]
+  expect_failures = [var.cidr, var.zones]
 }
 
 run "encryption" {
@@ -127,6 +128,8 @@ run "environment" {
 
   variables {
     name                            = "1st"
+    role_path                       = "airflow/"
+    extra_security_group_ids        = ["sg-1", "sg-2", "sg-3", "sg-4", "sg-5"]
     subnet_ids                      = ["subnet-1", "subnet-2", "subnet-3"]
     bucket_name                     = "cd2"
     dags_path                       = "dags"
@@ -143,6 +146,8 @@ run "environment" {
 
   expect_failures = [
     var.name,
+    var.role_path,
+    var.extra_security_group_ids,
     var.subnet_ids,
     var.package,
     var.airflow_version,
@@ -209,12 +214,12 @@ run "an_environment_in_china" {
   }
 
   assert {
-    condition     = strcontains(aws_iam_role_policy.this.policy, "\"sqs.cn-north-1.amazonaws.com.cn\"")
+    condition     = strcontains(aws_iam_role_policy.this[0].policy, "\"sqs.cn-north-1.amazonaws.com.cn\"")
     error_message = "The key is used through services of the partition."
   }
 
   assert {
-    condition     = aws_iam_role.this.name_prefix == "cd2-"
+    condition     = aws_iam_role.this[0].name_prefix == "cd2-"
     error_message = "No name of a role is used twice."
   }
 }

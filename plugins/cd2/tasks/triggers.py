@@ -1,4 +1,4 @@
-"""Where `sync_table` and `init_table` begin: in the triggerer, many tables in one process, without a worker slot.
+"""Where `sync_table` and `init_table` begin: in a triggerer, many tables in each process, without a worker slot.
 
 A trigger decides what its table needs, takes a turn at DAP, asks, and waits for the job; a worker then loads. A
 restarted triggerer runs its triggers again; they resume with the turns and jobs in `cd2.jobs`.

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the key's alias, and prefix of the alarms that may use it."
+  description = "Name of the key's alias, and of the topic that alarms may use it for."
   type        = string
 }
 

@@ -61,7 +61,7 @@ resource "aws_mwaa_environment" "this" {
   environment_class  = var.environment_class
   min_workers        = var.min_workers
   max_workers        = var.max_workers
-  execution_role_arn = aws_iam_role.this.arn
+  execution_role_arn = local.role_arn
   kms_key            = var.kms_key_arn
 
   source_bucket_arn                = local.bucket_arn
@@ -78,7 +78,7 @@ resource "aws_mwaa_environment" "this" {
   weekly_maintenance_window_start = var.weekly_maintenance_window_start
 
   network_configuration {
-    security_group_ids = [aws_security_group.this.id]
+    security_group_ids = concat([aws_security_group.this.id], var.extra_security_group_ids)
     subnet_ids         = var.subnet_ids
   }
 

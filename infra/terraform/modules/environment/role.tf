@@ -28,11 +28,14 @@ locals {
       Resource = "*"
     },
     {
-      Sid    = "WriteLogs"
+      # DescribeLogStreams is not in AWS's example. Without it the UI never shows what a trigger logged: MWAA's image looks
+      # for those streams by their prefix (its CloudWatchRemoteTaskLogger), and passes over a refusal in silence.
+      Sid    = "WriteAndReadLogs"
       Effect = "Allow"
       Action = [
         "logs:CreateLogStream",
         "logs:CreateLogGroup",
+        "logs:DescribeLogStreams",
         "logs:PutLogEvents",
         "logs:GetLogEvents",
         "logs:GetLogRecord",
@@ -92,6 +95,27 @@ locals {
     },
   ]
 
+  # concat() would convert all statements to one type, and fill the gaps with null.
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = flatten([local.for_mwaa, local.for_dag, local.for_foreign_keys])
+  })
+
+  trust_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = ["airflow.amazonaws.com", "airflow-env.amazonaws.com"] }
+      Action    = "sts:AssumeRole"
+      Condition = {
+        StringEquals = { "aws:SourceAccount" = var.account_id }
+        ArnLike      = { "aws:SourceArn" = local.environment_arn }
+      }
+    }]
+  })
+
+  role_arn = var.role_arn == null ? one(aws_iam_role.this[*].arn) : var.role_arn
+
   for_foreign_keys = length(var.other_kms_key_arns) == 0 ? [] : [{
     Sid       = "UseKeysOfSecretAndTopic"
     Effect    = "Allow"
@@ -107,18 +131,10 @@ resource "aws_iam_role" "this" {
   description          = "Canvas Data 2: what the MWAA environment ${var.name} may do"
   permissions_boundary = var.permissions_boundary_arn
 
-  assume_role_policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Principal = { Service = ["airflow.amazonaws.com", "airflow-env.amazonaws.com"] }
-      Action    = "sts:AssumeRole"
-      Condition = {
-        StringEquals = { "aws:SourceAccount" = var.account_id }
-        ArnLike      = { "aws:SourceArn" = local.environment_arn }
-      }
-    }]
-  })
+  assume_role_policy = local.trust_policy
+
+  path  = var.role_path
+  count = var.role_arn == null ? 1 : 0
 
   # The environment has its new role before the old one goes.
   lifecycle {
@@ -126,17 +142,23 @@ resource "aws_iam_role" "this" {
   }
 }
 
+moved {
+  from = aws_iam_role.this
+  to   = aws_iam_role.this[0]
+}
+
+moved {
+  from = aws_iam_role_policy.this
+  to   = aws_iam_role_policy.this[0]
+}
+
 resource "aws_iam_role_policy" "this" {
   #checkov:skip=CKV_AWS_355:AWS requires the two statements on * for an MWAA execution role; tests/infra checks that
   #checkov:skip=CKV_AWS_290:cloudwatch:PutMetricData has no narrower resource
-  name = "execution"
-  role = aws_iam_role.this.name
-
-  # concat() would convert all statements to one type, and fill the gaps with null.
-  policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = flatten([local.for_mwaa, local.for_dag, local.for_foreign_keys])
-  })
+  count  = var.role_arn == null ? 1 : 0
+  name   = "execution"
+  role   = aws_iam_role.this[0].name
+  policy = local.policy
 
   lifecycle {
     create_before_destroy = true

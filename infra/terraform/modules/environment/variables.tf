@@ -56,6 +56,34 @@ variable "permissions_boundary_arn" {
   default     = null
 }
 
+variable "role_path" {
+  description = "Path of the role, for accounts that sort or restrict roles by it."
+  type        = string
+  default     = "/"
+
+  validation {
+    condition     = can(regex("^/([A-Za-z0-9_+=,.@-]+/)*$", var.role_path))
+    error_message = "role_path must begin and end with a slash, such as /airflow/."
+  }
+}
+
+variable "role_arn" {
+  description = "An existing execution role, with the rights and the trust that the outputs role_policy and role_trust_policy show. Null: a new one."
+  type        = string
+  default     = null
+}
+
+variable "extra_security_group_ids" {
+  description = "Your own security groups for the environment, besides the one made here; at most four."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = length(var.extra_security_group_ids) <= 4
+    error_message = "extra_security_group_ids must be at most four: MWAA takes five groups, and one is made here."
+  }
+}
+
 variable "bucket_name" {
   description = "The bucket with dags and package."
   type        = string

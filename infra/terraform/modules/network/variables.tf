@@ -18,6 +18,17 @@ variable "cidr" {
   }
 }
 
+variable "zones" {
+  description = "Two availability zones. Empty: the first two of the region."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = contains([0, 2], length(distinct(var.zones))) && length(distinct(var.zones)) == length(var.zones)
+    error_message = "zones must be exactly two different zones, or empty."
+  }
+}
+
 variable "nat_gateway_per_zone" {
   description = "A NAT gateway in each of the two zones instead of one for both: twice the price, and MWAA keeps running when a zone is down."
   type        = bool
