@@ -27,13 +27,16 @@ locals {
     "dap_conn_id",
     "database_sslmode",
     "database_sslrootcert",
+    "high_severity_tables",
     "include_tables",
     "job_creations_per_minute",
     "max_active_tables",
+    "metrics_namespace",
     "namespaces",
     "notification_format",
     "postgres_conn_id",
     "skip_tables",
+    "volume_alerts",
   ]
   # Settings that must agree with what is made here.
   own_settings = {

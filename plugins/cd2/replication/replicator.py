@@ -13,8 +13,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from cd2.replication.attempt import Attempt, Reported, already_loaded, decide, models
-from cd2.replication.bookkeeping import cursors, freshness, preparation, reports, stops
+from cd2.replication.attempt import Attempt, Reported, already_loaded, changes_since, decide, models
+from cd2.replication.bookkeeping import cursors, freshness, ledger, preparation, reports, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.dap import jobs
@@ -30,7 +30,7 @@ from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
-from cd2.replication.results import Action, Freshness, State, TableResult
+from cd2.replication.results import Action, Freshness, TableResult
 from cd2.replication.schema import alter
 from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.plan import plan_changes
@@ -140,6 +140,11 @@ class Replicator:
             await self._shared.close()
         await self._replica.close()
 
+    @property
+    def replica(self) -> Replica:
+        """The replica, for what reads the ledger (`cd2.replication.bookkeeping.status`)."""
+        return self._replica
+
     def job_url(self, job_id: str) -> str:
         """The URL of a job at DAP; opening it requires the DAP key."""
         return f"{self._credentials.base_url}/dap/job/{job_id}"
@@ -179,17 +184,25 @@ class Replicator:
                 return (await request.finished_job()).id
 
     async def load(
-        self, table: TableName, job_id: str, action: Action, *, requested: bool = True, last_try: bool = False
+        self,
+        table: TableName,
+        job_id: str,
+        action: Action,
+        *,
+        requested: bool = True,
+        last_try: bool = False,
+        run: str | None = None,
     ) -> TableResult:
         """Load a finished job.
 
         :param action: sync or init; an init of a table that exists becomes a re-init.
         :param requested: whether a person requested the init; an automatic one counts towards the daily limit.
         :param last_try: no other try follows if this one fails.
+        :param run: the id of the run, for the ledger.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
         :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
         """
-        attempt = Attempt(table, action, job_id, last_try)
+        attempt = Attempt(table, action, job_id, last_try, run)
         async with self._reported(attempt):
             try:
                 with in_our_words(attempt.what):
@@ -201,7 +214,7 @@ class Replicator:
                 return await self._needs_init(attempt, required)
 
     async def failed(
-        self, table: TableName, action: Action, failure: Cd2Error, *, last_try: bool = False
+        self, table: TableName, action: Action, failure: Cd2Error, *, last_try: bool = False, run: str | None = None
     ) -> TableResult:
         """The outcome of a table whose `ask` failed.
 
@@ -209,7 +222,7 @@ class Replicator:
         :returns: state needs_init, if a new snapshot helps.
         :raises Cd2Error: the failure, with the table's result in it.
         """
-        attempt = Attempt(table, action, last_try=last_try)
+        attempt = Attempt(table, action, last_try=last_try, run=run)
         async with self._reported(attempt):
             if isinstance(failure, ReinitRequired) and action == "sync":
                 return await self._needs_init(attempt, failure)
@@ -226,8 +239,9 @@ class Replicator:
             before = await cursors.read(connection, table)
             if already_loaded(table, job, before):
                 await jobs.forget(connection, table)
-                await freshness.up_to_date(connection, table, job.as_of)
-                return attempt.result("complete", before)
+                result = attempt.result("complete", before)
+                await ledger.loaded(connection, result, run=attempt.run)
+                return result
             log.info("%s: %s", table, job)
             async with (
                 Downloads(session, job.objects, connection) as objects,
@@ -241,27 +255,29 @@ class Replicator:
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
+                    changes = changes_since(before, model)
                     async with connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
                         load = Load(connection, plan, delivered, rows, alteration)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)
-                        await freshness.up_to_date(connection, table, after.since, reinitialized=not requested)
-        notes = (*model.notes, *alteration.notes)
-        if attempt.action != "sync":
-            return attempt.result("initialized", before, after, applied, notes=notes)
-        updated = before is None or before.schema_version != after.schema_version
-        updated = updated or alteration.altered or plan.additive is not None
-        outcome: State = "complete_with_schema_update" if updated else "complete"
-        return attempt.result(outcome, before, after, applied, notes=notes)
+                        altered = alteration.altered or plan.additive is not None
+                        notes = (*model.notes, *alteration.notes)
+                        result = attempt.loaded(before, after, applied, altered=altered, notes=notes)
+                        await ledger.loaded(
+                            connection, result, applied, changes, run=attempt.run, reinitialized=not requested
+                        )
+        return result
 
     async def _needs_init(self, attempt: Attempt, required: ReinitRequired) -> TableResult:
         log.warning("%s", required.message)
         async with self._connection() as connection:
             await jobs.forget(connection, attempt.table)
             await freshness.check_reinit(connection, attempt.table, required)
-        return attempt.result("needs_init", error=required)
+            result = attempt.result("needs_init", await cursors.read(connection, attempt.table), error=required)
+            await ledger.needs_init(connection, result, required, attempt.run)
+        return result
 
     def _reported(self, attempt: Attempt) -> Reported:
         return Reported(self._target, attempt)
