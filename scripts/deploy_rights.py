@@ -167,7 +167,7 @@ OF_TYPES: dict[str, list[Rights]] = {
             RDS,
             None,
         ),
-        ("rds:DescribeDBClusters DescribeGlobalClusters", "*", None),
+        ("rds:DescribeDBClusters DescribeDBClusterSnapshots DescribeGlobalClusters", "*", None),
         # make prepare-database
         ("rds-data:ExecuteStatement BeginTransaction CommitTransaction RollbackTransaction", RDS, None),
         ("secretsmanager:GetSecretValue", ADMIN_SECRET, None),

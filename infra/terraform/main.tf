@@ -38,6 +38,7 @@ locals {
     "skip_tables",
     "volume_alerts",
   ]
+  default_settings = { metrics_namespace = "CanvasData2/${var.environment}" }
   # Settings that must agree with what is made here.
   own_settings = {
     environment     = var.environment
@@ -207,7 +208,7 @@ module "environment" {
     local.airflow_options,
     var.airflow_configuration_options,
     # MWAA takes no empty values; for ours they mean the default.
-    { for key, value in merge(var.settings, local.own_settings) : "cd2.${key}" => value if trimspace(value) != "" },
+    { for key, value in merge(local.default_settings, var.settings, local.own_settings) : "cd2.${key}" => value if trimspace(value) != "" },
   )
   webserver_access_mode           = var.webserver_access_mode
   webserver_client_cidrs          = var.webserver_client_cidrs

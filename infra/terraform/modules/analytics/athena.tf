@@ -50,7 +50,7 @@ locals {
       Effect    = "Allow"
       Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
       Resource  = var.kms_key_arn
-      Condition = { StringEquals = { "kms:ViaService" = [for service in local.uses_of_key : "${service}.${var.region}.amazonaws.com"] } }
+      Condition = { StringEquals = { "kms:ViaService" = [for service in local.uses_of_key : "${service}.${var.region}.${var.dns_suffix}"] } }
     },
   ]
 }

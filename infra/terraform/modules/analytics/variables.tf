@@ -13,6 +13,12 @@ variable "region" {
   type        = string
 }
 
+variable "dns_suffix" {
+  description = "Domain of the partition's services, as in kms:ViaService."
+  type        = string
+  default     = "amazonaws.com"
+}
+
 variable "account_id" {
   description = "AWS account, for ARNs."
   type        = string
