@@ -140,7 +140,14 @@ def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform() -> None:
     assert not free & own
     assert {key for key in mwaa()["airflow_configuration_options"] if key.startswith("cd2.")} == {
         "cd2.environment", "cd2.ssm_path", "cd2.database_secret", "cd2.sns_topic_arn", "cd2.namespaces",
+        "cd2.metrics_namespace",
     }  # fmt: skip
+
+
+def test_each_environments_metrics_have_a_namespace_unless_a_person_chooses_it() -> None:
+    assert mwaa()["airflow_configuration_options"]["cd2.metrics_namespace"] == "CanvasData2/dev"
+    chosen = mwaa(settings='{"metrics_namespace": "Canvas"}')
+    assert chosen["airflow_configuration_options"]["cd2.metrics_namespace"] == "Canvas"
 
 
 @pytest.mark.parametrize("environment", ["dev", "stg", "prod"])
