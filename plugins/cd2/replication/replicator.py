@@ -28,6 +28,7 @@ from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
 from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
+from cd2.replication.load.obstacles import check_place
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, Freshness, TableResult
@@ -179,6 +180,8 @@ class Replicator:
         :raises Cd2Error: what went wrong, in our words.
         """
         with in_our_words(f"{table}: asking DAP"):
+            if since is None:
+                await check_place(self._replica, table)
             async with self._asking() as session:
                 request = JobRequest(session, self._pacer, self._replica, table, since, tries, place, given_up)
                 return (await request.finished_job()).id
@@ -258,7 +261,7 @@ class Replicator:
                     changes = changes_since(before, model)
                     async with connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
-                        load = Load(connection, plan, delivered, rows, alteration)
+                        load = Load(connection, plan, plan.named(delivered), rows, alteration)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)

@@ -1,14 +1,16 @@
-"""What of users' objects on a table would keep the rows of a load from it."""
+"""What of users' objects on a table, or in its place, would keep the rows of a load from it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from cd2.replication.errors import TableFailure
+from cd2.replication.schema.taken import check_kind
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from cd2.replication.database.connection import Replica
     from cd2.replication.names import TableName
 
 # Of tgtype, bit 0 means FOR EACH ROW and bit 1 BEFORE.
@@ -20,6 +22,37 @@ SELECT row_security_active(c.oid) AS row_security,
                AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3 ORDER BY 1) AS triggers
 FROM pg_class c WHERE c.oid = to_regclass($1::text)"""
 
+# A table has a type of its name; types of arrays make room for it.
+_PLACE = """
+SELECT coalesce(c.relkind::text, t.kind) AS kind, quote_ident($1) AS schema, quote_ident(current_user) AS role,
+       has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') AS may_create,
+       c.relkind = 'r' AND row_security_active(c.oid) AS row_security,
+       ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules
+FROM pg_namespace n
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2
+LEFT JOIN (SELECT typnamespace, typname, 't' AS kind FROM pg_type WHERE typrelid = 0 AND typcategory <> 'A') AS t
+    ON t.typnamespace = n.oid AND t.typname = $2
+WHERE n.nspname = $1"""
+
+
+async def check_place(replica: Replica, table: TableName) -> None:
+    """Look before DAP is asked for a snapshot, which costs a turn, and which DAP may refuse to repeat.
+
+    :raises TableFailure: it could not be loaded: something other than a table has its name, a right is missing, or
+        what is on the table makes its load impossible.
+    """
+    found = await replica.row(_PLACE, table.namespace, table.table)
+    if found is None:
+        return  # there is no such schema yet
+    check_kind(table, found["kind"])
+    if found["kind"] is None and not found["may_create"]:
+        raise TableFailure(
+            f"{table}: the role {found['role']} may not create tables in the schema {found['schema']}: "
+            f"GRANT CREATE, USAGE ON SCHEMA {found['schema']} TO {found['role']}, then clear the task.",
+            type="42501",
+        )
+    _check(table, found)
+
 
 async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, ...]:
     """Look before the rows are changed.
@@ -30,6 +63,11 @@ async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, .
     found = await connection.fetchrow(_OBSTACLES, table.quoted)
     if found is None:
         return ()
+    _check(table, found)
+    return tuple(found["triggers"])
+
+
+def _check(table: TableName, found: asyncpg.Record) -> None:
     if found["row_security"]:
         raise TableFailure(
             f"{table}: its policies (row level security) apply to the replication role, so rows could be missed. "
@@ -43,4 +81,3 @@ async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, .
             "Nothing was changed. Drop them (DROP RULE ... ON ...), or use triggers instead; then clear the task.",
             type="0A000",
         )
-    return tuple(found["triggers"])

@@ -17,6 +17,7 @@ from cd2.replication.load import obstacles
 from cd2.replication.load.rows import JobRows
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.model import ColumnModel, TableModel
+from cd2.replication.schema.taken import free_name
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Staging:
         The times are text, which COPY reads faster: they are needed, and parsed, only if a key comes again. The actions
         come first, because each statement reads them in every row.
         """
+        self.name = await free_name(self._connection, "cd2", self.name, suffixes=("", "_key"))
+        self._qualified = f"cd2.{self.name}"
         columns = [*([f"{ACTION} text"] if self._incremental else []), f"{TS} text"]
         columns += [f"{quote_identifier(c.name)} {'jsonb' if c.array else c.type}" for c in self._model.columns]
         await self._connection.execute(
