@@ -29,6 +29,7 @@ from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientE
 from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
 from cd2.replication.load.obstacles import check_place
+from cd2.replication.load.refused import told
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, Freshness, TableResult
@@ -254,7 +255,7 @@ class Replicator:
                 model, delivered = models(table, job, described, before, rows.columns)
                 plan = await plan_changes(connection, model, before.description if before else None)
                 attempt = replace(attempt, action=decide(table, job, plan))
-                async with self._reported(attempt):
+                async with self._reported(attempt), told(connection, table, attempt.what):
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)

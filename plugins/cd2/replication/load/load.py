@@ -13,7 +13,9 @@ import asyncpg
 
 from cd2.replication.errors import ReinitRequired, TableFailure
 from cd2.replication.load import obstacles
+from cd2.replication.load.constraints import satisfied
 from cd2.replication.load.staging import Staging, add_key
+from cd2.replication.quoting import raised_by_code
 from cd2.replication.results import Action, Applied
 from cd2.replication.schema.closing import NarrowEnum
 
@@ -65,8 +67,9 @@ class Load:
     async def init(self) -> Applied:
         """Create the table and fill it with a snapshot."""
         await self.connection.execute(self.plan.create)
-        if any(column.array for column in self.model.columns):
-            # Arrays arrive as JSON, which COPY cannot convert.
+        # Arrays arrive as JSON, which COPY cannot convert; and what is published must not have a key twice.
+        published = await obstacles.is_published(self.connection, self.model.name)
+        if published or any(column.array for column in self.model.columns):
             staging = await self._staged()
             written = await staging.insert_into_new()
             await staging.drop()
@@ -85,12 +88,14 @@ class Load:
         if self.plan.breaking:
             try:
                 await self.alteration.run(self.plan.breaking)
-            except _DOES_NOT_FIT:
+            except _DOES_NOT_FIT as error:
+                if raised_by_code(error):
+                    raise
                 raise ReinitRequired(
                     f"{self.model.name}: values in the replica do not fit their column's new type: it needs a new "
                     "snapshot."
                 ) from None
-        written, deleted = await staging.apply_changes()
+        written, deleted = await satisfied(self.connection, self.model, staging.apply_changes, staging.deletes)
         await staging.drop()
         await self._run_closing(ReinitRequired)
         return Applied(written, deleted, await self.alteration.finish())
@@ -108,15 +113,18 @@ class Load:
         if self.plan.breaking and not replace:
             try:
                 await self.alteration.run(self.plan.breaking)
-            except _DOES_NOT_FIT:
+            except _DOES_NOT_FIT as error:
+                if raised_by_code(error):
+                    raise
                 replace = True
         if replace:
             await self.alteration.set_references_aside()
-            replaced = await staging.delete_all()
-            for statements in (self.plan.breaking, self.plan.replace_key):
+            identity = await obstacles.let_delete(self.connection, self.model.name)
+            replaced = await satisfied(self.connection, self.model, staging.delete_all)
+            for statements in (self.plan.breaking, self.plan.replace_key, identity):
                 if statements:
                     await self.alteration.run(statements)
-        written, deleted = await staging.apply_snapshot()
+        written, deleted = await satisfied(self.connection, self.model, staging.apply_snapshot, staging.deletes)
         await staging.drop()
         await self._run_closing(TableFailure)
         dependents = await self.alteration.finish()

@@ -19,8 +19,17 @@ SELECT row_security_active(c.oid) AS row_security,
        ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules,
        ARRAY(SELECT DISTINCT tgname::text FROM pg_trigger
              WHERE (tgrelid = c.oid OR tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid)))
-               AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3 ORDER BY 1) AS triggers
+               AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3 ORDER BY 1) AS triggers,
+       c.relreplident = 'n' OR c.relreplident = 'i' AND NOT EXISTS (
+           SELECT FROM pg_index WHERE indrelid = c.oid AND indisreplident) AS unidentified
 FROM pg_class c WHERE c.oid = to_regclass($1::text)"""
+
+_IS_PUBLISHED = """
+SELECT EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
+               WHERE t.schemaname = $1 AND t.tablename = $2 AND (p.pubupdate OR p.pubdelete OR $3))"""
+_NO_KEY = """
+SELECT relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)
+FROM pg_class c WHERE oid = to_regclass($1::text)"""
 
 # A table has a type of its name; types of arrays make room for it.
 _PLACE = """
@@ -64,7 +73,33 @@ async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, .
     if found is None:
         return ()
     _check(table, found)
+    if found["unidentified"] and await is_published(connection, table, changes=True):
+        raise TableFailure(
+            f"{table}: it is published with its updates and deletes, but has no replica identity, so PostgreSQL "
+            f"refuses both. Nothing was changed. Run ALTER TABLE {table.quoted} REPLICA IDENTITY DEFAULT, then clear "
+            "the task.",
+            type="55000",
+        )
     return tuple(found["triggers"])
+
+
+async def is_published(connection: asyncpg.Connection, table: TableName, *, changes: bool = False) -> bool:
+    """Whether the table is in a publication of logical replication.
+
+    :param changes: only those count that publish updates or deletes.
+    """
+    return bool(await connection.fetchval(_IS_PUBLISHED, table.namespace, table.table, not changes))
+
+
+async def let_delete(connection: asyncpg.Connection, table: TableName) -> str | None:
+    """Let rows be deleted from a table that is published and has no key to tell them apart.
+
+    :returns: the statement that undoes it; None: nothing was necessary.
+    """
+    if not await connection.fetchval(_NO_KEY, table.quoted) or not await is_published(connection, table, changes=True):
+        return None
+    await connection.execute(f"ALTER TABLE {table.quoted} REPLICA IDENTITY FULL")
+    return f"ALTER TABLE {table.quoted} REPLICA IDENTITY DEFAULT;"
 
 
 def _check(table: TableName, found: asyncpg.Record) -> None:

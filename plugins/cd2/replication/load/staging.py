@@ -103,6 +103,11 @@ class Staging:
         await self._end()
         return written, deleted
 
+    async def deletes(self) -> bool:
+        """Whether it may delete rows of the table."""
+        changes = f"SELECT EXISTS (SELECT FROM {self._qualified} WHERE {ACTION} = 'D')"
+        return not self._incremental or bool(await self._connection.fetchval(changes))
+
     async def delete_all(self) -> int:
         """Delete all rows of the table; :returns: how many."""
         return await self._count(f"DELETE FROM {self._table}")
@@ -173,9 +178,10 @@ class Staging:
         :param where: selects the staged rows that should have been written.
         """
         first = quote_identifier(self._model.key[0])
+        older = "age(t.xmin) > age(pg_current_xact_id()::xid)"  # a savepoint of this transaction has a later id
         refused = (
             f"{self._source(where)} LEFT JOIN {self._table} t ON {self._match} "
-            f"WHERE t.{first} IS NULL OR (t.xmin <> pg_current_xact_id()::xid AND {self._differs()})"
+            f"WHERE t.{first} IS NULL OR ({older} AND {self._differs()})"
         )
         missing = await self._connection.fetchval(f"SELECT count(*) FROM {refused}")
         left = await self._connection.fetchval(f"SELECT count(*) FROM {outdated}")

@@ -13,6 +13,7 @@ from cd2.replication.dependents.parts import Part, Touched
 from cd2.replication.dependents.session import raise_if_temporary, without_values
 from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
+from cd2.replication.quoting import raised_by_code
 from cd2.replication.results import Dependents
 from cd2.replication.schema.closing import NarrowEnum
 from cd2.replication.schema.patience import briefly, with_patience
@@ -199,7 +200,7 @@ class Alteration:
                 asyncpg.InsufficientPrivilegeError,
                 asyncpg.LockNotAvailableError,
             ) as error:
-                log.info("%s: a type that it no longer uses stays: %s", self._table, error)
+                log.info("%s: a type that it no longer uses stays: %s", self._table, without_values(error))
 
 
 async def add(connection: asyncpg.Connection, statements: str, table: TableName, columns: Sequence[str]) -> None:
@@ -235,7 +236,7 @@ def _blocked(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
 
     :raises asyncpg.PostgresError: it is not.
     """
-    if not str(error.sqlstate).startswith(_BLOCKED) or error.sqlstate in _NOT_BLOCKED:
+    if not str(error.sqlstate).startswith(_BLOCKED) or error.sqlstate in _NOT_BLOCKED or raised_by_code(error):
         raise error
     return error
 

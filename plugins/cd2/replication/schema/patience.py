@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from cd2.replication.errors import TransientError
+from cd2.replication.quoting import raised_by_code
 
 if TYPE_CHECKING:
     from cd2.replication.names import TableName
@@ -53,12 +54,14 @@ async def with_patience(work: Callable[[], Awaitable[None]], table: TableName) -
     while time.monotonic() < deadline:
         try:
             return await work()
-        except asyncpg.LockNotAvailableError:
+        except asyncpg.LockNotAvailableError as error:
+            if raised_by_code(error):
+                raise
             log.info("%s: another session holds a lock on it; the schema change waits.", table)
         await asyncio.sleep(LOCK_PAUSE_S)
     raise TransientError(
-        f"{table}: its schema changed, but other sessions have used the table or a view on it without a pause for "
-        f"{LOCK_PATIENCE_S:.0f} s; nothing was changed, it will be retried. "
-        "pg_locks and pg_stat_activity show who.",
+        f"{table}: its schema or a constraint has to change, but other sessions have used the table or a view on it "
+        f"without a pause for {LOCK_PATIENCE_S:.0f} s; nothing was changed, it will be retried. pg_locks and "
+        "pg_stat_activity show who.",
         type="55P03",
     )
