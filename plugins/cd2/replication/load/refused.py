@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from cd2.replication.dependents.constraint_catalog import Constraint
 
-_OF_VALUES = ("0A", "22", "23", "38", "39", "42", "54")
-"""Beginnings of the SQLSTATEs that an expression may raise for a value."""
+_OF_VALUES = ("0A", "22", "23", "28", "38", "39", "3D", "42", "54")
+"""Beginnings of the SQLSTATEs that an expression may raise for a value. We are logged in: no login is meant."""
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _CALL = re.compile(rf"{_NAME}(?:\.{_NAME})?\([^()]*\)")
 _QUOTED = re.compile(r'["»„“«]([^"»„“”«\n]+)["»“”«]')
@@ -142,16 +142,22 @@ async def _explained(
             type=condition(error),
         )
     of_canvas = (error.context or "").startswith("COPY ")
-    if of_canvas or isinstance(meaning, StopAll) or quoted(error) or not error.sqlstate.startswith(_OF_VALUES):
+    if of_canvas or quoted(error) or not error.sqlstate.startswith(_OF_VALUES):
         return None
     if seen := await _listed(connection, table):
         return TableFailure(
-            f"{meaning.message} What people put on the table sees the same values: {seen}. If one of these raised it, "
+            f"{_said(meaning)} What people put on the table sees the same values: {seen}. If one of these raised it, "
             "drop it, then clear the task.",
             cause=meaning.cause,
             type=meaning.type,
         )
     return None
+
+
+def _said(meaning: Cd2Error) -> str:
+    """A login or a database that is refused is none of ours."""
+    where = meaning.message.partition(" failed: ")[0]
+    return f"{where} failed: PostgreSQL rejected a value." if isinstance(meaning, StopAll) else meaning.message
 
 
 async def _functions(connection: asyncpg.Connection, context: str) -> list[str]:
@@ -194,7 +200,7 @@ _SEEING = """
 WITH loaded AS (SELECT to_regclass($1::text)::oid AS oid)
 SELECT label FROM (
     SELECT 1 AS place, format('trigger %I', tgname) AS label FROM loaded, pg_trigger
-    WHERE tgrelid = oid AND NOT tgisinternal AND tgenabled <> 'D'
+    WHERE tgrelid = loaded.oid AND NOT tgisinternal AND tgenabled <> 'D'
   UNION ALL
     SELECT 2, format('index %I', relname) FROM loaded, pg_index i JOIN pg_class c ON c.oid = indexrelid
     WHERE indrelid = loaded.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL)
