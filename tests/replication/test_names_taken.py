@@ -39,8 +39,8 @@ TAKEN = {
     "a domain with the name of the enumeration": f"DROP TABLE {TABLE}; DROP TYPE canvas.parcels__state;"
     "CREATE DOMAIN canvas.parcels__state AS text",
     "a table with the name of the staging table": f"CREATE TABLE {STAGING} (id int)",
-    "an index with the name of the staging table's index": f"CREATE TABLE cd2.mine (id int);"
-    f"CREATE INDEX {STAGING.removeprefix('cd2.')}_key ON cd2.mine (id)",
+    "an index with the name of the staging table's index": "CREATE INDEX "
+    f"{STAGING.removeprefix('cd2.')}_key ON cd2.pacer (key)",
     "a domain with the name of the staging table": f"CREATE DOMAIN {STAGING} AS text",
     "a type with the name that a narrowed enumeration has for a moment": 'CREATE TYPE canvas."parcels__state~" AS ()',
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import TableFailure
@@ -85,7 +86,7 @@ def test_a_published_table_whose_identity_people_took_is_named(
 def two_servers(tmp_path: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedPostgres]]:
     """One that publishes, and one that subscribes."""
     with EmbeddedPostgres(tmp_path / "publisher", durable=False) as publisher:
-        publisher.execute("ALTER SYSTEM SET wal_level = 'logical'")
+        publisher.execute(sql.SQL("ALTER SYSTEM SET wal_level = 'logical'"))
         publisher.stop()
         publisher.start()
         with EmbeddedPostgres(tmp_path / "subscriber", durable=False) as subscriber:

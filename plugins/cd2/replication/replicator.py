@@ -17,6 +17,7 @@ from cd2.replication.attempt import Attempt, Reported, already_loaded, changes_s
 from cd2.replication.bookkeeping import cursors, freshness, ledger, preparation, reports, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
+from cd2.replication.constraints.refused import told
 from cd2.replication.dap import jobs
 from cd2.replication.dap.downloads import Downloads
 from cd2.replication.dap.jobs import CREATION_TRIES, InLine, JobRequest
@@ -29,7 +30,6 @@ from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientE
 from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
 from cd2.replication.load.obstacles import check_place
-from cd2.replication.load.refused import told
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, Freshness, TableResult

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from cd2.replication.constraints.satisfied import satisfied
 from cd2.replication.errors import ReinitRequired, TableFailure
 from cd2.replication.load import obstacles
-from cd2.replication.load.constraints import satisfied
 from cd2.replication.load.staging import Staging, add_key
 from cd2.replication.quoting import raised_by_code
 from cd2.replication.results import Action, Applied
@@ -95,7 +95,9 @@ class Load:
                     f"{self.model.name}: values in the replica do not fit their column's new type: it needs a new "
                     "snapshot."
                 ) from None
-        written, deleted = await satisfied(self.connection, self.model, staging.apply_changes, staging.deletes)
+        written, deleted = await satisfied(
+            self.connection, self.model, self.alteration, staging.apply_changes, staging.deletes
+        )
         await staging.drop()
         await self._run_closing(ReinitRequired)
         return Applied(written, deleted, await self.alteration.finish())
@@ -120,11 +122,13 @@ class Load:
         if replace:
             await self.alteration.set_references_aside()
             identity = await obstacles.let_delete(self.connection, self.model.name)
-            replaced = await satisfied(self.connection, self.model, staging.delete_all)
+            replaced = await satisfied(self.connection, self.model, self.alteration, staging.delete_all)
             for statements in (self.plan.breaking, self.plan.replace_key, identity):
                 if statements:
                     await self.alteration.run(statements)
-        written, deleted = await satisfied(self.connection, self.model, staging.apply_snapshot, staging.deletes)
+        written, deleted = await satisfied(
+            self.connection, self.model, self.alteration, staging.apply_snapshot, staging.deletes
+        )
         await staging.drop()
         await self._run_closing(TableFailure)
         dependents = await self.alteration.finish()

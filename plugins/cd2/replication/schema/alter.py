@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import asyncpg
 
@@ -80,6 +80,30 @@ class Alteration:
                 self._set_aside += await parts.drop_references(self._connection, self._table)
 
         await with_patience(drop, self._table)
+
+    async def set_aside(self, labels: Collection[str]) -> tuple[Part, ...]:
+        """Drop these constraints, indexes and foreign keys while rows are written; the caller has them recreated.
+
+        :raises asyncpg.PostgresError: one cannot be dropped.
+        :raises TransientError: other sessions hold the table for `LOCK_PATIENCE_S` seconds.
+        """
+        dropped: tuple[Part, ...] = ()
+
+        async def drop() -> None:
+            nonlocal dropped
+            async with self._transaction():
+                dropped = await parts.drop_labelled(self._connection, self._table, labels)
+
+        await with_patience(drop, self._table)
+        log.info("%s: %s: checked after its rows are there.", self._table, ", ".join(part.label for part in dropped))
+        return dropped
+
+    async def recreate(self, part: Part) -> None:
+        """Recreate what `set_aside` dropped.
+
+        :raises asyncpg.PostgresError: it cannot be created.
+        """
+        await parts.recreate(self._connection, part)
 
     async def finish(self) -> Dependents:
         """Restore what was dropped, and retry what an earlier sync could not restore; then narrow enumerations."""

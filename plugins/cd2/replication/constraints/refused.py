@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from cd2.replication.dependents import constraint_catalog
-from cd2.replication.dependents.find import SHOWN
+from cd2.replication.constraints import catalog
 from cd2.replication.errors import Cd2Error, StopAll, TableFailure
 from cd2.replication.failures import classify
 from cd2.replication.names import TableName
@@ -19,8 +18,10 @@ from cd2.replication.quoting import condition, quoted, raised_by_code
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from cd2.replication.dependents.constraint_catalog import Constraint
+    from cd2.replication.constraints.catalog import Constraint
 
+SHOWN = 20
+"""How many objects a sentence names."""
 _OF_VALUES = ("0A", "22", "23", "28", "38", "39", "3D", "42", "54")
 """Beginnings of the SQLSTATEs that an expression may raise for a value. We are logged in: no login is meant."""
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
@@ -70,7 +71,7 @@ async def constraint_failure(
     """
     if raised_by_code(error):
         return error
-    if found := await constraint_catalog.named(connection, table, error):
+    if found := await catalog.named(connection, table, error):
         return violated(table, found[0]) or error
     if error.sqlstate == "23502" and error.table_name and error.column_name:
         here = (error.schema_name, error.table_name) == (table.namespace, table.table)
