@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
@@ -20,12 +20,16 @@ from cd2.replication.results import Action, Applied
 from cd2.replication.schema.closing import NarrowEnum
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from cd2.replication.load.rows import JobRows
     from cd2.replication.schema.alter import Alteration
     from cd2.replication.schema.model import TableModel
     from cd2.replication.schema.plan import SchemaPlan
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _DOES_NOT_FIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.CannotCoerceError)
 """What PostgreSQL raises if values do not fit their column's new type."""
@@ -122,7 +126,7 @@ class Load:
         if replace:
             await self.alteration.set_references_aside()
             identity = await obstacles.let_delete(self.connection, self.model.name)
-            replaced = await satisfied(self.connection, self.model, self.alteration, staging.delete_all)
+            replaced = await self._applied(staging.delete_all)
             for statements in (self.plan.breaking, self.plan.replace_key, identity):
                 if statements:
                     await self.alteration.run(statements)
@@ -140,6 +144,11 @@ class Load:
         await staging.fill(self.rows)
         log.info("%s: staged %s rows; applying them now.", self.model.name, f"{staging.rows:,}")
         return staging
+
+    async def _applied(
+        self, apply: Callable[[], Awaitable[T]], deletes: Callable[[], Awaitable[bool]] | None = None
+    ) -> T:
+        return await satisfied(self.connection, self.model, self.alteration, apply, deletes)
 
     async def _run_closing(self, failure: type[ReinitRequired | TableFailure]) -> None:
         """Run the closing DDL, each step only if the applied rows allow it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import asyncpg
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
@@ -17,8 +18,10 @@ from pysqlsync.model.id_types import QualifiedId
 
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName, quote_identifier
-from cd2.replication.schema.model import TableModel, enum_of
 from cd2.replication.schema.naming import alternatives, truncated
+
+if TYPE_CHECKING:
+    from cd2.replication.schema.model import TableModel
 
 _KINDS = {
     "v": "a view",
@@ -113,7 +116,10 @@ async def names_of_types(connection: asyncpg.Connection, model: TableModel, rela
     everything = [name for some in names.values() for name in some]
     rows = await connection.fetch(_TYPES, model.name.namespace, relation, everything)
     there = {row["name"]: row for row in rows}
-    columns = {enum_of(column): column.name.local_id for column in model.target.columns.values()}
+    columns = {
+        enum.name.local_id: next(c.name for c in model.columns if c.type.removesuffix(" ARRAY") == str(enum.name))
+        for enum in model.enums
+    }
     others = set(model.target.columns)
     found = {}
     for wanted, some in names.items():
