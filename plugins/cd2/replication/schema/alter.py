@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import asyncpg
 
+from cd2.replication.database.patience import briefly, with_patience
 from cd2.replication.dependents import parts
 from cd2.replication.dependents import restore as dependents
 from cd2.replication.dependents.parts import Part, Touched
@@ -16,7 +17,6 @@ from cd2.replication.names import TableName
 from cd2.replication.quoting import raised_by_code
 from cd2.replication.results import Dependents
 from cd2.replication.schema.closing import NarrowEnum
-from cd2.replication.schema.patience import briefly, with_patience
 
 log = logging.getLogger(__name__)
 
