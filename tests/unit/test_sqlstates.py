@@ -64,7 +64,7 @@ TABLE: list[tuple[str, type[Cd2Error], str]] = [
 
 def raised(sqlstate: str, text: str = "words of the server") -> asyncpg.PostgresError:
     """What asyncpg raises for an error message of the server."""
-    made = asyncpg.PostgresError.new({"S": "ERROR", "C": sqlstate, "M": text})
+    made = asyncpg.PostgresError.new({"S": "ERROR", "C": sqlstate, "M": text, "F": "postgres.c"})
     assert isinstance(made, asyncpg.PostgresError)
     return made
 

@@ -1,7 +1,7 @@
 """Turns exceptions of the DAP client, the network and PostgreSQL into our own errors.
 
 An exception is recognized by its class and its code: DAP's `type`, or PostgreSQL's SQLSTATE, whose meanings are in
-`cd2.replication.sqlstates`.
+`cd2.replication.sqlstates`. `cd2.replication.quoting` says which of PostgreSQL's words may be quoted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cd2.replication.errors import (
     TransientError,
     WaitError,
 )
+from cd2.replication.quoting import condition, quoted, raised_by_code
 from cd2.replication.sqlstates import SQLSTATES
 
 
@@ -144,6 +145,13 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 """The first match wins."""
+_OF_PEOPLE = Rule(
+    asyncpg.PostgresError,
+    "",
+    TableFailure,
+    "A trigger or function of people raised an error. (Its text is not shown: it may hold values of rows.)",
+)
+"""Its SQLSTATE means nothing: whoever wrote the function chose it."""
 _UNKNOWN = Rule(Exception, "", TransientError, "An unexpected failure: it will be retried.")
 _COPY_CONTEXT = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:]+))?")
 
@@ -184,7 +192,12 @@ def classify(exception: BaseException, where: str) -> Cd2Error:
         return exception
     chain = _chain(exception)
     original, rule = next(
-        ((candidate, rule) for rule in RULES for candidate in chain if _matches(candidate, rule)),
+        (
+            (candidate, _OF_PEOPLE if raised_by_code(candidate) else rule)
+            for rule in RULES
+            for candidate in chain
+            if _matches(candidate, rule)
+        ),
         (exception, _UNKNOWN),
     )
     name = type(original).__name__
@@ -193,7 +206,7 @@ def classify(exception: BaseException, where: str) -> Cd2Error:
     return rule.kind(
         message,
         cause=name,
-        type=_text(original, "type") or _text(original, "sqlstate"),
+        type=_text(original, "type") or condition(original),
         uuid=_text(original, "uuid"),
     )
 
@@ -215,9 +228,8 @@ def _detail(exception: BaseException) -> str:
     """What may be quoted of the original text: only from sources that never quote row values or signed URLs."""
     if _text(exception, "uuid"):
         return _text(exception, "message") or ""
-    if sqlstate := _text(exception, "sqlstate"):
-        # The texts of SQLSTATE classes 22 and 23 quote values; the others name tables, columns, roles.
-        return _place(exception) if sqlstate.startswith(("22", "23")) else str(exception).split("\n")[0]
+    if _text(exception, "sqlstate"):
+        return quoted(exception) or ("" if raised_by_code(exception) else _place(exception))
     if status := getattr(exception, "status", None):
         return f"HTTP {status}"
     if isinstance(exception, OSError):

@@ -17,6 +17,7 @@ from cd2.replication.attempt import Attempt, Reported, already_loaded, changes_s
 from cd2.replication.bookkeeping import cursors, freshness, ledger, preparation, reports, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
+from cd2.replication.constraints.refused import told
 from cd2.replication.dap import jobs
 from cd2.replication.dap.downloads import Downloads
 from cd2.replication.dap.jobs import CREATION_TRIES, InLine, JobRequest
@@ -28,6 +29,7 @@ from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
 from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
+from cd2.replication.load.obstacles import check_place
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, Freshness, TableResult
@@ -179,6 +181,8 @@ class Replicator:
         :raises Cd2Error: what went wrong, in our words.
         """
         with in_our_words(f"{table}: asking DAP"):
+            if since is None:
+                await check_place(self._replica, table)
             async with self._asking() as session:
                 request = JobRequest(session, self._pacer, self._replica, table, since, tries, place, given_up)
                 return (await request.finished_job()).id
@@ -251,14 +255,14 @@ class Replicator:
                 model, delivered = models(table, job, described, before, rows.columns)
                 plan = await plan_changes(connection, model, before.description if before else None)
                 attempt = replace(attempt, action=decide(table, job, plan))
-                async with self._reported(attempt):
+                async with self._reported(attempt), told(connection, table, attempt.what):
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
                     changes = changes_since(before, model)
                     async with connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
-                        load = Load(connection, plan, delivered, rows, alteration)
+                        load = Load(connection, plan, plan.named(delivered), rows, alteration)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)

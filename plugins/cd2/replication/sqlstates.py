@@ -115,7 +115,12 @@ SQLSTATES: tuple[Meaning, ...] = (
         "A line of the data has more or fewer fields than its header: report this table to Instructure.",
     ),
     Meaning("22", "TableFailure", "A value does not fit its column: report this table to Instructure."),
-    Meaning("23", "TableFailure", "Rows violate a constraint of the table (duplicate key or missing value)."),
+    Meaning("23502", "TableFailure", "A row has no value where one is required: report this table to Instructure."),
+    Meaning("23503", "TableFailure", "Rows would refer to rows that are not there, and a foreign key forbids that."),
+    Meaning("23505", "TableFailure", "Two rows have a value that must be unique."),
+    Meaning("23514", "TableFailure", "A row does not pass a check."),
+    Meaning("23P01", "TableFailure", "Two rows exclude each other by an exclusion constraint."),
+    Meaning("23", "TableFailure", "Rows violate a constraint of the table."),
     Meaning(
         "54000",
         "TableFailure",

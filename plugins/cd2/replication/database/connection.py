@@ -18,6 +18,7 @@ import asyncpg
 from cd2.replication.database import sessions
 from cd2.replication.errors import Cd2Error, StopAll, TransientError
 from cd2.replication.failures import in_our_words
+from cd2.replication.quoting import quoted, raised_by_code
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +153,10 @@ def _unreachable(target: DatabaseTarget, error: BaseException) -> Cd2Error | Non
             "check that it is running; check host, port, security group and sslmode.",
             cause=cause,
         )
-    if isinstance(error, asyncpg.ObjectNotInPrerequisiteStateError):
+    if isinstance(error, asyncpg.ObjectNotInPrerequisiteStateError) and not raised_by_code(error):
         return TransientError(
-            f"The database accepts no connections now ({error}): it will be retried. If it lasts, check "
-            f"ALTER DATABASE ... ALLOW_CONNECTIONS. This is PostgreSQL at {target}.",
+            f"The database accepts no connections now ({quoted(error) or cause}): it will be retried. If it lasts, "
+            f"check ALTER DATABASE ... ALLOW_CONNECTIONS. This is PostgreSQL at {target}.",
             cause=cause,
             type=error.sqlstate,
         )

@@ -17,8 +17,8 @@ import asyncpg
 from cd2.replication.dependents.find import SHOWN, table_oid
 from cd2.replication.dependents.part_catalog import OBSTACLES, REFERENCES, parts_query
 from cd2.replication.dependents.session import (
-    EXISTS_ALREADY,
     ViewSession,
+    exists_already,
     raise_if_temporary,
     view_session,
     without_values,
@@ -80,7 +80,7 @@ async def drop_parts(
             parts_query(connection.get_server_version().major), oid, list(columns), list(touched.dropped)
         )
         rows = [row for row in rows if row["gone"] or not row["plain"]]
-        parts = [Part(row["label"], row["owner"], row["strict"], row["drop"], tuple(row["steps"])) for row in rows]
+        parts = [_part(row) for row in rows]
         for part, row in zip(parts, rows, strict=True):
             if part.strict and row["gone"]:
                 raise _in_the_way(table, part, "uses a column that DAP has dropped, and must not vanish unnoticed")
@@ -98,6 +98,30 @@ async def drop_references(connection: asyncpg.Connection, table: TableName) -> t
         parts = [Part(row["label"], row["owner"], False, row["drop"], tuple(row["steps"])) for row in rows]
         await _drop(session, table, parts)
     return tuple(parts)
+
+
+async def drop_labelled(connection: asyncpg.Connection, table: TableName, labels: Collection[str]) -> tuple[Part, ...]:
+    """Drop these constraints and indexes of a table, and foreign keys to it, and remember how to recreate them.
+
+    :raises asyncpg.PostgresError: one cannot be dropped; nothing was dropped.
+    """
+    async with view_session(connection) as session:
+        oid = await table_oid(connection, table)
+        columns = [row["name"] for row in await connection.fetch(_COLUMNS, oid)]
+        rows = await connection.fetch(parts_query(connection.get_server_version().major), oid, columns, [])
+        parts = [_part(row) for row in rows if row["label"] in labels]
+        for part in reversed(parts):
+            await session.run(part.drop, part.owner)
+    return tuple(parts)
+
+
+async def recreate(connection: asyncpg.Connection, part: Part) -> None:
+    """Recreate what `drop_labelled` dropped.
+
+    :raises asyncpg.PostgresError: it cannot be created.
+    """
+    async with view_session(connection) as session:
+        await _create(session, part)
 
 
 async def restore_parts(connection: asyncpg.Connection, table: TableName, parts: Sequence[Part]) -> Dependents:
@@ -136,7 +160,7 @@ async def retry_parts(connection: asyncpg.Connection, table: TableName) -> Depen
                     await _create(session, part)
                 except asyncpg.PostgresError as error:
                     raise_if_temporary(error)
-                    if error.sqlstate not in EXISTS_ALREADY:
+                    if not exists_already(error):
                         await _note(connection, table, part, without_values(error))
                         broken.append(part.label)
                         continue
@@ -166,6 +190,10 @@ async def obstacles(connection: asyncpg.Connection, table: TableName, touched: T
         oid = await table_oid(connection, table)
         rows = await connection.fetch(OBSTACLES, oid, list(columns), list(touched.dropped))
     return [Obstacle(row["what"], row["command"]) for row in rows[:SHOWN]]
+
+
+def _part(row: asyncpg.Record) -> Part:
+    return Part(row["label"], row["owner"], row["strict"], row["drop"], tuple(row["steps"]))
 
 
 async def _drop(session: ViewSession, table: TableName, parts: Sequence[Part]) -> None:
@@ -207,6 +235,7 @@ def _in_the_way(table: TableName, part: Part, why: str) -> TableFailure:
     )
 
 
+_COLUMNS = "SELECT attname::text AS name FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped"
 _NOTED = """
 SELECT id, definition ->> 'part' AS part FROM cd2.broken_dependents
 WHERE schema_name = $1 AND tables @> ARRAY[pg_catalog.format('%I.%I', $1::text, $2::text)] AND definition ? 'part'

@@ -29,6 +29,7 @@ from cd2.replication.dependents.session import Failed, ViewSession, raise_if_tem
 from cd2.replication.dependents.view import View
 from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
+from cd2.replication.quoting import quoted
 from cd2.replication.results import Dependents
 
 log = logging.getLogger(__name__)
@@ -79,9 +80,10 @@ async def save_and_drop(connection: asyncpg.Connection, table: TableName) -> Sav
         try:
             await _drop(session, found, views)
         except (asyncpg.DependentObjectsStillExistError, asyncpg.InsufficientPrivilegeError) as error:
+            which = error.detail if quoted(error) else ""  # names of objects
             raise TableFailure(
                 f"{table}: its schema changed, so the views on it must be dropped and recreated, but PostgreSQL "
-                f"refuses to drop one: {without_values(error)} {error.detail or ''} Remove the cause, then clear the "
+                f"refuses to drop one: {without_values(error)} {which or ''} Remove the cause, then clear the "
                 "task. Nothing was changed.",
                 cause=type(error).__name__,
                 type=error.sqlstate,
@@ -171,7 +173,7 @@ async def _retry(session: ViewSession, row: Broken) -> Literal["restored", "made
             failures = await _recreate(session, view) if row.missing else await _redo_steps(session, view)
             await session.note_failures(view, failures)
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
-        log.info("%s is still broken; the next sync retries it: %s", view.qualified_name, error)
+        log.info("%s is still broken; the next sync retries it: %s", view.qualified_name, without_values(error))
         return "broken"
     except asyncpg.PostgresError as error:
         raise_if_temporary(error)

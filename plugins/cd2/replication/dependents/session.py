@@ -13,6 +13,7 @@ import asyncpg
 from cd2.replication.dependents import journal
 from cd2.replication.dependents.catalog import oid_of, read_privileges
 from cd2.replication.dependents.view import Step, View, grants, missing_grants
+from cd2.replication.quoting import condition, quoted, raised_by_code
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ SESSION = {
 pg_dump uses them for the same reason."""
 _TEMPORARY = ("08", "25", "40", "53", "57", "58", "55P03")
 """SQLSTATEs that the view does not cause: connection, transaction, deadlock, resources, shutdown, lock timeout."""
-EXISTS_ALREADY = ("42P07", "42710")
+_EXISTS_ALREADY = ("42P07", "42710")
 """SQLSTATEs of a CREATE whose object is there."""
 _OTHER_TYPES = ("42704", "42804", "42883")
 _NAME = r'(?:\w+|"(?:[^"]|"")+")'
@@ -155,7 +156,7 @@ class ViewSession:
             return without_values(error)
         except asyncpg.PostgresError as error:
             raise_if_temporary(error)
-            if again and error.sqlstate in EXISTS_ALREADY:
+            if again and exists_already(error):
                 return None
             if step.kind == "grant" and error.sqlstate == _NO_SUCH_ROLE:
                 log.warning("%s: a role no longer exists; skipping its grant: %s", view.qualified_name, step.sql)
@@ -193,15 +194,18 @@ async def view_session(connection: asyncpg.Connection, **settings: str) -> Async
 
 def raise_if_temporary(error: asyncpg.PostgresError) -> None:
     """Raise an error that the view did not cause."""
-    if str(error.sqlstate).startswith(_TEMPORARY):
+    if str(error.sqlstate).startswith(_TEMPORARY) and not raised_by_code(error):
         raise error
+
+
+def exists_already(error: asyncpg.PostgresError) -> bool:
+    """Whether the object of a CREATE is there."""
+    return error.sqlstate in _EXISTS_ALREADY and not raised_by_code(error)
 
 
 def without_values(error: asyncpg.PostgresError) -> str:
     """The error for people, without row values."""
-    if str(error.sqlstate).startswith(("22", "23", "P0")):
-        return f"{type(error).__name__} (SQLSTATE {error.sqlstate})."
-    return f"{str(error).splitlines()[0]} (SQLSTATE {error.sqlstate})."
+    return f"{quoted(error) or type(error).__name__} (SQLSTATE {condition(error) or 'unknown'})."
 
 
 # Not `pg_catalog.unnest`: with two arrays, unnest is syntax and cannot be qualified.

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
+from cd2.replication.constraints.satisfied import satisfied
 from cd2.replication.errors import ReinitRequired, TableFailure
 from cd2.replication.load import obstacles
 from cd2.replication.load.staging import Staging, add_key
+from cd2.replication.quoting import raised_by_code
 from cd2.replication.results import Action, Applied
 from cd2.replication.schema.closing import NarrowEnum
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from cd2.replication.load.rows import JobRows
     from cd2.replication.schema.alter import Alteration
     from cd2.replication.schema.model import TableModel
     from cd2.replication.schema.plan import SchemaPlan
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _DOES_NOT_FIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.CannotCoerceError)
 """What PostgreSQL raises if values do not fit their column's new type."""
@@ -65,8 +71,9 @@ class Load:
     async def init(self) -> Applied:
         """Create the table and fill it with a snapshot."""
         await self.connection.execute(self.plan.create)
-        if any(column.array for column in self.model.columns):
-            # Arrays arrive as JSON, which COPY cannot convert.
+        # Arrays arrive as JSON, which COPY cannot convert; and what is published must not have a key twice.
+        published = await obstacles.is_published(self.connection, self.model.name)
+        if published or any(column.array for column in self.model.columns):
             staging = await self._staged()
             written = await staging.insert_into_new()
             await staging.drop()
@@ -85,12 +92,16 @@ class Load:
         if self.plan.breaking:
             try:
                 await self.alteration.run(self.plan.breaking)
-            except _DOES_NOT_FIT:
+            except _DOES_NOT_FIT as error:
+                if raised_by_code(error):
+                    raise
                 raise ReinitRequired(
                     f"{self.model.name}: values in the replica do not fit their column's new type: it needs a new "
                     "snapshot."
                 ) from None
-        written, deleted = await staging.apply_changes()
+        written, deleted = await satisfied(
+            self.connection, self.model, self.alteration, staging.apply_changes, staging.deletes
+        )
         await staging.drop()
         await self._run_closing(ReinitRequired)
         return Applied(written, deleted, await self.alteration.finish())
@@ -108,15 +119,20 @@ class Load:
         if self.plan.breaking and not replace:
             try:
                 await self.alteration.run(self.plan.breaking)
-            except _DOES_NOT_FIT:
+            except _DOES_NOT_FIT as error:
+                if raised_by_code(error):
+                    raise
                 replace = True
         if replace:
             await self.alteration.set_references_aside()
-            replaced = await staging.delete_all()
-            for statements in (self.plan.breaking, self.plan.replace_key):
+            identity = await obstacles.let_delete(self.connection, self.model.name)
+            replaced = await self._applied(staging.delete_all)
+            for statements in (self.plan.breaking, self.plan.replace_key, identity):
                 if statements:
                     await self.alteration.run(statements)
-        written, deleted = await staging.apply_snapshot()
+        written, deleted = await satisfied(
+            self.connection, self.model, self.alteration, staging.apply_snapshot, staging.deletes
+        )
         await staging.drop()
         await self._run_closing(TableFailure)
         dependents = await self.alteration.finish()
@@ -128,6 +144,11 @@ class Load:
         await staging.fill(self.rows)
         log.info("%s: staged %s rows; applying them now.", self.model.name, f"{staging.rows:,}")
         return staging
+
+    async def _applied(
+        self, apply: Callable[[], Awaitable[T]], deletes: Callable[[], Awaitable[bool]] | None = None
+    ) -> T:
+        return await satisfied(self.connection, self.model, self.alteration, apply, deletes)
 
     async def _run_closing(self, failure: type[ReinitRequired | TableFailure]) -> None:
         """Run the closing DDL, each step only if the applied rows allow it."""

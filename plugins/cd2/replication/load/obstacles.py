@@ -1,14 +1,16 @@
-"""What of users' objects on a table would keep the rows of a load from it."""
+"""What of users' objects on a table, or in its place, would keep the rows of a load from it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from cd2.replication.errors import TableFailure
+from cd2.replication.schema.taken import check_kind
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from cd2.replication.database.connection import Replica
     from cd2.replication.names import TableName
 
 # Of tgtype, bit 0 means FOR EACH ROW and bit 1 BEFORE.
@@ -17,8 +19,48 @@ SELECT row_security_active(c.oid) AS row_security,
        ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules,
        ARRAY(SELECT DISTINCT tgname::text FROM pg_trigger
              WHERE (tgrelid = c.oid OR tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid)))
-               AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3 ORDER BY 1) AS triggers
+               AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3 ORDER BY 1) AS triggers,
+       c.relreplident = 'n' OR c.relreplident = 'i' AND NOT EXISTS (
+           SELECT FROM pg_index WHERE indrelid = c.oid AND indisreplident) AS unidentified
 FROM pg_class c WHERE c.oid = to_regclass($1::text)"""
+
+_IS_PUBLISHED = """
+SELECT EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
+               WHERE t.schemaname = $1 AND t.tablename = $2 AND (p.pubupdate OR p.pubdelete OR $3))"""
+_NO_KEY = """
+SELECT relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)
+FROM pg_class c WHERE oid = to_regclass($1::text)"""
+
+# A table has a type of its name; types of arrays make room for it.
+_PLACE = """
+SELECT coalesce(c.relkind::text, t.kind) AS kind, quote_ident($1) AS schema, quote_ident(current_user) AS role,
+       has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') AS may_create,
+       c.relkind = 'r' AND row_security_active(c.oid) AS row_security,
+       ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules
+FROM pg_namespace n
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2
+LEFT JOIN (SELECT typnamespace, typname, 't' AS kind FROM pg_type WHERE typrelid = 0 AND typcategory <> 'A') AS t
+    ON t.typnamespace = n.oid AND t.typname = $2
+WHERE n.nspname = $1"""
+
+
+async def check_place(replica: Replica, table: TableName) -> None:
+    """Look before DAP is asked for a snapshot, which costs a turn, and which DAP may refuse to repeat.
+
+    :raises TableFailure: it could not be loaded: something other than a table has its name, a right is missing, or
+        what is on the table makes its load impossible.
+    """
+    found = await replica.row(_PLACE, table.namespace, table.table)
+    if found is None:
+        return  # there is no such schema yet
+    check_kind(table, found["kind"])
+    if found["kind"] is None and not found["may_create"]:
+        raise TableFailure(
+            f"{table}: the role {found['role']} may not create tables in the schema {found['schema']}: "
+            f"GRANT CREATE, USAGE ON SCHEMA {found['schema']} TO {found['role']}, then clear the task.",
+            type="42501",
+        )
+    _check(table, found)
 
 
 async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, ...]:
@@ -30,6 +72,37 @@ async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, .
     found = await connection.fetchrow(_OBSTACLES, table.quoted)
     if found is None:
         return ()
+    _check(table, found)
+    if found["unidentified"] and await is_published(connection, table, changes=True):
+        raise TableFailure(
+            f"{table}: it is published with its updates and deletes, but has no replica identity, so PostgreSQL "
+            f"refuses both. Nothing was changed. Run ALTER TABLE {table.quoted} REPLICA IDENTITY DEFAULT, then clear "
+            "the task.",
+            type="55000",
+        )
+    return tuple(found["triggers"])
+
+
+async def is_published(connection: asyncpg.Connection, table: TableName, *, changes: bool = False) -> bool:
+    """Whether the table is in a publication of logical replication.
+
+    :param changes: only those count that publish updates or deletes.
+    """
+    return bool(await connection.fetchval(_IS_PUBLISHED, table.namespace, table.table, not changes))
+
+
+async def let_delete(connection: asyncpg.Connection, table: TableName) -> str | None:
+    """Let rows be deleted from a table that is published and has no key to tell them apart.
+
+    :returns: the statement that undoes it; None: nothing was necessary.
+    """
+    if not await connection.fetchval(_NO_KEY, table.quoted) or not await is_published(connection, table, changes=True):
+        return None
+    await connection.execute(f"ALTER TABLE {table.quoted} REPLICA IDENTITY FULL")
+    return f"ALTER TABLE {table.quoted} REPLICA IDENTITY DEFAULT;"
+
+
+def _check(table: TableName, found: asyncpg.Record) -> None:
     if found["row_security"]:
         raise TableFailure(
             f"{table}: its policies (row level security) apply to the replication role, so rows could be missed. "
@@ -43,4 +116,3 @@ async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, .
             "Nothing was changed. Drop them (DROP RULE ... ON ...), or use triggers instead; then clear the task.",
             type="0A000",
         )
-    return tuple(found["triggers"])

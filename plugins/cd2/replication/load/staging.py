@@ -17,6 +17,7 @@ from cd2.replication.load import obstacles
 from cd2.replication.load.rows import JobRows
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.model import ColumnModel, TableModel
+from cd2.replication.schema.taken import free_name
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Staging:
         The times are text, which COPY reads faster: they are needed, and parsed, only if a key comes again. The actions
         come first, because each statement reads them in every row.
         """
+        self.name = await free_name(self._connection, "cd2", self.name, suffixes=("", "_key"))
+        self._qualified = f"cd2.{self.name}"
         columns = [*([f"{ACTION} text"] if self._incremental else []), f"{TS} text"]
         columns += [f"{quote_identifier(c.name)} {'jsonb' if c.array else c.type}" for c in self._model.columns]
         await self._connection.execute(
@@ -99,6 +102,11 @@ class Staging:
             await self._check_rows(outdated, "", triggers)
         await self._end()
         return written, deleted
+
+    async def deletes(self) -> bool:
+        """Whether it may delete rows of the table."""
+        changes = f"SELECT EXISTS (SELECT FROM {self._qualified} WHERE {ACTION} = 'D')"
+        return not self._incremental or bool(await self._connection.fetchval(changes))
 
     async def delete_all(self) -> int:
         """Delete all rows of the table; :returns: how many."""
@@ -170,9 +178,10 @@ class Staging:
         :param where: selects the staged rows that should have been written.
         """
         first = quote_identifier(self._model.key[0])
+        older = "age(t.xmin) > age(pg_current_xact_id()::xid)"  # a savepoint of this transaction has a later id
         refused = (
             f"{self._source(where)} LEFT JOIN {self._table} t ON {self._match} "
-            f"WHERE t.{first} IS NULL OR (t.xmin <> pg_current_xact_id()::xid AND {self._differs()})"
+            f"WHERE t.{first} IS NULL OR ({older} AND {self._differs()})"
         )
         missing = await self._connection.fetchval(f"SELECT count(*) FROM {refused}")
         left = await self._connection.fetchval(f"SELECT count(*) FROM {outdated}")

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Collection, Sequence
 
 import asyncpg
 
+from cd2.replication.database.patience import briefly, with_patience
 from cd2.replication.dependents import parts
 from cd2.replication.dependents import restore as dependents
 from cd2.replication.dependents.parts import Part, Touched
 from cd2.replication.dependents.session import raise_if_temporary, without_values
 from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
+from cd2.replication.quoting import raised_by_code
 from cd2.replication.results import Dependents
 from cd2.replication.schema.closing import NarrowEnum
 
 log = logging.getLogger(__name__)
 
-LOCK_TIMEOUT = "3s"
-"""Longest wait for one lock: readers queue behind a waiting ALTER."""
-LOCK_PATIENCE_S = 120.0
-LOCK_PAUSE_S = 1.0
 _BLOCKED = ("0A", "2BP", "42", "22023")
 """Beginnings of the SQLSTATEs of a change that another object blocks: it uses the column, or no longer fits it."""
 _NOT_BLOCKED = ("42501", "42P01")
@@ -83,7 +79,31 @@ class Alteration:
             async with self._transaction():
                 self._set_aside += await parts.drop_references(self._connection, self._table)
 
-        await _with_patience(drop, self._table)
+        await with_patience(drop, self._table)
+
+    async def set_aside(self, labels: Collection[str]) -> tuple[Part, ...]:
+        """Drop these constraints, indexes and foreign keys while rows are written; the caller has them recreated.
+
+        :raises asyncpg.PostgresError: one cannot be dropped.
+        :raises TransientError: other sessions hold the table for `LOCK_PATIENCE_S` seconds.
+        """
+        dropped: tuple[Part, ...] = ()
+
+        async def drop() -> None:
+            nonlocal dropped
+            async with self._transaction():
+                dropped = await parts.drop_labelled(self._connection, self._table, labels)
+
+        await with_patience(drop, self._table)
+        log.info("%s: %s: checked after its rows are there.", self._table, ", ".join(part.label for part in dropped))
+        return dropped
+
+    async def recreate(self, part: Part) -> None:
+        """Recreate what `set_aside` dropped.
+
+        :raises asyncpg.PostgresError: it cannot be created.
+        """
+        await parts.recreate(self._connection, part)
 
     async def finish(self) -> Dependents:
         """Restore what was dropped, and retry what an earlier sync could not restore; then narrow enumerations."""
@@ -117,7 +137,7 @@ class Alteration:
         except TableFailure as failure:
             only_views, unable = True, failure
         if self._saved is None and str(refused.sqlstate).startswith(_BY_VIEWS):
-            await _with_patience(self._save_and_drop, self._table)
+            await with_patience(self._save_and_drop, self._table)
             for blocked in (False, True) if only_views else (True,):
                 try:
                     return await self._try(statements, blocked=blocked)
@@ -152,10 +172,10 @@ class Alteration:
                 outcome = await parts.restore_parts(self._connection, self._table, dropped)
             self._outcome = _together(self._outcome, outcome)
 
-        await _with_patience(run, self._table)
+        await with_patience(run, self._table)
 
-    def _transaction(self) -> _briefly:
-        return _briefly(self._connection)
+    def _transaction(self) -> briefly:
+        return briefly(self._connection)
 
     async def _save_and_drop(self) -> None:
         async with self._transaction():
@@ -204,7 +224,7 @@ class Alteration:
                 asyncpg.InsufficientPrivilegeError,
                 asyncpg.LockNotAvailableError,
             ) as error:
-                log.info("%s: a type that it no longer uses stays: %s", self._table, error)
+                log.info("%s: a type that it no longer uses stays: %s", self._table, without_values(error))
 
 
 async def add(connection: asyncpg.Connection, statements: str, table: TableName, columns: Sequence[str]) -> None:
@@ -216,11 +236,11 @@ async def add(connection: asyncpg.Connection, statements: str, table: TableName,
     """
 
     async def run() -> None:
-        async with _briefly(connection):
+        async with briefly(connection):
             await connection.execute(statements)
 
     try:
-        await _with_patience(run, table)
+        await with_patience(run, table)
     except asyncpg.PostgresError as error:
         raise await _named(connection, table, Touched(changed=tuple(columns)), _blocked(error)) from None
 
@@ -240,7 +260,7 @@ def _blocked(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
 
     :raises asyncpg.PostgresError: it is not.
     """
-    if not str(error.sqlstate).startswith(_BLOCKED) or error.sqlstate in _NOT_BLOCKED:
+    if not str(error.sqlstate).startswith(_BLOCKED) or error.sqlstate in _NOT_BLOCKED or raised_by_code(error):
         raise error
     return error
 
@@ -259,41 +279,4 @@ async def _named(
         "task, and recreate the objects as you need them. Nothing was changed.",
         cause=type(refused).__name__,
         type=refused.sqlstate,
-    )
-
-
-class _briefly:  # noqa: N801 - reads as what it does
-    """A transaction, or a savepoint, with short waits for locks."""
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-        self._transaction = connection.transaction()
-        self._before = ""
-
-    async def __aenter__(self) -> None:
-        """Begin."""
-        await self._transaction.__aenter__()
-        self._before = await self._connection.fetchval("SELECT current_setting('lock_timeout')")
-        await self._connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-
-    async def __aexit__(self, *failure: object) -> None:
-        """Commit, or roll back. Releasing a savepoint does not reset its settings."""
-        if failure[0] is None:
-            await self._connection.execute(f"SET LOCAL lock_timeout = '{self._before}'")
-        await self._transaction.__aexit__(*failure)
-
-
-async def _with_patience(work: Callable[[], Awaitable[None]], table: TableName) -> None:
-    deadline = time.monotonic() + LOCK_PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            return await work()
-        except asyncpg.LockNotAvailableError:
-            log.info("%s: another session holds a lock on it; the schema change waits.", table)
-        await asyncio.sleep(LOCK_PAUSE_S)
-    raise TransientError(
-        f"{table}: its schema changed, but other sessions have used the table or a view on it without a pause for "
-        f"{LOCK_PATIENCE_S:.0f} s; nothing was changed, it will be retried. "
-        "pg_locks and pg_stat_activity show who.",
-        type="55P03",
     )

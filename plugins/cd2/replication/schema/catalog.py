@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +83,7 @@ async def read_lookups(
     for row in await connection.fetch(_LOOKUPS, relation, list(columns)):
         lookup, name = QualifiedId(table.namespace, row["lookup"]), quote_identifier(row["name"])
         # ALTER COLUMN ... USING takes no query, but a function; the table is then written once.
-        function = f"cd2.look_up_{hashlib.sha256(str(lookup).encode()).hexdigest()[:16]}"
+        function = f"cd2.look_up_{secrets.token_hex(8)}"
         release = f"ALTER TABLE {table.quoted} DROP CONSTRAINT {quote_identifier(row['reference'] or '')};"
         translate = (
             f"CREATE FUNCTION {function}(integer) RETURNS text LANGUAGE sql STABLE "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import asyncpg
 from pysqlsync.formation.object_types import EnumType, Table
 from pysqlsync.model.data_types import constant
 from pysqlsync.model.id_types import QualifiedId
@@ -12,6 +13,7 @@ from pysqlsync.model.id_types import QualifiedId
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import MAX_IDENTIFIER, truncated
+from cd2.replication.schema.taken import free_name
 
 _OLD = "~"
 
@@ -43,8 +45,8 @@ class NarrowEnum:
     sql: str
 
 
-def closing_steps(
-    model: TableModel, typed: Table, labels: Mapping[str, list[str]]
+async def closing_steps(
+    connection: asyncpg.Connection, model: TableModel, typed: Table, labels: Mapping[str, list[str]]
 ) -> tuple[RequireColumns | NarrowEnum, ...]:
     """The steps that a table needs.
 
@@ -68,16 +70,17 @@ def closing_steps(
     for enum in model.enums:
         removed = tuple(value for value in labels.get(enum.name.local_id, ()) if value not in enum.values)
         if removed:
-            steps.append(_narrow(model, enum, removed))
+            wanted = truncated(enum.name.local_id, MAX_IDENTIFIER - len(_OLD)) + _OLD
+            old = await free_name(connection, model.name.namespace, wanted)
+            steps.append(_narrow(model, enum, removed, old))
     return tuple(steps)
 
 
-def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...]) -> NarrowEnum:
+def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...], old: str) -> NarrowEnum:
     column = next(column for column in model.columns if column.type.removesuffix(" ARRAY") == str(enum.name))
     name = quote_identifier(column.name)
     values = f"ARRAY[{', '.join(constant(value) for value in removed)}]"
     holds = f"{name}::text[] && {values}" if column.array else f"{name}::text = ANY({values})"
-    old = truncated(enum.name.local_id, MAX_IDENTIFIER - len(_OLD)) + _OLD
     through = "text[]" if column.array else "text"
     return NarrowEnum(
         str(enum.name),

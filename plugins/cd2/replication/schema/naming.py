@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 MAX_IDENTIFIER = 63
 """The longest name in PostgreSQL, in bytes."""
+ALTERNATIVES = 100
+"""How many names are tried."""
 _SYSTEM = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
 
@@ -29,6 +31,11 @@ def column_names(names: Iterable[str]) -> dict[str, str]:
 def truncated(name: str, size: int = MAX_IDENTIFIER) -> str:
     """A name as PostgreSQL itself cuts it."""
     return name.encode()[:size].decode("utf-8", "ignore")
+
+
+def alternatives(name: str) -> tuple[str, ...]:
+    """A name that PostgreSQL can hold, and those that we take instead, in this order, if it is taken."""
+    return (name, *(_hashed(name, name + "!" * number) for number in range(1, ALTERNATIVES)))
 
 
 def _fits(name: str) -> bool:

@@ -33,10 +33,9 @@ from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, 
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
+from cd2.replication.schema.taken import check_kind, key_clause, key_name, names_of_types, with_type_names
 
 log = logging.getLogger(__name__)
-
-_KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class SchemaPlan:
     :param replace_key: gives the emptied table the model's key.
     :param touched: the columns that `breaking` changes and drops.
     :param leftovers: statements that drop types which no column uses any more after `breaking`.
+    :param type_names: the names that the enumeration types have or get, by those in the model.
     """
 
     exists: bool
@@ -65,11 +65,16 @@ class SchemaPlan:
     replace_key: str | None = None
     touched: Touched = field(default_factory=Touched)
     leftovers: tuple[str, ...] = ()
+    type_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changes(self) -> bool:
         """Whether the load has anything to change."""
         return bool(self.create or self.breaking or self.closing or self.key_differs)
+
+    def named(self, model: TableModel) -> TableModel:
+        """A model of the same table with the names that its enumeration types really have."""
+        return with_type_names(model, self.type_names)
 
 
 async def plan_changes(
@@ -82,6 +87,8 @@ async def plan_changes(
     :raises TableFailure: something other than a table has its name.
     """
     relation = await connection.fetchrow(RELATION, model.name.namespace, model.name.table)
+    names = await names_of_types(connection, model, relation["oid"] if relation else None)
+    model = with_type_names(model, names)
     labels = {
         row["name"]: row["labels"]
         for row in await connection.fetch(ENUMS, model.name.namespace, [enum.name.local_id for enum in model.enums])
@@ -101,15 +108,14 @@ async def plan_changes(
         return SchemaPlan(
             False,
             create="\n".join([*new_types, _without_key(create)]),
-            add_key=f"ALTER TABLE {model.name.quoted} ADD {model.target.create_keys()};",
+            add_key=f"ALTER TABLE {model.name.quoted} "
+            f"ADD {key_clause(model, await key_name(connection, model, None, None))};",
             additive="\n".join(new_values) or None,
+            type_names=names,
         )
-    if relation["kind"] != "r":
-        what = _KINDS.get(relation["kind"], "something other than a table")
-        raise TableFailure(
-            f"{model.name}: {what} has the name of the replicated table: rename it, then clear the task."
-        )
-    return await _changes(connection, model, previous_description, relation, labels, new_types + new_values)
+    check_kind(model.name, relation["kind"])
+    plan = await _changes(connection, model, previous_description, relation, labels, new_types + new_values)
+    return replace(plan, type_names=names)
 
 
 async def _changes(
@@ -159,22 +165,28 @@ async def _changes(
     breaking: list[str | None] = [lookup.translate for lookup in lookups]
     breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
     additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
-    closing = closing_steps(model, typed, labels)
-    drop_key = f"DROP CONSTRAINT IF EXISTS {quote_identifier(relation['key_name'])}, " if relation["key_name"] else ""
-    replace_key = f"ALTER TABLE {model.name.quoted} {drop_key}ADD {model.target.create_keys()};"
+    closing = await closing_steps(connection, model, typed, labels)
+    replace_key = await _replace_key(connection, model, relation) if key != model.key else None
     return SchemaPlan(
         True,
         additive="\n".join(statement for statement in additive if statement) or None,
         breaking="\n".join(statement for statement in breaking if statement) or None,
         closing=closing,
         key_differs=key != model.key,
-        replace_key=replace_key if key != model.key else None,
+        replace_key=replace_key,
         touched=Touched(retyped, dropped),
         leftovers=(
             *_leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
             *(lookup.drop for lookup in lookups),
         ),
     )
+
+
+async def _replace_key(connection: asyncpg.Connection, model: TableModel, relation: asyncpg.Record) -> str:
+    old = relation["key_name"]
+    name = await key_name(connection, model, relation["oid"], old)
+    drop = f"DROP CONSTRAINT IF EXISTS {quote_identifier(old)}, " if old else ""
+    return f"ALTER TABLE {model.name.quoted} {drop}ADD {key_clause(model, name)};"
 
 
 def _is_number(data_type: SqlDataType) -> bool:

@@ -1,0 +1,162 @@
+"""Free names for what we create, where objects of people have taken ours.
+
+A table that is renamed as a backup keeps the names of its key, its indexes and its enumeration types: the next init
+would meet them. Once ours has a name, it keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import asyncpg
+from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
+from pysqlsync.formation.object_types import EnumType
+from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType
+from pysqlsync.model.id_types import QualifiedId
+
+from cd2.replication.errors import TableFailure
+from cd2.replication.names import TableName, quote_identifier
+from cd2.replication.schema.naming import alternatives, truncated
+
+if TYPE_CHECKING:
+    from cd2.replication.schema.model import TableModel
+
+_KINDS = {
+    "v": "a view",
+    "m": "a materialized view",
+    "p": "a partitioned table",
+    "f": "a foreign table",
+    "S": "a sequence",
+    "i": "an index",
+    "I": "an index",
+    "c": "a type",
+    "t": "a type",
+}
+
+_TAKEN = """
+SELECT name FROM unnest($2::text[]) AS name
+WHERE EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+              WHERE nspname = $1 AND relname = ANY (ARRAY(SELECT name || suffix FROM unnest($3::text[]) AS suffix)))
+   OR EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace WHERE nspname = $1 AND typname = name)
+   OR EXISTS (SELECT FROM pg_constraint WHERE conrelid = $4 AND conname = name)"""
+
+# free: nobody uses the type, and it is ours to alter.   columns: those of our table that have it.
+_TYPES = """
+SELECT t.typname::text AS name,
+       t.typtype = 'e' AND pg_has_role(t.typowner, 'USAGE') AND NOT EXISTS (
+           SELECT FROM pg_depend d WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
+               AND d.deptype <> 'i') AS free,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = $2 AND a.attnum > 0 AND NOT a.attisdropped
+                 AND t.typtype = 'e' AND a.atttypid IN (t.oid, t.typarray)) AS columns
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE n.nspname = $1 AND t.typname = ANY ($3::text[])"""
+
+
+def check_kind(table: TableName, kind: str | None) -> None:
+    """Check that the name of a table is free, or that of a table.
+
+    :param kind: `relkind` of what has the name.
+    :raises TableFailure: it is neither.
+    """
+    if kind not in (None, "r"):
+        what = _KINDS.get(kind, "something other than a table")
+        raise TableFailure(
+            f"{table}: {what} has the name of the replicated table: rename it, then clear the task.", type="42P07"
+        )
+
+
+async def free_name(
+    connection: asyncpg.Connection,
+    schema: str,
+    wanted: str,
+    *,
+    suffixes: Collection[str] = ("",),
+    relation: int | None = None,
+    own: str | None = None,
+) -> str:
+    """The first alternative to a name that no relation, type or constraint has.
+
+    :param suffixes: of further relations that get the name with a suffix.
+    :param relation: oid of a table whose constraints count, too.
+    :param own: a name that is ours already.
+    """
+    names = alternatives(wanted)
+    rows = await connection.fetch(_TAKEN, schema, list(names), list(suffixes), relation)
+    taken = {row["name"] for row in rows} - {own}
+    return next(name for name in names if name not in taken)
+
+
+async def key_name(connection: asyncpg.Connection, model: TableModel, relation: int | None, own: str | None) -> str:
+    """The name of a primary key: as the official client calls it, or an alternative.
+
+    :param relation: oid of the table, if it is there.
+    :param own: the name of the key that it replaces.
+    """
+    wanted = truncated(model.target.primary_key_constraint_id.local_id)
+    return await free_name(connection, model.name.namespace, wanted, relation=relation, own=own)
+
+
+def key_clause(model: TableModel, name: str) -> str:
+    """The primary key for CREATE and ALTER TABLE."""
+    return f"CONSTRAINT {quote_identifier(name)} PRIMARY KEY ({', '.join(map(quote_identifier, model.key))})"
+
+
+async def names_of_types(connection: asyncpg.Connection, model: TableModel, relation: int | None) -> dict[str, str]:
+    """The names that the model's enumeration types have or get, by those in the model.
+
+    A type that other objects use is not ours: values would be added to it, and could never be dropped.
+
+    :param relation: oid of the table, if it is there.
+    """
+    if not model.enums:
+        return {}
+    names = {enum.name.local_id: alternatives(enum.name.local_id) for enum in model.enums}
+    everything = [name for some in names.values() for name in some]
+    rows = await connection.fetch(_TYPES, model.name.namespace, relation, everything)
+    there = {row["name"]: row for row in rows}
+    columns = {
+        enum.name.local_id: next(c.name for c in model.columns if c.type.removesuffix(" ARRAY") == str(enum.name))
+        for enum in model.enums
+    }
+    others = set(model.target.columns)
+    found = {}
+    for wanted, some in names.items():
+        # A column whose name PostgreSQL had cut still has its old one.
+        own = (name for name in some if name in there and _is_ours(there[name]["columns"], columns[wanted], others))
+        free = (name for name in some if name not in there or there[name]["free"])
+        found[wanted] = next(own, None) or next(free)
+    return found
+
+
+def _is_ours(used_by: Collection[str], column: str, others: Collection[str]) -> bool:
+    return column in used_by or (bool(used_by) and not set(used_by) & set(others))
+
+
+def with_type_names(model: TableModel, names: Mapping[str, str]) -> TableModel:
+    """The model with other names of its enumeration types.
+
+    :param names: by those in the model; others stay.
+    """
+    if all(name == wanted for wanted, name in names.items()):
+        return model
+
+    def named(data_type: SqlDataType) -> SqlDataType:
+        if isinstance(data_type, SqlArrayType):
+            return SqlArrayType(named(data_type.element_type))
+        if isinstance(data_type, SqlUserDefinedType) and data_type.ref.local_id in names:
+            return SqlUserDefinedType(QualifiedId(data_type.ref.scope_id, names[data_type.ref.local_id]))
+        return data_type
+
+    typed = [replace(column, data_type=named(column.data_type)) for column in model.target.columns.values()]
+    target = PostgreSQLTable(
+        model.target.name, typed, primary_key=model.target.primary_key, description=model.target.description
+    )
+    types = {column.name.local_id: str(column.data_type) for column in typed}
+    enums = [
+        EnumType(QualifiedId(model.name.namespace, names.get(enum.name.local_id, enum.name.local_id)), enum.values)
+        for enum in model.enums
+    ]
+    columns = tuple(replace(column, type=types[column.name]) for column in model.columns)
+    return replace(model, columns=columns, target=target, enums=tuple(enums))
