@@ -112,14 +112,14 @@ class ObjectStream:
                     self._check_long(long_line)
                     long_line = None
                 continue
+            lines = block.count(b"\n")
             block = self._storable(block, json_positions)
-            if everything:
-                yield block
-            elif all_but_first:
-                yield _NEXT_FIRST_FIELD.sub(b"\n", block[block.find(b"\t") + 1 :])
-            else:
-                yield self._projected(block, positions)
-            self._count(block.count(b"\n"))
+            if all_but_first:
+                block = _NEXT_FIRST_FIELD.sub(b"\n", block[block.find(b"\t") + 1 :])
+            elif not everything:
+                block = self._projected(block, positions)
+            self._count(lines)
+            yield block
 
     def _count(self, lines: int) -> None:
         self._tally.rows += lines
