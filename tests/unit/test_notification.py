@@ -35,6 +35,12 @@ def test_success_is_said_in_the_subject() -> None:
     assert "18 min 3 s" in message.body
 
 
+def test_rows_that_were_kept_are_counted() -> None:
+    assert "old rows kept" not in compose(summary_of(GOOD)).body
+    kept = compose(summary_of(replace(GOOD, rows_kept=1_200_345), replace(GOOD, table=BAD.table, rows_kept=1))).body
+    assert "old rows kept               1,200,346\n" in kept
+
+
 def test_a_failed_table_is_told_with_its_reason_type_uuid_and_log() -> None:
     message = compose(summary_of(GOOD, BAD, log_links={"canvas.users": "http://airflow/log"}))
     assert message.subject == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed"

@@ -100,6 +100,8 @@ def _overview(summary: RunSummary) -> str:
         rows = sum(result.rows_upserted for result in summary.results)
         deleted = sum(result.rows_deleted for result in summary.results)
         figures["rows written / deleted"] = f"{rows:>6,} / {deleted:,}"
+        if kept := sum(result.rows_kept for result in summary.results):
+            figures["old rows kept"] = f"{kept:>6,}"
         figures["downloaded"] = f"{_size(sum(result.bytes_downloaded for result in summary.results)):>6}"
     figures["duration"] = _duration(summary.finished - summary.started)
     figures["run"] = summary.run_id

@@ -77,6 +77,7 @@ class Attempt:
             outcome,
             rows_upserted=applied.rows_upserted,
             rows_deleted=applied.rows_deleted,
+            rows_kept=applied.rows_kept,
             bytes_downloaded=self.tally.bytes,
             since=before.since.isoformat() if before else None,
             data_as_of=last.since.isoformat() if last else None,
@@ -85,7 +86,7 @@ class Attempt:
             job_id=self.job_id,
             dependents=applied.dependents,
             error=error.info if error else None,
-            notes=notes,
+            notes=(*notes, *applied.notes),
         )
 
 

@@ -52,6 +52,7 @@ class Replicator:
     :param progress: called about every ten seconds during a load.
     :param pooled: how many database connections the waits of many tables share; such a replicator must be closed.
         0: each wait opens its own, and its own session at DAP.
+    :param append_only: patterns of tables that are only ever added to.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Replicator:
         job_creations_per_minute: int,
         progress: Callable[[Progress], None] = log_progress,
         pooled: int = 0,
+        append_only: Collection[str] = (),
     ) -> None:
         self._credentials = credentials
         self._target = target
         self._progress = progress
         self._replica = Replica(target, pooled)
         self._shares = pooled > 0
+        self._append_only = append_only
         self._shared: DapSession | None = None
         self._pacer = Pacer(
             self._replica,
@@ -235,7 +238,9 @@ class Replicator:
             ):
                 described = await session.schema(table)
                 model, delivered = models(table, job, described, before, rows.columns)
-                plan = await plan_changes(connection, model, before.description if before else None)
+                keep = table.matches(self._append_only)
+                previous = before.description if before else None
+                plan = await plan_changes(connection, model, previous, keep_columns=keep)
                 attempt = replace(attempt, action=decide(table, job, plan))
                 async with self._reported(attempt):
                     if plan.additive:
@@ -243,7 +248,7 @@ class Replicator:
                     after = Cursor(job.as_of, model.version, model.description)
                     async with connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
-                        load = Load(connection, plan, delivered, rows, alteration)
+                        load = Load(connection, plan, delivered, rows, alteration, append_only=keep)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)

@@ -25,11 +25,17 @@ class Dependents:
 
 @dataclass(frozen=True)
 class Applied:
-    """What a load did to its table."""
+    """What a load did to its table.
+
+    :param rows_kept: rows that DAP no longer has, in a table that is only ever added to.
+    :param notes: sentences about what the rows did not allow.
+    """
 
     rows_upserted: int = 0
     rows_deleted: int = 0
     dependents: Dependents = field(default_factory=Dependents)
+    rows_kept: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class TableResult:
 
     :param since: the cursor before the attempt; UTC, ISO 8601.
     :param data_as_of: the cursor after it; UTC, ISO 8601.
+    :param rows_kept: rows that DAP no longer has, in a table that is only ever added to.
     :param bytes_downloaded: compressed.
     :param duration_s: seconds.
     :param notes: sentences about what is not as DAP describes it, and needs no action.
@@ -48,6 +55,7 @@ class TableResult:
     state: State
     rows_upserted: int = 0
     rows_deleted: int = 0
+    rows_kept: int = 0
     bytes_downloaded: int = 0
     since: str | None = None
     data_as_of: str | None = None

@@ -186,11 +186,12 @@ class _TableOperator(BaseOperator):
     def report(self, context: Context, result: TableResult) -> None:
         """Log the result and hand it on; if the table changed, add an event to its asset."""
         self.log.info(
-            "%s: %s, %s rows written, %s deleted, %s bytes downloaded, data as of %s, %s s",
+            "%s: %s, %s rows written, %s deleted%s, %s bytes downloaded, data as of %s, %s s",
             result.table,
             result.state,
             result.rows_upserted,
             result.rows_deleted,
+            f", {result.rows_kept} kept that DAP no longer has" if result.rows_kept else "",
             result.bytes_downloaded,
             result.data_as_of,
             result.duration_s,

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import conf
@@ -91,15 +90,10 @@ def choose_tables(listed: Sequence[TableName], settings: Settings, requested: Se
                 f"{source} has {', '.join(map(json.dumps, odd))}, which is no table: write table or namespace.table, "
                 "such as users or canvas.users; * stands for any characters."
             )
-        if unknown := [pattern for pattern in patterns if not any(_matches(name, pattern) for name in listed)]:
+        if unknown := [pattern for pattern in patterns if not any(name.matches((pattern,)) for name in listed)]:
             raise TableFailure(_not_listed(source, unknown, listed))
     included = requested or settings.include_tables or ("*",)
-    return [
-        name
-        for name in listed
-        if any(_matches(name, pattern) for pattern in included)
-        and not any(_matches(name, pattern) for pattern in settings.skip_tables)
-    ]
+    return [name for name in listed if name.matches(included) and not name.matches(settings.skip_tables)]
 
 
 def in_turn(
@@ -152,11 +146,6 @@ def _not_listed(source: str, unknown: Sequence[str], listed: Sequence[TableName]
     if similar := list(dict.fromkeys(name for near in found for name in names[near])):
         return f"{told} Did you mean {' or '.join(similar[:MOST_SIMILAR])}?"
     return f"{told} A dry run (dry_run in the trigger form) lists all tables."
-
-
-def _matches(name: TableName, pattern: str) -> bool:
-    """`table` or `namespace.table`, shell wildcards allowed."""
-    return fnmatchcase(str(name), pattern) or fnmatchcase(name.table, pattern)
 
 
 def check_number(tables: Collection[TableName]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pysqlsync.formation.object_types import EnumType, Table
@@ -70,6 +70,11 @@ def closing_steps(
         if removed:
             steps.append(_narrow(model, enum, removed))
     return tuple(steps)
+
+
+def release(model: TableModel, columns: Iterable[str]) -> list[str]:
+    """Statements that let rows have no value in columns, because DAP no longer delivers any."""
+    return [f"ALTER TABLE {model.name.quoted} ALTER COLUMN {quote_identifier(name)} DROP NOT NULL;" for name in columns]
 
 
 def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...]) -> NarrowEnum:

@@ -30,7 +30,7 @@ from cd2.replication.dependents.parts import Touched
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, read_lookups
-from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps
+from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, release
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
 
@@ -52,6 +52,7 @@ class SchemaPlan:
     :param key_differs: the table's primary key is not the model's.
     :param replace_key: gives the emptied table the model's key.
     :param touched: the columns that `breaking` changes and drops.
+    :param kept: columns that DAP no longer has, and that stay.
     :param leftovers: statements that drop types which no column uses any more after `breaking`.
     """
 
@@ -65,6 +66,7 @@ class SchemaPlan:
     replace_key: str | None = None
     touched: Touched = field(default_factory=Touched)
     leftovers: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -73,12 +75,17 @@ class SchemaPlan:
 
 
 async def plan_changes(
-    connection: asyncpg.Connection, model: TableModel, previous_description: str | None
+    connection: asyncpg.Connection,
+    model: TableModel,
+    previous_description: str | None,
+    *,
+    keep_columns: bool = False,
 ) -> SchemaPlan:
     """Compare a model with the catalog.
 
     :param previous_description: the JSON schema that the table last had: only its columns can be dropped, all others
         belong to users.
+    :param keep_columns: columns that DAP no longer has stay, like those of users.
     :raises TableFailure: something other than a table has its name.
     """
     relation = await connection.fetchrow(RELATION, model.name.namespace, model.name.table)
@@ -109,23 +116,25 @@ async def plan_changes(
         raise TableFailure(
             f"{model.name}: {what} has the name of the replicated table: rename it, then clear the task."
         )
-    return await _changes(connection, model, previous_description, relation, labels, new_types + new_values)
+    previous = _columns_of(previous_description)
+    return await _changes(connection, model, previous, relation, labels, new_types + new_values, keep_columns)
 
 
 async def _changes(
     connection: asyncpg.Connection,
     model: TableModel,
-    previous_description: str | None,
+    previous: Mapping[str, str],
     relation: asyncpg.Record,
     labels: Mapping[str, list[str]],
     add_types: list[str],
+    keep_columns: bool,
 ) -> SchemaPlan:
     key = tuple(relation["key"])
-    previous = _columns_of(previous_description)
     now = {column.name: column.source for column in model.columns}
     found = [dict(row) for row in await connection.fetch(COLUMNS, relation["oid"])]
     renames = _renamed(model, found, previous)
-    rows = [row for row in found if row["name"] in now or row["name"] in previous]
+    rows = [row for row in found if row["name"] in now or (row["name"] in previous and not keep_columns)]
+    kept = [row for row in found if row["name"] in previous and row not in rows]
     for row in rows:
         if previous and row["name"] in now and now[row["name"]] != previous.get(row["name"]):
             await _check_adoptable(connection, model, row)
@@ -159,9 +168,11 @@ async def _changes(
     breaking: list[str | None] = [lookup.translate for lookup in lookups]
     breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
     additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
+    additive += release(model, [row["name"] for row in kept if row["required"] and row["name"] not in key])
     closing = closing_steps(model, typed, labels)
     drop_key = f"DROP CONSTRAINT IF EXISTS {quote_identifier(relation['key_name'])}, " if relation["key_name"] else ""
     replace_key = f"ALTER TABLE {model.name.quoted} {drop_key}ADD {model.target.create_keys()};"
+    replace_key += "\n".join(release(model, [row["name"] for row in kept if row["name"] in key]))
     return SchemaPlan(
         True,
         additive="\n".join(statement for statement in additive if statement) or None,
@@ -174,6 +185,7 @@ async def _changes(
             *_leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
             *(lookup.drop for lookup in lookups),
         ),
+        kept=tuple(row["name"] for row in kept),
     )
 
 
