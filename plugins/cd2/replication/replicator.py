@@ -13,11 +13,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from cd2.replication.attempt import Attempt, Reported, already_loaded, decide, models
+from cd2.replication.attempt import Attempt, Reported, already_loaded, by_its_schema, decide, models
 from cd2.replication.bookkeeping import cursors, freshness, preparation, reports, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
-from cd2.replication.dap import jobs
+from cd2.replication.dap import jobs, schemas
 from cd2.replication.dap.downloads import Downloads
 from cd2.replication.dap.jobs import CREATION_TRIES, InLine, JobRequest
 from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, OBJECT_CALLS_PER_MINUTE, Pacer
@@ -25,7 +25,7 @@ from cd2.replication.dap.session import DapCredentials, DapSession, Job
 from cd2.replication.database import sizes
 from cd2.replication.database.connection import DatabaseTarget, Replica, connected
 from cd2.replication.database.locks import table_lock
-from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
+from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError
 from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress
@@ -165,6 +165,7 @@ class Replicator:
         tries: int = CREATION_TRIES,
         place: InLine | None = None,
         given_up: datetime | None = None,
+        requested: bool = True,
     ) -> str:
         """Take a turn, ask DAP for the changes since `since` (None: all rows), and wait until the job is done.
 
@@ -173,13 +174,23 @@ class Replicator:
         :param tries: how often to ask while DAP answers 429.
         :param place: in the line of the tables that wait in this process.
         :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
+        :param requested: whether a person requested the snapshot; an automatic one counts towards the daily limit.
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
         with in_our_words(f"{table}: asking DAP"):
             async with self._asking() as session:
-                request = JobRequest(session, self._pacer, self._replica, table, since, tries, place, given_up)
-                return (await request.finished_job()).id
+                noted = schemas.Schemas(session, self._replica, table)
+
+                async def created() -> None:
+                    if not requested:
+                        await freshness.reinit_begins(self._replica, table)
+                    await noted.note()
+
+                request = JobRequest(session, self._pacer, self._replica, table, since, tries, place, given_up, created)
+                job = await request.finished_job()
+                await noted.note_for(job)
+                return job.id
 
     async def load(
         self, table: TableName, job_id: str, action: Action, *, requested: bool = True, last_try: bool = False
@@ -187,7 +198,7 @@ class Replicator:
         """Load a finished job.
 
         :param action: sync or init; an init of a table that exists becomes a re-init.
-        :param requested: whether a person requested the init; an automatic one counts towards the daily limit.
+        :param requested: whether a person requested the init.
         :param last_try: no other try follows if this one fails.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
         :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
@@ -236,7 +247,8 @@ class Replicator:
                 Downloads(session, job.objects, connection) as objects,
                 JobRows(objects.download, job, table, attempt.tally, self._progress) as rows,
             ):
-                described = await session.schema(table)
+                least = before.schema_version if before else 0
+                described = await schemas.described(session, connection, table, job, least)
                 model, delivered = models(table, job, described, before, rows.columns)
                 keep = table.matches(self._append_only)
                 previous = before.description if before else None
@@ -246,7 +258,7 @@ class Replicator:
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
-                    async with connection.transaction():
+                    async with by_its_schema(table, job, model), connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
                         load = Load(connection, plan, delivered, rows, alteration, append_only=keep)
                         applied = await load.run(attempt.action)

@@ -117,7 +117,13 @@ async def find_snapshot(
     """
     if not synced or synced["state"] != "needs_init":
         return Found(skip=True)
-    return Found(await replicator.ask(table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up))
+    # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
+    requested = not synced.get("error")
+    return Found(
+        await replicator.ask(
+            table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up, requested=requested
+        )
+    )
 
 
 class _TableTrigger(BaseTrigger):

@@ -30,6 +30,16 @@ CREATE TABLE IF NOT EXISTS cd2.jobs (
 )"""
 """The turn or job that a table waits for."""
 
+SCHEMAS = """
+CREATE TABLE IF NOT EXISTS cd2.schemas (
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    version integer NOT NULL,
+    description text NOT NULL,
+    PRIMARY KEY (namespace, table_name, version)
+)"""
+"""The schemas that DAP has described; as texts, because the order of the columns counts."""
+
 STOPS = """
 CREATE TABLE IF NOT EXISTS cd2.stops (
     run text PRIMARY KEY,
@@ -59,7 +69,7 @@ CREATE TABLE IF NOT EXISTS cd2.freshness (
 COMMENT ON TABLE cd2.freshness IS 'How fresh each replicated table is';
 COMMENT ON COLUMN cd2.freshness.checked_at IS 'When the table was last found equal to DAP';
 COMMENT ON COLUMN cd2.freshness.data_as_of IS 'The table holds Canvas Data 2 as of this time';
-COMMENT ON COLUMN cd2.freshness.reinitialized_at IS 'When it was last re-initialized automatically';
+COMMENT ON COLUMN cd2.freshness.reinitialized_at IS 'When DAP was last asked for a snapshot of it automatically';
 COMMENT ON COLUMN cd2.freshness.failing_since IS 'First failure since the last success; NULL: no failure since';
 COMMENT ON COLUMN cd2.freshness.error IS 'Why the last failed attempt failed';
 """
@@ -120,4 +130,4 @@ END
 $$"""
 """What report writers are told to read. Few can enter the schema; `prepare_database --reader` lets its role in."""
 
-CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, BROKEN_DEPENDENTS, VIEW_TEXTS, LET_READ)
+CREATE_TABLES = (PACER, JOBS, SCHEMAS, STOPS, LATE_RUNS, FRESHNESS, BROKEN_DEPENDENTS, VIEW_TEXTS, LET_READ)
