@@ -9,7 +9,7 @@ from cd2.notification.message import compose
 from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Dependents, Freshness, TableResult
+from cd2.replication.results import Dependents, Freshness, TableResult, Unlisted
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROLES = TableName("canvas", "roles")
@@ -39,6 +39,14 @@ def test_rows_that_were_kept_are_counted() -> None:
     assert "old rows kept" not in compose(summary_of(GOOD)).body
     kept = compose(summary_of(replace(GOOD, rows_kept=1_200_345), replace(GOOD, table=BAD.table, rows_kept=1))).body
     assert "old rows kept               1,200,346\n" in kept
+
+
+def test_a_table_that_dap_no_longer_lists_is_a_warning_with_since_when() -> None:
+    missing = Unlisted(TableName("canvas", "wikis"), NOW - timedelta(days=9), NOW - timedelta(days=10))
+    message = compose(summary_of(GOOD, unlisted=(missing,)))
+    assert message.subject == "[WARNING] Canvas Data 2 prod: 1 table up to date, 1 no longer listed"
+    assert "canvas.wikis: not listed since 2026-02-20 12:00 UTC, data as of 2026-02-19 12:00 UTC\n" in message.body
+    assert compose(summary_of(GOOD, BAD, unlisted=(missing,))).subject.startswith("[FAILURE]")
 
 
 def test_a_failed_table_is_told_with_its_reason_type_uuid_and_log() -> None:

@@ -60,7 +60,7 @@ def _outcome(summary: RunSummary) -> str:
         return f"{', '.join(summary.problems)} failed"
     if not total:
         return "no table to replicate"
-    return f"{_tables(total)} up to date"
+    return f"{_tables(total)} up to date" + f", {len(summary.unlisted)} no longer listed" * bool(summary.unlisted)
 
 
 def _text(summary: RunSummary) -> str:
@@ -77,6 +77,14 @@ def _text(summary: RunSummary) -> str:
 def _attention(summary: RunSummary) -> list[str]:
     """What is not a failure, but deserves a look."""
     sections = []
+    if summary.unlisted:
+        sections.append(
+            "TABLES THAT DAP NO LONGER LISTS (they stay as they are; docs/operations.md says what to do)\n"
+            + "\n".join(
+                f"{missing.table}: not listed since {_time(missing.since)}, data as of {_time(missing.data_as_of)}"
+                for missing in summary.unlisted
+            )
+        )
     if summary.broken_dependents:
         sections.append(
             "VIEWS THAT COULD NOT BE RESTORED (definitions are kept in cd2.broken_dependents)\n"

@@ -25,10 +25,10 @@ from cd2.replication.dap.session import DapCredentials, DapSession, Job
 from cd2.replication.database import sizes
 from cd2.replication.database.connection import DatabaseTarget, Replica, connected
 from cd2.replication.database.locks import table_lock
-from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError
+from cd2.replication.errors import Cd2Error, FailedJobError, ReinitRequired, StopAll, TableFailure, TransientError
 from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
-from cd2.replication.load.rows import JobRows, Progress
+from cd2.replication.load.rows import JobRows, Progress, log_progress
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, Freshness, State, TableResult
 from cd2.replication.schema import alter
@@ -36,11 +36,6 @@ from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.plan import plan_changes
 
 log = logging.getLogger(__name__)
-
-
-def log_progress(progress: Progress) -> None:
-    """Log how far a long load is."""
-    log.info("%s", progress)
 
 
 class Replicator:
@@ -80,6 +75,11 @@ class Replicator:
                 "object": max(OBJECT_CALLS_PER_MINUTE, job_creations_per_minute),
             },
         )
+
+    @property
+    def replica(self) -> Replica:
+        """The replica, for single statements."""
+        return self._replica
 
     # -- for all tables ----------------------------------------------------------------------------
 
@@ -178,19 +178,26 @@ class Replicator:
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
-        with in_our_words(f"{table}: asking DAP"):
-            async with self._asking() as session:
-                noted = schemas.Schemas(session, self._replica, table)
 
-                async def created() -> None:
-                    if not requested:
-                        await freshness.reinit_begins(self._replica, table)
-                    await noted.note()
+        async def created() -> None:
+            if not requested:
+                await freshness.reinit_begins(self._replica, table)
+            await noted.note()
 
-                request = JobRequest(session, self._pacer, self._replica, table, since, tries, place, given_up, created)
-                job = await request.finished_job()
-                await noted.note_for(job)
-                return job.id
+        try:
+            with in_our_words(f"{table}: asking DAP"):
+                async with self._asking() as session:
+                    noted = schemas.Schemas(session, self._replica, table)
+                    request = JobRequest(
+                        session, self._pacer, self._replica, table, since, tries, place, given_up, created
+                    )
+                    job = await request.finished_job()
+                    await noted.note_for(job)
+                    return job.id
+        except (TableFailure, FailedJobError) as refused:
+            if not requested and not isinstance(refused, StopAll):
+                await freshness.reinit_begins(self._replica, table)
+            raise
 
     async def load(
         self, table: TableName, job_id: str, action: Action, *, requested: bool = True, last_try: bool = False

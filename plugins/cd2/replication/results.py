@@ -105,3 +105,26 @@ class Freshness:
 
     checked_at: datetime | None
     failing_since: datetime | None
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """A table that is replicated, and that DAP no longer lists; times are aware.
+
+    :param since: when that was first seen.
+    :param data_as_of: the table holds Canvas as of this time.
+    """
+
+    table: TableName
+    since: datetime
+    data_as_of: datetime
+
+    def to_json(self) -> dict[str, str]:
+        """The form in which a task hands it on."""
+        return {"table": str(self.table), "since": self.since.isoformat(), "data_as_of": self.data_as_of.isoformat()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> Unlisted:
+        """Read what `to_json` returned."""
+        since, data_as_of = (datetime.fromisoformat(data[name]) for name in ("since", "data_as_of"))
+        return cls(TableName.parse(data["table"]), since, data_as_of)

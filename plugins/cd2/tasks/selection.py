@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
@@ -12,10 +13,13 @@ from airflow.sdk import conf
 
 from cd2.replication.errors import Cd2Error, TableFailure
 from cd2.replication.names import NAMESPACES, TableName
+from cd2.replication.results import Unlisted
 from cd2.settings import Settings
 
 if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
+
+log = logging.getLogger(__name__)
 
 LARGE = tuple(
     TableName.parse(name)
@@ -59,15 +63,36 @@ def wanted_namespaces(settings: Settings, params: Any) -> tuple[str, ...]:
     return chosen
 
 
-async def list_and_choose(replicator: Replicator, settings: Settings, params: Any) -> list[TableName]:
-    """The tables of a run, sorted by name in each namespace.
+async def list_and_choose(
+    replicator: Replicator, settings: Settings, params: Any
+) -> tuple[list[TableName], list[Unlisted]]:
+    """The tables of a run, sorted by name in each namespace; and those that it would have if DAP still listed them.
 
     :raises Cd2Error: DAP cannot be asked, or a namespace or name is wrong.
     """
-    listed = [
-        table for namespace in wanted_namespaces(settings, params) for table in await replicator.list_tables(namespace)
+    namespaces, requested = wanted_namespaces(settings, params), params.get("tables") or ()
+    listed = [table for namespace in namespaces for table in await replicator.list_tables(namespace)]
+    chosen = choose_tables(listed, settings, requested)
+    return chosen, [
+        missing
+        for missing in await _unlisted(replicator, namespaces, listed)
+        if _is_chosen(missing.table, settings, requested)
     ]
-    return choose_tables(listed, settings, params.get("tables") or ())
+
+
+async def _unlisted(
+    replicator: Replicator, namespaces: Collection[str], listed: Collection[TableName]
+) -> Sequence[Unlisted]:
+    """None if the replica cannot be asked: a warning is no reason to fail."""
+    from cd2.replication.bookkeeping import unlisted
+    from cd2.replication.failures import in_our_words
+
+    try:
+        with in_our_words("Looking for tables that DAP no longer lists"):
+            return await unlisted.note(replicator.replica, namespaces, listed)
+    except Cd2Error as error:
+        log.warning("%s", error.message)
+        return ()
 
 
 async def sizes_in_replica(replicator: Replicator, tables: Sequence[TableName]) -> Mapping[TableName, int]:
@@ -92,8 +117,12 @@ def choose_tables(listed: Sequence[TableName], settings: Settings, requested: Se
             )
         if unknown := [pattern for pattern in patterns if not any(name.matches((pattern,)) for name in listed)]:
             raise TableFailure(_not_listed(source, unknown, listed))
+    return [name for name in listed if _is_chosen(name, settings, requested)]
+
+
+def _is_chosen(name: TableName, settings: Settings, requested: Sequence[str]) -> bool:
     included = requested or settings.include_tables or ("*",)
-    return [name for name in listed if name.matches(included) and not name.matches(settings.skip_tables)]
+    return name.matches(included) and not name.matches(settings.skip_tables)
 
 
 def in_turn(

@@ -51,6 +51,11 @@ class Progress:
         )
 
 
+def log_progress(progress: Progress) -> None:
+    """Log how far a long load is."""
+    log.info("%s", progress)
+
+
 class JobRows:
     """The rows of a finished job for COPY. A context manager: entering it opens the first object.
 
