@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import Unlisted
@@ -55,6 +58,10 @@ def test_a_table_with_a_cursor_that_dap_no_longer_lists_is_told_of(
     assert missing(replicator, include_tables=("users", "catalog.*")) == []
     assert missing(replicator, namespaces=("catalog",)) == []
     assert missing(replicator, tables=["users"]) == []
+    # That the settings name it is no mistake; that a person asks for it is.
+    assert [found.table for found in missing(replicator, include_tables=("users", "canvas.gone"))] == [GONE]
+    with pytest.raises(TableFailure, match="The trigger form names gone, but DAP lists no such table"):
+        missing(replicator, tables=["gone"])
     assert [found.table for found in missing(replicator, tables=["g*", "users"])] == [GONE]
 
     simulator.add_table(GONE.namespace, GONE.table, "*id:i64 name:s50?", rows=3)

@@ -72,12 +72,9 @@ async def list_and_choose(
     """
     namespaces, requested = wanted_namespaces(settings, params), params.get("tables") or ()
     listed = [table for namespace in namespaces for table in await replicator.list_tables(namespace)]
-    chosen = choose_tables(listed, settings, requested)
-    return chosen, [
-        missing
-        for missing in await _unlisted(replicator, namespaces, listed)
-        if _is_chosen(missing.table, settings, requested)
-    ]
+    unlisted = await _unlisted(replicator, namespaces, listed)
+    chosen = choose_tables(listed, settings, requested, [missing.table for missing in unlisted])
+    return chosen, [missing for missing in unlisted if _is_chosen(missing.table, settings, requested)]
 
 
 async def _unlisted(
@@ -103,19 +100,25 @@ async def sizes_in_replica(replicator: Replicator, tables: Sequence[TableName]) 
         return {}
 
 
-def choose_tables(listed: Sequence[TableName], settings: Settings, requested: Sequence[str]) -> list[TableName]:
+def choose_tables(
+    listed: Sequence[TableName], settings: Settings, requested: Sequence[str], unlisted: Sequence[TableName] = ()
+) -> list[TableName]:
     """Which of the listed tables to work on.
 
     :param requested: names or shell wildcards from the trigger form; empty: all that the settings include.
+    :param unlisted: tables that DAP no longer lists: that the settings include one is no mistake.
     :raises TableFailure: a requested or included name matches no table; suggests similar names.
     """
-    for source, patterns in (("The trigger form", requested), ("[cd2] include_tables", settings.include_tables)):
+    for source, patterns, known in (
+        ("The trigger form", requested, listed),
+        ("[cd2] include_tables", settings.include_tables, [*listed, *unlisted]),
+    ):
         if odd := [pattern for pattern in patterns if not _PATTERN.fullmatch(pattern)]:
             raise TableFailure(
                 f"{source} has {', '.join(map(json.dumps, odd))}, which is no table: write table or namespace.table, "
                 "such as users or canvas.users; * stands for any characters."
             )
-        if unknown := [pattern for pattern in patterns if not any(name.matches((pattern,)) for name in listed)]:
+        if unknown := [pattern for pattern in patterns if not any(name.matches((pattern,)) for name in known)]:
             raise TableFailure(_not_listed(source, unknown, listed))
     return [name for name in listed if _is_chosen(name, settings, requested)]
 
