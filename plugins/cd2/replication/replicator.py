@@ -191,9 +191,7 @@ class Replicator:
                     request = JobRequest(
                         session, self._pacer, self._replica, table, since, tries, place, given_up, created
                     )
-                    job = await request.finished_job()
-                    await noted.note_for(job)
-                    return job.id
+                    return (await noted.noted_for(await request.finished_job())).id
         except (TableFailure, FailedJobError) as refused:
             if not requested and not isinstance(refused, StopAll):
                 await freshness.reinit_begins(self._replica, table)
@@ -254,11 +252,10 @@ class Replicator:
                 Downloads(session, job.objects, connection) as objects,
                 JobRows(objects.download, job, table, attempt.tally, self._progress) as rows,
             ):
-                least = before.schema_version if before else 0
+                least, previous = (before.schema_version, before.description) if before else (0, None)
                 described = await schemas.described(session, connection, table, job, least)
                 model, delivered = models(table, job, described, before, rows.columns)
                 keep = table.matches(self._append_only)
-                previous = before.description if before else None
                 plan = await plan_changes(connection, model, previous, keep_columns=keep)
                 attempt = replace(attempt, action=decide(table, job, plan))
                 async with self._reported(attempt):

@@ -120,9 +120,7 @@ async def find_snapshot(
     # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
     requested = not synced.get("error")
     return Found(
-        await replicator.ask(
-            table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up, requested=requested
-        )
+        await replicator.ask(table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up, requested=requested)
     )
 
 

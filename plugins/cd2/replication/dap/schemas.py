@@ -61,10 +61,11 @@ class Schemas:
         except Exception as error:
             log.info("%s: its schema could not be noted (%s).", self.table, type(error).__name__)
 
-    async def note_for(self, job: Job) -> None:
-        """Note it for a finished job, unless that is done."""
+    async def noted_for(self, job: Job) -> Job:
+        """The finished job; note the schema of its data, unless that is done."""
         if job.schema_version != self.version:
             await self.note()
+        return job
 
 
 async def described(
