@@ -17,7 +17,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # own environment sets.
 
 .PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
-.PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke destroy
+.PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke costs destroy
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
@@ -45,16 +45,19 @@ reset: venv ## stop the stack and delete its databases and logs
 	@$(LOCAL) reset
 
 ## On AWS (ENV=dev, stg or prod; docs/deploy.md)
-package: venv ## dist/: plugins.zip, requirements.txt and startup.sh for MWAA
-	@$(PYTHON_OF_VENV) -m scripts.package
-deploy: venv ## package, plan, confirm (YES=1), apply, prepare the database, first dry run
+package: venv ## dist/: plugins.zip, requirements.txt and startup.sh for MWAA (REGION=: check its certificates)
+	@$(PYTHON_OF_VENV) -m scripts.package --region "$(REGION)"
+deploy: venv ## package, plan, confirm (YES=1), apply, prepare the database, dry run (PLAN_ONLY=1, PLAN=FILE, WAIT=minutes)
 	@$(PYTHON_OF_VENV) -m scripts.deploy --environment "$(ENV)"
 dap-key: venv ## prompt for the DAP key and write it to SSM
 	@$(PYTHON_OF_VENV) -m scripts.dap_key --environment "$(ENV)"
 prepare-database: venv ## user, rights and schemas of the replication (ARGS="--dry-run --reader analysts --member-of ...")
 	@$(PYTHON_OF_VENV) -m scripts.prepare_database --environment "$(ENV)" $(ARGS)
-smoke: venv ## trigger a dry run through MWAA, wait, and report it (ARGS=--unpause)
+smoke: venv ## trigger a dry run through MWAA, wait, and report it (ARGS=--unpause; ALARM=1: then raise an alarm)
 	@$(PYTHON_OF_VENV) -m scripts.smoke --environment "$(ENV)" $(ARGS)
+	@if [ -n "$(ALARM)" ]; then $(PYTHON_OF_VENV) -m scripts.alarm --environment "$(ENV)"; fi
+costs: venv ## what a deployment costs a month (ARGS="--storage 500" for numbers of yours)
+	@$(PYTHON_OF_VENV) -m scripts.costs $(ARGS)
 destroy: venv ## destroy an environment, after a confirmation (YES=dev for ENV=dev)
 	@$(PYTHON_OF_VENV) -m scripts.destroy --environment "$(ENV)"
 
@@ -78,10 +81,10 @@ lint: venv lint-github ## ruff (rules, format), mypy --strict over all Python, w
 	@$(PYTHON_OF_VENV) -m ruff format --check .
 	@$(PYTHON_OF_VENV) -m mypy
 lint-github: venv ## only the workflows and issue forms
-	@$(CHECK_SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	@$(CHECK_SCHEMA) vendor.github-workflows .github/workflows/*.yml docs/examples/*.yml
 	@$(CHECK_SCHEMA) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	@$(CHECK_SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
-	@if command -v actionlint >/dev/null; then actionlint; fi
+	@if command -v actionlint >/dev/null; then actionlint && actionlint docs/examples/*.yml; fi
 pre-commit: venv ## all checks of a commit, on all files
 	@PRE_COMMIT_HOME="$${PRE_COMMIT_HOME:-.local/pre-commit}" $(PYTHON_OF_VENV) -m pre_commit run --all-files
 docs: venv ## the documentation as a site in .local/site; warnings are errors (SERVE=1 shows it while you write)

@@ -19,7 +19,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # the stub file of Airf
 from cd2 import __version__
 from cd2.replication.names import NAMESPACES
 from cd2.settings import Settings
-from cd2.tasks.links import CHANGES
+from cd2.tasks.links import CHANGES, UP_TO_DATE
 from cd2.tasks.operators import InitTable, ListTables, PrepareDatabase, SyncTable
 from cd2.tasks.reporting.callbacks import LATE_AFTER, log_reason, report_failed_run, report_late_run
 from cd2.tasks.reporting.notify import Notify
@@ -36,7 +36,7 @@ if needed), and sends one notification with all results. The run is green only i
 * **Trigger** takes a subset of namespaces and tables, a full refresh, or a dry run that only lists.
 * DAP allows 5 job creations a minute: about 90 tables take at least 18 minutes. Tables that wait are *deferred*
   (purple) and hold no worker. Until a table has had a worker, the grid shows its number; its log names it.
-* How fresh each table is: `SELECT * FROM cd2.freshness`.
+* How each table is: `SELECT * FROM cd2.status`; what was loaded when: `cd2.loads`.
 """
 
 TASK_DOCS = {
@@ -138,6 +138,7 @@ with DAG(
         list_task_id="list_tables",
         sync_task_id="process_table.sync_table",
         init_task_id="process_table.init_table",
+        outlets=[UP_TO_DATE],
         trigger_rule=TriggerRule.ALL_DONE,
     )
 

@@ -1,4 +1,4 @@
-"""The AWS services the DAG uses, played by a moto server: SSM, Secrets Manager, SNS with an SQS queue behind it."""
+"""The AWS services the DAG uses, played by a moto server: SSM, Secrets Manager, SNS with an SQS queue, CloudWatch."""
 
 import json
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from botocore.exceptions import (
@@ -36,7 +37,7 @@ class AwsError(Exception):
 def client(service: str, region: str | None = None) -> Any:
     """A boto3 client that retries when AWS throttles or is briefly unavailable.
 
-    :param region: None: from the caller's AWS configuration.
+    :param region: None: `configured_region`.
     :raises AwsError: there is no region or profile.
     """
     import boto3
@@ -45,9 +46,24 @@ def client(service: str, region: str | None = None) -> Any:
     # A local server (tests, ministack) has no host names below its own.
     config = Config(retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=10, read_timeout=70)
     try:
-        return boto3.client(service, region_name=region, config=config)
+        return boto3.client(service, region_name=region or configured_region(), config=config)
     except BotoCoreError as error:
         problem = explain(error, f"Connecting to {service}")
+    raise problem
+
+
+def configured_region() -> str | None:
+    """The region of the caller's AWS configuration: AWS_REGION, AWS_DEFAULT_REGION, then the profile's.
+
+    :raises AwsError: there is no such profile.
+    """
+    import boto3
+
+    try:
+        # boto3 does not read AWS_REGION, as Terraform and the AWS command line do.
+        return os.environ.get("AWS_REGION") or boto3.Session().region_name
+    except BotoCoreError as error:
+        problem = explain(error, "Reading your AWS configuration")
     raise problem
 
 

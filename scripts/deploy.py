@@ -1,6 +1,6 @@
 """Deploy an environment: package, plan, confirm, apply, prepare the database, and do a first dry run.
 
-    python -m scripts.deploy --environment dev [--yes]
+    python -m scripts.deploy --environment dev [--yes 1] [--plan-only | --plan FILE]
 
 Every step can be repeated; the next deployment completes an interrupted one.
 """
@@ -11,20 +11,34 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts import dap_key, package, smoke
-from scripts.aws import AwsError, client, explain
+from scripts import dap_key, leftovers, package, pausing, reviewed, smoke
+from scripts.aws import AwsError, client, configured_region, explain
 from scripts.mwaa import Mwaa, MwaaError
+from scripts.plans import Plan
 from scripts.prepare_database.__main__ import DSN_VARIABLE, fill_in
 from scripts.prepare_database.__main__ import arguments as preparation_arguments
 from scripts.prepare_database.__main__ import run as prepare_database
 from scripts.prepare_database.sessions import PreparationError
 from scripts.terraform import Outputs, Terraform, TerraformError
 
-PROBLEMS = (AwsError, TerraformError, MwaaError, PreparationError, package.PackagingError)
+PROBLEMS = (
+    AwsError,
+    TerraformError,
+    MwaaError,
+    PreparationError,
+    package.PackagingError,
+    leftovers.LeftoverError,
+    reviewed.PlanError,
+)
+
+
+ENVIRONMENT = "aws_mwaa_environment"
 
 
 class Stopped(Exception):
@@ -37,7 +51,8 @@ def identity() -> str:
     :raises AwsError: there are no valid credentials.
     """
     try:
-        caller = client("sts", os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1")
+        # In China and GovCloud, credentials are known only there.
+        caller = client("sts", configured_region() or "us-east-1")
         return str(caller.get_caller_identity()["Arn"])
     except (ClientError, BotoCoreError) as error:
         failure = explain(error, "Asking AWS who you are")
@@ -63,11 +78,34 @@ def confirm(question: str, expected: str, given: str | None) -> None:
         raise Stopped("not confirmed; nothing was changed.")
 
 
+def needs_our_bundle(plan: Plan) -> bool:
+    """Whether the DAG verifies Aurora's certificate with the shipped authorities."""
+    settings = plan.settings
+    verified = settings.get("database_sslmode", "verify-full").startswith("verify")
+    return plan.has("aws_rds_cluster") and verified and not settings.get("database_sslrootcert")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How to deploy.
+
+    :param yes: the confirmation that was given in advance.
+    :param wait_minutes: for a run that is running before MWAA is updated; 0: its tasks are stopped.
+    :param plan_only: write the plan and its summary for a review, and stop.
+    :param reviewed: apply this plan, which was reviewed.
+    """
+
+    yes: str | None = None
+    wait_minutes: float = pausing.WAIT_MINUTES
+    plan_only: bool = False
+    reviewed: Path | None = None
+
+
 class Deployment:
     """The deployment of one environment."""
 
-    def __init__(self, terraform: Terraform, yes: str | None) -> None:
-        self._terraform, self._yes = terraform, yes
+    def __init__(self, terraform: Terraform, choices: Choices) -> None:
+        self._terraform, self._choices = terraform, choices
         self._step = 0
 
     def run(self) -> None:
@@ -80,7 +118,15 @@ class Deployment:
         self.step("packaging")
         built = package.build()
         print(f"{len(built.files)} files in plugins.zip, sha256 {built.digests['plugins.zip'][:16]}")
-        self._apply()
+        if self._choices.plan_only:
+            self._plan_only()
+            return
+        if self._choices.reviewed:
+            self.step(f"terraform init, and the plan {self._choices.reviewed}")
+            self._terraform.initialize()
+            self._apply(self._choices.reviewed, reviewed.check(self._terraform, self._choices.reviewed))
+        else:
+            self._plan_and_apply()
         outputs = self._terraform.outputs()
         prepared = self._prepare_database(outputs)
         self._first_run(outputs, prepared)
@@ -90,17 +136,60 @@ class Deployment:
         self._step += 1
         print(f"\n== {self._step}. {what}", flush=True)
 
-    def _apply(self) -> None:
+    def _plan_only(self) -> None:
+        self.step("terraform init and plan")
+        self._terraform.initialize()
+        environment = self._terraform.environment
+        file, overview = reviewed.plan_file(environment), reviewed.summary_file(environment)
+        self._plan(file)
+        overview.write_text(reviewed.summary(environment, self._terraform.planned(file)))
+        print(
+            f"The plan is in {file}, a summary in {overview}. Nothing was changed. `make deploy ENV={environment} "
+            f"PLAN={file}` applies exactly this plan, from the same commit and state."
+        )
+
+    def _plan_and_apply(self) -> None:
         self.step("terraform init and plan")
         self._terraform.initialize()
         with tempfile.TemporaryDirectory() as folder:
-            plan = Path(folder, "plan")
-            if not self._terraform.plan(plan):
+            file = Path(folder, "plan")
+            if not self._plan(file):
                 print("Nothing to change in AWS.")
                 return
-            confirm("Make these changes?", "1", self._yes)
-            self.step("terraform apply (a new MWAA environment takes 20 to 30 minutes, an update 10 to 30)")
-            self._terraform.apply(plan)
+            confirm("Make these changes?", "1", self._choices.yes)
+            self._apply(file, self._terraform.planned(file))
+
+    def _apply(self, file: Path, plan: Plan) -> None:
+        self.step("terraform apply (a new MWAA environment takes 20 to 30 minutes, an update 10 to 30)")
+        with self._resting(plan):
+            self._terraform.apply(file)
+
+    def _resting(self, plan: Plan) -> AbstractContextManager[None]:
+        """While the environment is updated, no task runs."""
+        for environment in (*plan.of_kind(ENVIRONMENT, "update"), *plan.of_kind(ENVIRONMENT, "delete")):
+            mwaa = Mwaa(environment.before["name"], plan.output("region"))
+            return pausing.paused(mwaa, self._choices.wait_minutes)
+        return nullcontext()
+
+    def _plan(self, file: Path) -> bool:
+        """Plan, and adopt what an earlier deployment left behind; returns whether anything changes."""
+        leftovers.forget(self._terraform.folder)
+        if not self._terraform.plan(file):
+            return False
+        plan = self._terraform.planned(file)
+        region = plan.output("region")
+        if needs_our_bundle(plan):
+            package.check_region(region)
+        found = leftovers.find(plan, region)
+        if found:
+            print("An earlier deployment left these behind; they are adopted, not created:")
+            print("\n".join(f"  - {each.what}" for each in found), flush=True)
+            if self._choices.plan_only and any(each.deleted for each in found):
+                raise Stopped(leftovers.HOW_TO_RESTORE.format(", ".join(e.identity for e in found if e.deleted)))
+            leftovers.restore(found, region)
+            with leftovers.adopting(self._terraform.folder, found):
+                return self._terraform.plan(file)
+        return True
 
     def _prepare_database(self, outputs: Outputs) -> bool:
         self.step("preparing the database")
@@ -140,9 +229,34 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="deploy", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--environment", metavar="ENV", default="", help="dev, stg or prod")
     parser.add_argument("--yes", metavar="1", help="confirm in advance (YES=1), without a terminal")
+    parser.add_argument(
+        "--wait",
+        metavar="MINUTES",
+        default=os.environ.get("WAIT") or str(pausing.WAIT_MINUTES),
+        help="for a running run, before MWAA is updated (WAIT=, default %(default)s; 0: stop its tasks)",
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--plan-only",
+        action="store_true",
+        default=bool(os.environ.get("PLAN_ONLY")),
+        help="write plan and summary to dist/, and stop (PLAN_ONLY=1)",
+    )
+    how.add_argument(
+        "--plan",
+        metavar="FILE",
+        type=lambda text: Path(text).resolve(),
+        default=os.environ.get("PLAN") or None,
+        help="apply exactly this plan (PLAN=)",
+    )
     given = parser.parse_args(argv)
+    if not given.wait.isdecimal():
+        parser.error(f"WAIT={given.wait} must be a whole number of minutes")
+    if given.plan_only and given.plan:
+        parser.error("PLAN_ONLY=1 writes a plan and PLAN=FILE applies one: give one of them")
+    choices = Choices(given.yes or os.environ.get("YES") or None, int(given.wait), given.plan_only, given.plan)
     try:
-        Deployment(Terraform(given.environment), given.yes or os.environ.get("YES") or None).run()
+        Deployment(Terraform(given.environment), choices).run()
     except PROBLEMS as problem:
         sys.exit(f"deploy: {problem}")
     except Stopped as why:

@@ -129,6 +129,13 @@ class Mwaa:
                 break
         raise failure
 
+    def pause(self, paused: bool) -> None:
+        """Pause the DAG, or unpause it.
+
+        :raises MwaaError, AwsError: Airflow refused or could not be reached.
+        """
+        self.call("PATCH", f"/dags/{DAG_ID}", {"is_paused": paused}, {"update_mask": "is_paused"})
+
     def _failure(self, error: Exception, doing: str) -> Exception:
         code = code_of(error)
         where = f"the MWAA environment {self.name} in {self._region}"

@@ -1,6 +1,6 @@
 """Build what Terraform uploads for MWAA: `dist/plugins.zip`, `dist/requirements.txt`, `dist/startup.sh`.
 
-    python -m scripts.package [FOLDER]
+    python -m scripts.package [--region REGION] [FOLDER]
 
 The same sources give the same bytes, whatever the machine, folder, umask or time: so an object in the bucket gets a
 new version, and MWAA a new deployment (20 to 30 minutes), only if something changed.
@@ -8,6 +8,7 @@ new version, and MWAA a new deployment (20 to 30 minutes), only if something cha
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import re
 import sys
@@ -30,6 +31,12 @@ SHIPPED_NAMES = {".airflowignore"}
 EXPIRY_MARGIN = timedelta(days=30)
 FEWEST_AUTHORITIES = 10
 """RDS has several for each of its more than thirty regions; with fewer, the file is truncated."""
+_REGION = re.compile(r"CN=Amazon RDS ([a-z]{2}(?:-[a-z]+)+-\d) Root CA")
+_TRUSTSTORES = {
+    "us-gov": "https://truststore.pki.us-gov-west-1.rds.amazonaws.com",
+    "cn": "https://rds-truststore.s3.cn-north-1.amazonaws.com.cn",
+}
+_TRUSTSTORE = "https://truststore.pki.rds.amazonaws.com"
 
 
 class PackagingError(Exception):
@@ -92,6 +99,30 @@ def check_bundle(path: Path, now: datetime | None = None) -> None:
             )
 
 
+def regions(bundle: Path) -> dict[str, int]:
+    """The regions whose authorities a bundle has: how many each, in alphabetical order."""
+    subjects = [each.subject.rfc4514_string() for each in x509.load_pem_x509_certificates(bundle.read_bytes())]
+    found = [name[1] for name in map(_REGION.search, subjects) if name]
+    return {region: found.count(region) for region in sorted(set(found))}
+
+
+def check_region(region: str, bundle: Path = ROOT / "plugins" / BUNDLE) -> None:
+    """Check that connections to Aurora in a region can be verified.
+
+    :raises PackagingError: they cannot; says how they can.
+    """
+    if region in regions(bundle):
+        return
+    partition = next((prefix for prefix in _TRUSTSTORES if region.startswith(f"{prefix}-")), "")
+    address = f"{_TRUSTSTORES.get(partition, _TRUSTSTORE)}/{region}/{region}-bundle.pem"
+    raise PackagingError(
+        f"the certificates in plugins/{BUNDLE.as_posix()} are not for {region}, so the DAG would refuse to connect to "
+        f"Aurora there. Save AWS's ({address}) as dags/{region}-bundle.pem, and add to settings: "
+        f'database_sslrootcert = "{MWAA_DAGS}{region}-bundle.pem". Or renew the bundle: the head of '
+        "scripts/rds_ca_bundle.py says how."
+    )
+
+
 def _plugin_files(plugins: Path) -> list[Path]:
     """What goes into plugins.zip, relative to plugins/, in a fixed order.
 
@@ -131,7 +162,10 @@ def _write_zip(target: Path, plugins: Path, files: list[Path]) -> None:
 
 
 def _requirements(root: Path) -> bytes:
-    """requirements.txt, after a check that MWAA will find the constraints that it names."""
+    """requirements.txt, after a check that MWAA will find the constraints that it names.
+
+    With the digests of these: MWAA installs again only if requirements.txt itself changes.
+    """
     text = _read(root / "requirements.txt")
     named = re.findall(r'(?m)^--constraint\s+"?([^"\s]+)"?', text.decode())
     if not named:
@@ -139,13 +173,16 @@ def _requirements(root: Path) -> bytes:
             "requirements.txt names no constraints file: MWAA would add Airflow's own, with which the DAP client "
             "cannot be installed (docs/development.md)."
         )
+    digests = ""
     for path in named:
         if not path.startswith(MWAA_DAGS) or not (root / "dags" / path.removeprefix(MWAA_DAGS)).is_file():
             raise PackagingError(
                 f"requirements.txt names the constraints file {path}, which is not in dags/: MWAA would start without "
                 "our packages. `make constraints` creates it."
             )
-    return text
+        name = path.removeprefix(MWAA_DAGS)
+        digests += f"# {name}: sha256 {hashlib.sha256(_read(root / 'dags' / name)).hexdigest()}\n"
+    return digests.encode() + text
 
 
 def _read(path: Path) -> bytes:
@@ -155,12 +192,16 @@ def _read(path: Path) -> bytes:
         raise PackagingError(f"{path} cannot be read ({problem.strerror}): run this in a complete checkout.") from None
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Build what Terraform uploads, in dist/ or a given folder (`make package`)."""
-    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
-        raise SystemExit(__doc__)
+    parser = argparse.ArgumentParser(prog="package", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, help="where to (default: dist/)")
+    parser.add_argument("--region", default="", help="check that the shipped certificates are for this region")
+    given = parser.parse_args(argv)
     try:
-        package = build(folder=Path(sys.argv[1]) if len(sys.argv) == 2 else None)
+        if given.region:
+            check_region(given.region)
+        package = build(folder=given.folder)
     except PackagingError as problem:
         sys.exit(f"package: {problem}")
     for name, digest in package.digests.items():

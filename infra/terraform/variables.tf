@@ -91,6 +91,22 @@ variable "vpc_cidr" {
   }
 }
 
+variable "availability_zones" {
+  description = "Two zones for a new network, such as [\"us-east-1a\", \"us-east-1b\"]. Empty: the first two of the region. Choose if MWAA or Aurora refuses one of those."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = length(var.availability_zones) == 0 || (length(var.availability_zones) == 2 && length(distinct(var.availability_zones)) == 2)
+    error_message = "availability_zones must be exactly two different zones, or empty."
+  }
+
+  validation {
+    condition     = length(var.availability_zones) == 0 || var.create_network
+    error_message = "availability_zones are those of a new network: without create_network, the zones are those of your subnets."
+  }
+}
+
 variable "nat_gateway_per_zone" {
   description = "In a new network: a NAT gateway in each zone instead of one for both."
   type        = bool
@@ -115,13 +131,13 @@ variable "airflow_version" {
 }
 
 variable "environment_class" {
-  description = "Size of the containers. mw1.small has 5 task slots on 1 vCPU and 2 GB, each larger one twice that."
+  description = "Size of the containers. mw1.small has 5 task slots on 1 vCPU and 2 GB, each larger one twice that; mw1.micro has 3, and one scheduler and one worker in all."
   type        = string
   default     = "mw1.small"
 
   validation {
-    condition     = contains(["mw1.small", "mw1.medium", "mw1.large", "mw1.xlarge", "mw1.2xlarge"], var.environment_class)
-    error_message = "environment_class must be mw1.small, mw1.medium, mw1.large, mw1.xlarge or mw1.2xlarge (mw1.micro has one container for scheduler and worker, and is not tested)."
+    condition     = contains(["mw1.micro", "mw1.small", "mw1.medium", "mw1.large", "mw1.xlarge", "mw1.2xlarge"], var.environment_class)
+    error_message = "environment_class must be mw1.micro, mw1.small, mw1.medium, mw1.large, mw1.xlarge or mw1.2xlarge."
   }
 }
 
@@ -145,16 +161,21 @@ variable "max_workers" {
     condition     = var.max_workers >= var.min_workers && var.max_workers <= 25 && floor(var.max_workers) == var.max_workers
     error_message = "max_workers must be a whole number, not below min_workers, and at most 25."
   }
+
+  validation {
+    condition     = var.environment_class != "mw1.micro" || var.max_workers == 1
+    error_message = "mw1.micro has exactly one worker: set max_workers = 1, or a larger environment_class."
+  }
 }
 
 variable "webserver_access_mode" {
-  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS login), PRIVATE_ONLY (from the VPC), PUBLIC_AND_PRIVATE (both)."
+  description = "Who reaches Airflow's UI: PUBLIC_ONLY (from anywhere, with an AWS login), or PUBLIC_AND_PRIVATE (also webserver_client_cidrs, through the VPC). PRIVATE_ONLY is refused: docs/deploy.md says why."
   type        = string
   default     = "PUBLIC_ONLY"
 
   validation {
-    condition     = contains(["PUBLIC_ONLY", "PRIVATE_ONLY", "PUBLIC_AND_PRIVATE"], var.webserver_access_mode)
-    error_message = "webserver_access_mode must be PUBLIC_ONLY, PRIVATE_ONLY or PUBLIC_AND_PRIVATE."
+    condition     = contains(["PUBLIC_ONLY", "PUBLIC_AND_PRIVATE"], var.webserver_access_mode)
+    error_message = "webserver_access_mode must be PUBLIC_ONLY or PUBLIC_AND_PRIVATE. PRIVATE_ONLY cannot work with this package: a private web server does not reach the package index that requirements.txt is installed from, and make deploy and make smoke do not reach its Airflow from outside of the VPC."
   }
 
   validation {
@@ -193,6 +214,11 @@ variable "settings" {
     condition     = alltrue([for name in ["job_creations_per_minute", "max_active_tables"] : can(regex("^[1-9][0-9]*$", lookup(var.settings, name, "1")))])
     error_message = "settings.job_creations_per_minute and settings.max_active_tables must be whole numbers of 1 or more."
   }
+
+  validation {
+    condition     = alltrue([for value in values(var.settings) : can(regex("^[ -~]*$", value))])
+    error_message = "settings has a value with a character outside of ASCII, or with a line break: MWAA refuses both."
+  }
 }
 
 variable "airflow_configuration_options" {
@@ -208,6 +234,11 @@ variable "airflow_configuration_options" {
   validation {
     condition     = length(setintersection(keys(var.airflow_configuration_options), ["core.executor", "core.fernet_key", "celery.broker_url", "celery.result_backend", "database.sql_alchemy_conn", "triggerer.queues_enabled"])) == 0
     error_message = "airflow_configuration_options has an option that MWAA sets itself and does not allow to change (executor, fernet key, broker, databases, triggerer queues)."
+  }
+
+  validation {
+    condition     = alltrue([for value in values(var.airflow_configuration_options) : can(regex("^[ -~]+$", value))])
+    error_message = "airflow_configuration_options has an empty value, or one with a character outside of ASCII or a line break: MWAA refuses these."
   }
 }
 
@@ -237,16 +268,59 @@ variable "permissions_boundary_arn" {
   description = "Permissions boundary of the execution role, if your account requires one."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$", var.permissions_boundary_arn))
+    error_message = "permissions_boundary_arn must be the ARN of a policy (arn:aws:iam::ACCOUNT:policy/NAME)."
+  }
 }
 
-variable "kms_key_arn" {
-  description = "Your own key for everything. Null: a new one. Its policy must let CloudWatch's logs and alarms use it (modules/encryption/main.tf shows how)."
+variable "execution_role_path" {
+  description = "Path of the execution role, for accounts that sort or restrict roles by it."
+  type        = string
+  default     = "/"
+
+  validation {
+    condition     = can(regex("^/([A-Za-z0-9_+=,.@-]+/)*$", var.execution_role_path))
+    error_message = "execution_role_path must begin and end with a slash, such as /airflow/."
+  }
+}
+
+variable "execution_role_arn" {
+  description = "An existing execution role, with the rights and the trust that the outputs execution_role_policy and execution_role_trust_policy show. Null: a new one."
   type        = string
   default     = null
 
   validation {
-    condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-f-]+$", var.kms_key_arn))
-    error_message = "kms_key_arn must be the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), not an alias."
+    condition     = var.execution_role_arn == null || can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$", var.execution_role_arn))
+    error_message = "execution_role_arn must be the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)."
+  }
+
+  validation {
+    condition     = var.execution_role_arn == null || (var.permissions_boundary_arn == null && var.execution_role_path == "/")
+    error_message = "permissions_boundary_arn and execution_role_path belong to a role that is made here: leave them out with execution_role_arn."
+  }
+}
+
+variable "extra_security_group_ids" {
+  description = "Your own security groups for MWAA, besides the one made here; at most four."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = length(var.extra_security_group_ids) <= 4 && alltrue([for id in var.extra_security_group_ids : can(regex("^sg-[0-9a-f]+$", id))])
+    error_message = "extra_security_group_ids must be at most four ids of security groups (sg-...): MWAA takes five groups, and one is made here."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Your own key for everything: ARN, id or alias, in this region. Null: a new one. Its policy must let CloudWatch's logs and alarms use it (modules/encryption/main.tf shows how)."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^(((arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:)?key/)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:)?alias/[A-Za-z0-9/_-]+)$", var.kms_key_arn))
+    error_message = "kms_key_arn must be a key's ARN (arn:aws:kms:REGION:ACCOUNT:key/ID), its id, or its alias (alias/NAME); MWAA takes no multi-region key (mrk-...)."
   }
 }
 

@@ -58,6 +58,12 @@ variable "database_engine_version" {
   }
 }
 
+variable "database_allow_major_version_upgrade" {
+  description = "Allow a new major version in database_engine_version (16 to 17). Aurora refuses it otherwise. docs/deploy.md has the steps."
+  type        = bool
+  default     = false
+}
+
 variable "database_name" {
   description = "Name of the database in the cluster."
   type        = string
@@ -70,7 +76,7 @@ variable "database_name" {
 }
 
 variable "database_min_capacity" {
-  description = "Minimum capacity in ACU (2 GiB of memory each). 0: Aurora pauses when nobody is connected, and the next connection waits about 15 seconds."
+  description = "Minimum capacity in ACU (2 GiB of memory each). 0: Aurora pauses when nobody is connected (docs/deploy.md says what keeps it awake), and the next connection waits about 15 seconds."
   type        = number
   default     = 0
 
@@ -110,6 +116,29 @@ variable "database_instances" {
   validation {
     condition     = contains([1, 2, 3], var.database_instances)
     error_message = "database_instances must be 1, 2 or 3."
+  }
+}
+
+variable "database_io_optimized" {
+  description = "Aurora I/O-Optimized: no charge for I/O, but more for capacity and storage. Can be changed back after 30 days."
+  type        = bool
+  default     = false
+}
+
+variable "database_performance_insights" {
+  description = "Performance Insights for Aurora, with its free 7 days of history."
+  type        = bool
+  default     = true
+}
+
+variable "database_logical_replication" {
+  description = "Logical replication, for zero-ETL to Redshift (modules/analytics). With it Aurora never pauses. Takes effect when the instances restart."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.database_logical_replication || var.database_min_capacity > 0
+    error_message = "database_logical_replication keeps Aurora awake, so it never pauses: set database_min_capacity to 0.5 or more."
   }
 }
 

@@ -79,13 +79,13 @@ variable "hours_without_success" {
 }
 
 variable "queue_age_seconds" {
-  description = "Alarm if a task waits longer than this for a worker, in seconds."
+  description = "Alarm if tasks wait for a worker for this many seconds and none runs: a multiple of 300."
   type        = number
   default     = 1800
 
   validation {
-    condition     = var.queue_age_seconds >= 60
-    error_message = "queue_age_seconds must be at least 60."
+    condition     = var.queue_age_seconds >= 300 && var.queue_age_seconds <= 86400 && var.queue_age_seconds % 300 == 0
+    error_message = "queue_age_seconds must be a multiple of 300 between 300 and 86400: MWAA publishes what waits every few minutes."
   }
 }
 
@@ -97,5 +97,21 @@ variable "database_storage_alarm_gib" {
   validation {
     condition     = var.database_storage_alarm_gib >= 1
     error_message = "database_storage_alarm_gib must be at least 1."
+  }
+}
+
+variable "webserver_client_cidrs" {
+  description = "With PUBLIC_AND_PRIVATE: the networks that reach Airflow's UI through the VPC, by HTTPS."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for cidr in var.webserver_client_cidrs : can(cidrnetmask(cidr)) && !endswith(cidr, "/0")])
+    error_message = "webserver_client_cidrs must be networks such as 10.20.0.0/16, and not all addresses."
+  }
+
+  validation {
+    condition     = (var.webserver_access_mode == "PUBLIC_AND_PRIVATE") == (length(var.webserver_client_cidrs) > 0)
+    error_message = "webserver_client_cidrs belongs to webserver_access_mode = PUBLIC_AND_PRIVATE, and that needs it: otherwise nobody is let in through the VPC."
   }
 }

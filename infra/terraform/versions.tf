@@ -4,8 +4,11 @@ terraform {
 
   required_providers {
     aws = {
-      source  = "hashicorp/aws"
-      version = "~> 6.0"
+      source = "hashicorp/aws"
+      # Exactly the version whose schema the tests use. There is no .terraform.lock.hcl in version control: its digests
+      # are those of the registry's files, which cannot be reached where this is developed. `terraform providers lock
+      # -platform=linux_amd64 -platform=darwin_arm64` writes one for you.
+      version = "6.69.1"
     }
   }
 }

@@ -5,6 +5,7 @@ Light on purpose: the DAG file imports it, and MWAA parses the DAG file every 30
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
@@ -18,7 +19,7 @@ ENVIRONMENTS = ("dev", "stg", "prod")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 NOTIFICATION_FORMATS = ("text", "chatbot")
 RDS_CA_BUNDLE = Path(__file__).with_name("rds-global-bundle.pem")
-"""Amazon's certificate authorities for RDS and Aurora in all regions; shipped with the plugins."""
+"""Amazon's certificate authorities for RDS and Aurora, of the regions in docs/deploy.md; shipped with the plugins."""
 
 
 class SettingsError(ValueError):
@@ -52,6 +53,9 @@ class Settings:
     database_sslrootcert: str = str(RDS_CA_BUNDLE)
     sns_topic_arn: str = ""
     notification_format: str = "text"
+    high_severity_tables: int = 5
+    volume_alerts: str = "on"
+    metrics_namespace: str = ""
     job_creations_per_minute: int = 5
     max_active_tables: int = 10
     aws_conn_id: str = "aws_default"
@@ -142,6 +146,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("it must be a whole number of 0 or more")
+    return int(text)
+
+
 def _http_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -149,9 +159,20 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _file(text: str) -> str:
-    if not Path(text).is_file():
-        raise ValueError("there is no such file on this worker; give the path of a PEM file with CA certificates")
+def _authorities(text: str) -> str:
+    if text != "system" and not Path(text).is_file():
+        raise ValueError(
+            "there is no such file on this worker; give the path of a PEM file with CA certificates, or system"
+        )
+    return text
+
+
+def _metrics_namespace(text: str) -> str:
+    if not re.fullmatch(r"(?!AWS/|:)[A-Za-z0-9._/#:-]{1,255}", text):
+        raise ValueError(
+            "it must be a namespace of CloudWatch: letters, digits and ._/#:-, at most 255, and not AWS/...; for "
+            "example CanvasData2/prod"
+        )
     return text
 
 
@@ -170,9 +191,12 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "append_only_tables": _names_or_none,
     "dap_base_url": _http_url,
     "database_sslmode": _one_of(SSL_MODES),
-    "database_sslrootcert": _file,
+    "database_sslrootcert": _authorities,
     "sns_topic_arn": _topic_arn,
     "notification_format": _one_of(NOTIFICATION_FORMATS),
+    "high_severity_tables": _number,
+    "volume_alerts": _one_of(("on", "off")),
+    "metrics_namespace": _metrics_namespace,
     "job_creations_per_minute": _positive,
     "max_active_tables": _positive,
 }

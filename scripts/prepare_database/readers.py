@@ -6,7 +6,7 @@ from scripts.prepare_database.quoting import statement, tables
 from scripts.prepare_database.report import Report
 from scripts.prepare_database.sessions import PreparationError, Session
 
-FOR_READERS = ("freshness", "broken_dependents")
+FOR_READERS = ("freshness", "broken_dependents", "loads", "schema_changes", "volume_alerts", "status")
 """Of the schema `cd2`."""
 
 _OWN_UNREADABLE = """

@@ -19,6 +19,9 @@ from tests.docs.markdown import REPOSITORY, repository_files
 ELSEWHERE = {
     "airflow.cfg": "Airflow's own file",
     "backend.tf": "made by whoever deploys",
+    "analytics.tf": "made by whoever deploys",
+    "infra/terraform/backend.tf": "made by whoever deploys",
+    ".github/workflows/deploy.yml": "where the example is copied to",
     "dist/startup.sh": "made by make package",
     "prepare_aurora_db.py": "of the system that people come from",
     "results.json": "made by make bench",
@@ -27,7 +30,7 @@ ELSEWHERE = {
 TEXTS = {".md", ".py", ".toml", ".yml", ".yaml", ".tf", ".tfvars", ".hcl", ".env", ".txt", ""}
 FILE_NAME = re.compile(r"(?<![\w./*{}$@-])((?:[\w.-]+/)*[\w-]+\.(?:md|py|toml|ya?ml|tf|sh|cfg))\b(?![\w/(*])")
 DOTTED = re.compile(r"(?<![\w./\"'@-])cd2\.([a-z_]+(?:\.\w+)*)(?![\w*(/@-])")
-TABLES = set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?cd2\.(\w+)", "".join(CREATE_TABLES)))
+TABLES = set(re.findall(r"CREATE (?:TABLE|VIEW) (?:IF NOT EXISTS )?cd2\.(\w+)", "".join(CREATE_TABLES)))
 PLACEHOLDERS = {"key", "name"}
 """What stands for the name of any setting."""
 

@@ -52,8 +52,8 @@ def test_the_tables_of_cd2_have_the_documented_columns(prepared_database: str) -
     with psycopg.connect(prepared_database) as connection:
         found = connection.execute(
             "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-            "JOIN pg_class ON pg_class.oid = attrelid WHERE relnamespace = 'cd2'::regnamespace AND relkind = 'r' "
-            "AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum"
+            "JOIN pg_class ON pg_class.oid = attrelid WHERE relnamespace = 'cd2'::regnamespace "
+            "AND relkind IN ('r', 'v') AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum"
         ).fetchall()
     short = {"timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp"}
     actual: dict[str, list[tuple[str, str | None]]] = {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from local.airflow.api import DAG_ID, INIT_TASK, SYNC_TASK
@@ -52,7 +54,7 @@ def test_the_first_run_initialises_every_table_and_the_grid_shows_their_names(fr
             fresh.simulator.remove_table("canvas", name.removeprefix("canvas."))
     (message,) = fresh.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: 2 tables up to date"
-    assert message.attributes == {"environment": "dev", "status": "success"}
+    assert message.attributes == {"environment": "dev", "status": "success", "severity": "info"}
     assert "initialized                      2" in message.body
     index = index_of(fresh, run_id, names[0])
     buttons = fresh.api.links(run_id, INIT_TASK, index)
@@ -83,6 +85,41 @@ def test_the_next_run_syncs_what_changed_reports_it_as_assets_and_skips_every_in
     new = [event for event in asset_events(filled) if event["id"] not in before]
     assert sorted(str(event["uri"]) for event in new) == ["cd2://canvas/courses", "cd2://canvas/users"]
     assert_equal_to_the_truth(filled)
+
+
+@contextmanager
+def only_these_tables(stack: Stack) -> Iterator[None]:
+    """DAP has the tables of the stories, and no other."""
+    removed = [name.split(".") for name in stack.simulator.tables() if name not in NAMES]
+    for namespace, table in removed:
+        stack.simulator.remove_table(namespace, table)
+    try:
+        yield
+    finally:
+        for namespace, table in removed:
+            stack.simulator.add_table(namespace, table)
+
+
+def test_a_run_about_all_tables_says_by_an_asset_and_in_metrics_that_they_are_up_to_date(filled: Stack) -> None:
+    listed = filled.api.call("GET", "/assets", params={"name_pattern": "Canvas Data 2 is up to date"})["assets"]
+    assert [asset["uri"] for asset in listed] == ["x-cd2://up_to_date"]
+    before = {event["id"] for event in asset_events(filled)}
+    assert run(filled)[1] == "success"
+    some = [event for event in asset_events(filled) if event["id"] not in before]
+    assert "x-cd2://up_to_date" not in {event["uri"] for event in some}
+    with only_these_tables(filled):
+        run_id = filled.trigger({})
+        assert filled.wait(run_id, PATIENCE_S) == "success"
+    (event,) = [event for event in asset_events(filled) if event["uri"] == "x-cd2://up_to_date"]
+    oldest = min(str(result["data_as_of"]) for result in filled.results(run_id))
+    assert event["extra"] == {"data_as_of": oldest, "tables": len(NAMES)}
+    stored = filled.aws.client("cloudwatch").list_metrics(Namespace="CanvasData2/dev")["Metrics"]
+    assert {metric["MetricName"] for metric in stored} == {
+        *("FailedTables", "FreshnessSeconds", "RowsWritten", "SecondsWaitedForDap", "VolumeAlerts"),
+    }
+    with psycopg.connect(filled.replica_dsn) as connection:
+        loads = connection.execute("SELECT count(*) FROM cd2.loads WHERE run_id = %s", [run_id]).fetchone()
+    assert loads == (len(NAMES),)
 
 
 def as_scheduled(stack: Stack) -> str:
@@ -134,7 +171,7 @@ def test_a_run_that_takes_too_long_is_told_of_while_it_goes_on(filled: Stack) ->
         assert filled.api.run(run_id)["state"] == "running"
     assert message.subject == "[WARNING] Canvas Data 2 dev: a run is still running after 6 h"
     assert run_id in message.body
-    assert message.attributes == {"environment": "dev", "status": "warning"}
+    assert message.attributes == {"environment": "dev", "status": "warning", "severity": "warning"}
     assert filled.wait(run_id, PATIENCE_S) == "success"
 
 
@@ -149,7 +186,7 @@ def test_a_run_that_airflow_ends_before_notify_is_told_of(filled: Stack) -> None
         message = next_notification(filled)
     assert message.subject == "[FAILURE] Canvas Data 2 dev: the run ended before it could report"
     assert run_id in message.body
-    assert message.attributes == {"environment": "dev", "status": "failure"}
+    assert message.attributes == {"environment": "dev", "status": "failure", "severity": "high"}
 
 
 @pytest.mark.parametrize(

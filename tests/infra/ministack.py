@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import requests
+from botocore.config import Config
 
 from local.processes.ports import free_port
 from tests.infra.tools import installed
@@ -37,6 +38,7 @@ class MiniStack:
             aws_access_key_id=given["AccessKeyId"],
             aws_secret_access_key=given["SecretAccessKey"],
             aws_session_token=given["SessionToken"] or None,
+            config=Config(inject_host_prefix=False),  # api.127.0.0.1 is no host
         )
 
 

@@ -193,6 +193,6 @@ def planned_role_policy(environment: str) -> dict[str, Any]:
     Region us-east-1 and account 123456789012 are the offline provider's, the key is `A_KEY`; all names are ours.
     """
     policy: dict[str, Any] = json.loads(
-        resources(planned(environment))["module.environment.aws_iam_role_policy.this"]["policy"]
+        resources(planned(environment))["module.environment.aws_iam_role_policy.this[0]"]["policy"]
     )
     return policy

@@ -175,6 +175,7 @@ MWAA_NEEDS: dict[str, Callable[[Account], Any]] = {
     "reads logs for the web server": lambda a: a.client("logs").get_log_events(
         logGroupName=f"airflow-{a.name}-Task", logStreamName="one"
     ),
+    "finds what a trigger logged": lambda a: _find_log_of_trigger(a),
     "looks for log groups": lambda a: a.client("logs").describe_log_groups(),
     "counts": lambda a: a.client("cloudwatch").put_metric_data(
         Namespace="AmazonMWAA", MetricData=[{"MetricName": "x", "Value": 1}]
@@ -184,6 +185,17 @@ MWAA_NEEDS: dict[str, Callable[[Account], Any]] = {
     "hands out work": lambda a: a.client("sqs").send_message(QueueUrl=a.queue, MessageBody="task"),
     "takes work": lambda a: _take(a),
 }
+
+
+def _find_log_of_trigger(account: Account) -> None:
+    """As `CloudWatchRemoteTaskLogger._discover_triggerer_streams` of MWAA's image for Airflow 3.3.1 does for the UI.
+
+    The image takes a refusal for "there are none": the log of the trigger is then missing, without a word.
+    """
+    logs, group, task = account.client("logs"), f"airflow-{account.name}-Task", "dag_id=d/task_id=t/attempt=1.log"
+    logs.create_log_stream(logGroupName=group, logStreamName=f"{task}.trigger.7.log")
+    found = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{task}.trigger.")["logStreams"]
+    assert [stream["logStreamName"] for stream in found] == [f"{task}.trigger.7.log"]
 
 
 def _take(account: Account) -> None:
@@ -231,6 +243,7 @@ FORBIDDEN: dict[str, Callable[[Account], Any]] = {
     "the key by itself, not through a service": lambda a: a.client("kms").encrypt(KeyId=a.key, Plaintext=b"x"),
     "deleting the key": lambda a: a.client("kms").schedule_key_deletion(KeyId=a.key),
     "other log groups": lambda a: a.client("logs").create_log_group(logGroupName="airflow-another-Task"),
+    "reading other log groups": lambda a: a.client("logs").describe_log_streams(logGroupName="another-Task"),
     "deleting its log groups": lambda a: a.client("logs").delete_log_group(logGroupName=f"airflow-{a.name}-Task"),
     "reading users": lambda a: a.client("iam").list_users(),
     "making roles": lambda a: a.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}"),

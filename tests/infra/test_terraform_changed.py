@@ -45,6 +45,31 @@ def test_a_new_user_or_address_of_the_database_reaches_its_secret(deployment: De
     assert renamed == {"module.secrets.terraform_data.database[0]": "update", SECRET_VERSION: "delete/create"}
 
 
+def test_a_major_upgrade_of_the_database_replaces_nothing(deployment: Deployment) -> None:
+    """Cluster and instances are changed in place; the new parameter group can be there beside the old one.
+
+    The offline provider calls it an update: it does not know that a group's name and family cannot be changed.
+    """
+    before = deployment.attributes("module.database[0]", "aws_rds_cluster_parameter_group.this")["name"]
+    upgraded = variables("dev", database_engine_version="17.10", database_allow_major_version_upgrade=True)
+    plan = deployment.workspace.plan(*upgraded)
+    assert changes(plan) == {
+        "module.database[0].aws_rds_cluster.this": "update",
+        "module.database[0].aws_rds_cluster_instance.this[0]": "update",
+        "module.database[0].aws_rds_cluster_parameter_group.this": "update",
+    }
+    made = resources(plan)
+    assert made["module.database[0].aws_rds_cluster.this"]["allow_major_version_upgrade"] is True
+    assert made["module.database[0].aws_rds_cluster_parameter_group.this"]["family"] == "aurora-postgresql17"
+    group = made["module.database[0].aws_rds_cluster_parameter_group.this"]["name"]
+    assert made["module.database[0].aws_rds_cluster.this"]["db_cluster_parameter_group_name"] == group != before
+    # A minor one needs no permission, and keeps the group.
+    assert changes(deployment.workspace.plan(*variables("dev", database_engine_version="16.15"))) == {
+        "module.database[0].aws_rds_cluster.this": "update",
+        "module.database[0].aws_rds_cluster_instance.this[0]": "update",
+    }
+
+
 def test_every_change_of_code_is_uploaded_and_nothing_else(deployment: Deployment) -> None:
     objects = {
         "dist/plugins.zip": 'package["plugins"]',
@@ -92,7 +117,7 @@ def test_everything_goes_again(tmp_path: Path) -> None:
     lines = said.splitlines()
     (gone,) = [number for number, line in enumerate(lines) if line.startswith(f"{ENVIRONMENT}: Destruction complete")]
     for later in (
-        "module.environment.aws_iam_role_policy.this",
+        "module.environment.aws_iam_role_policy.this[0]",
         'module.environment.aws_cloudwatch_log_group.this["Task"]',
         "module.environment.aws_security_group.this",
         'module.storage.aws_s3_object.package["plugins"]',

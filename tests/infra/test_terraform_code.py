@@ -71,6 +71,10 @@ SENTENCES: dict[str, dict[str, Any]] = {
     "settings has an unknown name, or one that Terraform sets itself. Allowed are: append_only_tables": {
         "settings": {"namespace": "canvas"},
     },
+    "PRIVATE_ONLY cannot work with this package: a private web server does not reach the package index": {
+        "webserver_access_mode": "PRIVATE_ONLY",
+    },
+    "settings has a value with a character outside of ASCII": {"settings": {"skip_tables": "prüfungen"}},
 }  # fmt: skip
 
 
@@ -100,6 +104,13 @@ def test_neither_state_nor_lock_file_is_in_version_control() -> None:
     names = {Path(line).name for line in tracked.stdout.splitlines()}
     assert "backend.tf.example" in names
     assert not names & {".terraform.lock.hcl", "terraform.tfstate"}
+
+
+def test_the_provider_is_exactly_the_one_that_the_tests_know() -> None:
+    """In place of a lock file."""
+    pinned = re.search(r'version = "(\d+\.\d+\.\d+)"', (FOLDER / "versions.tf").read_text())
+    assert pinned
+    assert f"version={pinned[1]}\n" in plan.need_offline_tool().read_text()
 
 
 def test_the_example_of_a_backend_is_one(workspace: Workspace, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+from airflow.configuration import conf
 
 from cd2.settings import Settings
 from scripts.compile_constraints import ROOT
@@ -48,11 +49,11 @@ def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else() -> None:
             "Resource": [f"arn:aws:s3:::{NAME}-{ACCOUNT}-us-east-1", f"arn:aws:s3:::{NAME}-{ACCOUNT}-us-east-1/*"],
         },
         "SeePublicAccessBlock": {"Effect": "Allow", "Action": "s3:GetAccountPublicAccessBlock", "Resource": "*"},
-        "WriteLogs": {
+        "WriteAndReadLogs": {
             "Effect": "Allow",
             "Action": [
-                "logs:CreateLogStream", "logs:CreateLogGroup", "logs:PutLogEvents", "logs:GetLogEvents",
-                "logs:GetLogRecord", "logs:GetLogGroupFields", "logs:GetQueryResults",
+                "logs:CreateLogStream", "logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:PutLogEvents",
+                "logs:GetLogEvents", "logs:GetLogRecord", "logs:GetLogGroupFields", "logs:GetQueryResults",
             ],
             "Resource": f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:airflow-{NAME}-*",
         },
@@ -94,7 +95,7 @@ def test_with_what_is_yours_the_role_may_use_that_instead() -> None:
     topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:operations"
     plan = planned("dev", **OWN_DATABASE, sns_topic_arn=topic, other_kms_key_arns=json.dumps([foreign_key]))
     made = resources(plan)
-    policy = statements(json.loads(made["module.environment.aws_iam_role_policy.this"]["policy"]))
+    policy = statements(json.loads(made["module.environment.aws_iam_role_policy.this[0]"]["policy"]))
     assert policy["ReadDatabaseSecret"]["Resource"] == OWN_DATABASE["database_secret_arn"]
     assert policy["Notify"]["Resource"] == topic
     assert policy["UseKeysOfSecretAndTopic"]["Resource"] == [foreign_key]
@@ -107,13 +108,27 @@ def test_with_what_is_yours_the_role_may_use_that_instead() -> None:
 
 
 def test_only_this_environment_of_mwaa_may_take_the_role() -> None:
-    role = resources(planned("dev"))["module.environment.aws_iam_role.this"]
+    role = resources(planned("dev"))["module.environment.aws_iam_role.this[0]"]
     (trust,) = json.loads(role["assume_role_policy"])["Statement"]
     assert trust["Principal"] == {"Service": ["airflow.amazonaws.com", "airflow-env.amazonaws.com"]}
     assert trust["Condition"] == {
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
         "ArnLike": {"aws:SourceArn": f"arn:aws:airflow:us-east-1:{ACCOUNT}:environment/{NAME}"},
     }
+
+
+def test_a_roles_name_is_never_used_twice() -> None:
+    """AWS advises against it; and the environment has its new role before the old one goes."""
+    role = resources(planned("dev"))["module.environment.aws_iam_role.this[0]"]
+    assert role["name_prefix"] == f"{NAME}-"
+    assert "name" not in role
+
+
+def test_an_empty_setting_is_left_out_because_mwaa_refuses_it() -> None:
+    options = mwaa(settings=json.dumps({"skip_tables": "", "include_tables": " ", "namespaces": "catalog"}))
+    given = options["airflow_configuration_options"]
+    assert {"cd2.skip_tables", "cd2.include_tables"}.isdisjoint(given)
+    assert given["cd2.namespaces"] == "catalog"
 
 
 def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform() -> None:
@@ -155,6 +170,20 @@ def test_airflow_has_the_options_that_the_documentation_says_matter() -> None:
     ] == "2048"  # fmt: skip
 
 
+@pytest.mark.parametrize("namespaces", ["canvas", "canvas, canvas_logs,catalog , new_quizzes", "catalog"])
+def test_all_tables_of_a_run_can_wait_in_any_triggerer(namespaces: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Airflow reads the option, also where MWAA sets its own number, by the name that Airflow 2 had for it."""
+    catalogue = ROOT / "local" / "simulator" / "catalogue"
+    tables = sum(
+        len(re.findall(r"(?m)^\w", (catalogue / f"{name.strip()}.txt").read_text())) for name in namespaces.split(",")
+    )
+    options = mwaa(settings=json.dumps({"namespaces": namespaces}))["airflow_configuration_options"]
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__DEFAULT_CAPACITY", "60")
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__CAPACITY", options["triggerer.capacity"])
+    capacity = conf.getint("triggerer", "capacity")
+    assert tables + 10 <= capacity <= 2 * tables + 40
+
+
 def test_all_components_log() -> None:
     (logging,) = mwaa()["logging_configuration"]
     assert {component: (log["enabled"], log["log_level"]) for component, (log,) in logging.items()} == dict.fromkeys(
@@ -183,46 +212,6 @@ def test_the_bucket_is_closed_versioned_and_encrypted() -> None:
     assert (encryption["sse_algorithm"], encryption["kms_master_key_id"]) == ("aws:kms", A_KEY)
 
 
-ALARMS = {
-    "run-failed": ("AmazonMWAA", "DAGDurationFailed", {"Environment": NAME, "DAG": "canvas_data_2"}),
-    "nothing-succeeded": ("AmazonMWAA", "DAGDurationSuccess", {"Environment": NAME, "DAG": "canvas_data_2"}),
-    "scheduler-heartbeat": ("AmazonMWAA", "SchedulerHeartbeat", {"Environment": NAME, "Function": "Scheduler"}),
-    "queue-age": ("AWS/MWAA", "ApproximateAgeOfOldestTask", {"Environment": NAME}),
-    "database-capacity": ("AWS/RDS", "ACUUtilization", {"DBClusterIdentifier": NAME}),
-    "database-storage": ("AWS/RDS", "VolumeBytesUsed", {"DBClusterIdentifier": NAME}),
-}
-
-
-def test_the_alarms_watch_metrics_that_aws_publishes_and_tell_the_topic() -> None:
-    alarms = {
-        values["alarm_name"].removeprefix(f"{NAME}-"): values
-        for address, values in resources(planned("dev")).items()
-        if ".aws_cloudwatch_metric_alarm." in address
-    }
-    found = {name: (a["namespace"], a["metric_name"], a["dimensions"]) for name, a in alarms.items()}
-    assert found == ALARMS
-    topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:{NAME}"
-    assert all(alarm["alarm_actions"] == [topic] and alarm["ok_actions"] == [topic] for alarm in alarms.values())
-    # Silence is the alarm where something must be heard, and no alarm where nothing is the rule.
-    assert {name for name, alarm in alarms.items() if alarm["treat_missing_data"] == "breaching"} == {
-        "nothing-succeeded", "scheduler-heartbeat",
-    }  # fmt: skip
-    silence = alarms["nothing-succeeded"]
-    assert silence["period"] * silence["evaluation_periods"] == 6 * 3600
-    assert (silence["statistic"], silence["threshold"]) == ("SampleCount", 1)
-    # CloudWatch evaluates at most a day, with periods of up to an hour.
-    longest = resources(planned("dev", hours_without_success="24"))
-    (day,) = [values for address, values in longest.items() if "nothing-succeeded" in address]
-    assert day["period"] * day["evaluation_periods"] == 86400
-    assert day["period"] <= 3600
-
-
-def test_the_alarms_watch_the_dag_that_there_is() -> None:
-    dag = re.search(r'DAG\(\s*"(\w+)"', (ROOT / "dags" / "canvas_data_2.py").read_text())
-    assert dag
-    assert dag[1] == ALARMS["run-failed"][2]["DAG"]
-
-
 def test_only_mwaa_reaches_the_database_and_only_at_its_port() -> None:
     rules = {a: v for a, v in resources(planned("dev")).items() if "aws_vpc_security_group_ingress_rule" in a}
     assert set(rules) == {
@@ -234,6 +223,15 @@ def test_only_mwaa_reaches_the_database_and_only_at_its_port() -> None:
     assert all(
         rule.get(what) is None for rule in rules.values() for what in ("cidr_ipv4", "cidr_ipv6", "prefix_list_id")
     )
+
+
+def test_the_private_side_of_the_web_server_lets_in_the_networks_that_are_given_and_only_by_https() -> None:
+    cidrs = ["10.20.0.0/16", "10.30.0.0/16"]
+    plan = planned("dev", webserver_access_mode="PUBLIC_AND_PRIVATE", webserver_client_cidrs=json.dumps(cidrs))
+    rules = [v for a, v in resources(plan).items() if ".aws_vpc_security_group_ingress_rule.webserver" in a]
+    assert sorted((r["cidr_ipv4"], r["ip_protocol"], r["from_port"], r["to_port"]) for r in rules) == [
+        (cidr, "tcp", 443, 443) for cidr in cidrs
+    ]
 
 
 def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database() -> None:
@@ -250,7 +248,8 @@ def test_a_new_network_has_a_way_out_for_mwaa_and_none_for_the_database() -> Non
         values["service_name"] for address, values in resources(planned("dev", interface_endpoints="true")).items()
         if "aws_vpc_endpoint.service" in address
     ]  # fmt: skip
-    called = {"sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns", "airflow.api", "airflow.env"}
+    called = {"sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns"}
+    called |= {"airflow.api", "airflow.env", "airflow.ops"}
     assert set(services) == {f"com.amazonaws.us-east-1.{service}" for service in called}
 
 

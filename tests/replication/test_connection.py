@@ -97,6 +97,22 @@ def test_the_default_bundle_does_not_trust_a_private_authority(tls_server: TlsSe
     assert "is not trusted" in error.message
 
 
+@pytest.mark.parametrize("sslmode", ["verify-ca", "verify-full"])
+def test_the_authorities_that_the_machine_trusts_may_be_used(
+    tls_server: TlsServer, target_with: TargetWith, monkeypatch: pytest.MonkeyPatch, sslmode: str
+) -> None:
+    target = target_with(port=tls_server.port, sslmode=sslmode, sslrootcert="system")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_server.foreign))
+    assert "is not trusted" in failure(target).message
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_server.trusted))
+    assert query(target) == 42
+    elsewhere = target_with(port=tls_server.port, sslmode=sslmode, sslrootcert="system", host="localhost")
+    if sslmode == "verify-full":
+        assert "localhost" in failure(elsewhere).message
+    else:
+        assert query(elsewhere) == 42
+
+
 def test_disable_really_disables(tls_server: TlsServer, target_with: TargetWith) -> None:
     assert query(target_with(port=tls_server.port, sslmode="disable")) == 42
     assert tls_server.seen == ["clear"]

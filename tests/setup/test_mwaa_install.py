@@ -179,7 +179,7 @@ def test_the_dag_runs_there_on_the_packaged_plugins(installed: Image) -> None:
     home = installed.folder / "airflow-home"
     shutil.unpack_archive(package.folder / "plugins.zip", home / "plugins")
     shutil.copytree(ROOT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    assert (package.folder / "requirements.txt").read_text() == (ROOT / "requirements.txt").read_text()
+    assert (package.folder / "requirements.txt").read_text().endswith((ROOT / "requirements.txt").read_text())
     script = (
         "from airflow.dag_processing.dagbag import DagBag\n"
         f"bag = DagBag({str(home / 'dags')!r})\n"

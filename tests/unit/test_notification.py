@@ -2,14 +2,14 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from cd2 import __version__
 from cd2.notification.message import compose
 from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Dependents, Freshness, TableResult, Unlisted
+from cd2.replication.results import Dependents, Freshness, OddVolume, TableResult, Unlisted
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROLES = TableName("canvas", "roles")
@@ -30,7 +30,7 @@ def summary_of(*results: TableResult, **more: object) -> RunSummary:
 def test_success_is_said_in_the_subject() -> None:
     message = compose(summary_of(GOOD))
     assert message.subject == "[OK] Canvas Data 2 prod: 1 table up to date"
-    assert message.attributes == {"environment": "prod", "status": "success"}
+    assert message.attributes == {"environment": "prod", "status": "success", "severity": "info"}
     assert "1,234 / 5" in message.body
     assert "18 min 3 s" in message.body
 
@@ -171,3 +171,47 @@ def test_the_last_line_names_the_version_even_where_the_rest_is_cut() -> None:
     long = [replace(BAD, table=TableName("canvas", f"t{i}"), error=ErrorInfo("E", "x" * 9000)) for i in range(60)]
     for summary in (summary_of(GOOD), summary_of(*long)):
         assert compose(summary).body.splitlines()[-1] == f"Sent by Canvas Data 2 on Airflow {__version__}."
+
+
+def test_a_table_with_an_odd_number_of_changes_is_a_warning_with_both_numbers() -> None:
+    odd = OddVolume(TableName("canvas_logs", "web_logs"), date(2026, 2, 28), 1234, 56789)
+    message = compose(summary_of(GOOD, odd_volumes=(odd,)))
+    assert message.subject == (
+        "[WARNING] Canvas Data 2 prod: 1 table up to date, 1 table with an odd number of changes"
+    )
+    told = "canvas_logs.web_logs: 1,234 rows changed on Saturday, 2026-02-28; on that weekday usually 56,789"
+    assert told in message.body
+    assert message.attributes["severity"] == "warning"
+
+
+def failures(number: int) -> list[TableResult]:
+    return [replace(BAD, table=TableName("canvas", f"table_{n}")) for n in range(number)]
+
+
+def test_a_failure_is_of_high_severity_if_more_tables_failed_than_the_setting_says() -> None:
+    def severity(failed: int) -> str:
+        return compose(summary_of(GOOD, *failures(failed), high_severity_tables=3)).attributes["severity"]
+
+    assert [severity(failed) for failed in (1, 3, 4)] == ["warning", "warning", "high"]
+
+
+def test_a_failure_is_of_high_severity_if_a_table_could_not_be_brought_up_to_date_for_a_day() -> None:
+    users = TableName("canvas", "users")
+
+    def severity(fresh: Freshness) -> str:
+        return compose(summary_of(GOOD, BAD, freshness={users: fresh})).attributes["severity"]
+
+    assert severity(Freshness(NOW - timedelta(hours=23), NOW - timedelta(hours=20))) == "warning"
+    assert severity(Freshness(NOW - timedelta(hours=25), NOW - timedelta(hours=22))) == "high"
+    assert severity(Freshness(None, NOW - timedelta(hours=25))) == "high"
+
+
+def test_old_data_of_a_quiet_table_is_not_urgent() -> None:
+    quiet = replace(GOOD, data_as_of=(NOW - timedelta(days=9)).isoformat())
+    assert compose(summary_of(quiet)).attributes["severity"] == "info"
+
+
+def test_a_run_that_could_do_nothing_is_of_high_severity() -> None:
+    assert compose(summary_of(problems={"list_tables": "x"})).attributes["severity"] == "high"
+    typo = summary_of(problems={"list_tables": "The trigger form names usres"}, partial=True)
+    assert compose(typo).attributes["severity"] == "warning"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.package import BUNDLE, ROOT, PackagingError, build, check_bundle
+from scripts import rds_ca_bundle
+from scripts.package import BUNDLE, ROOT, PackagingError, build, check_bundle, check_region, main, regions
 
 PARTS = ("plugins", "dags", "scripts", "requirements.txt")
 
@@ -78,6 +80,18 @@ def test_a_changed_line_changes_plugins_zip_only(checkout: Path, tmp_path: Path)
     assert {name for name in before if before[name] != after[name]} == {"plugins.zip"}
 
 
+def test_changed_constraints_change_requirements_so_that_mwaa_installs_again(checkout: Path, tmp_path: Path) -> None:
+    """MWAA looks at the version of requirements.txt only; the constraints file is one of the DAGs."""
+    before = build(checkout, tmp_path / "before").digests
+    (constraints,) = (checkout / "dags").glob("constraints-*.txt")
+    constraints.write_text(constraints.read_text().replace("==", "== ", 1))
+    after = build(checkout, tmp_path / "after").digests
+    assert {name for name in before if before[name] != after[name]} == {"requirements.txt"}
+    first, *rest = (tmp_path / "after" / "requirements.txt").read_text().splitlines()
+    assert first == f"# {constraints.name}: sha256 {hashlib.sha256(constraints.read_bytes()).hexdigest()}"
+    assert "\n".join(rest) == (ROOT / "requirements.txt").read_text().rstrip()
+
+
 def refused(checkout: Path, tmp_path: Path) -> str:
     with pytest.raises(PackagingError) as caught:
         build(checkout, tmp_path / "dist")
@@ -101,6 +115,35 @@ def test_an_authority_that_expires_within_a_month_is_refused() -> None:
     check_bundle(bundle)
     with pytest.raises(PackagingError, match=r"CN=Amazon RDS .* is valid only until 20\d\d-"):
         check_bundle(bundle, datetime(2100, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("region", "address"),
+    [
+        ("ca-west-1", "https://truststore.pki.rds.amazonaws.com/ca-west-1/ca-west-1-bundle.pem"),
+        (
+            "us-gov-east-1",
+            "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/us-gov-east-1/us-gov-east-1-bundle.pem",
+        ),
+        ("cn-north-1", "https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/cn-north-1/cn-north-1-bundle.pem"),
+    ],
+)
+def test_a_region_whose_authorities_are_not_shipped_is_refused_with_the_way_out(region: str, address: str) -> None:
+    check_region("eu-central-1")
+    with pytest.raises(SystemExit) as caught:
+        main(["--region", region])
+    assert f"are not for {region}" in str(caught.value)
+    assert f"({address}) as dags/{region}-bundle.pem" in str(caught.value)
+    assert f'database_sslrootcert = "/usr/local/airflow/dags/{region}-bundle.pem"' in str(caught.value)
+
+
+def test_the_shipped_regions_are_listed_in_the_docs() -> None:
+    text = rds_ca_bundle.DOCUMENT.read_text()
+    assert rds_ca_bundle.with_table(text) == text, "python -m scripts.rds_ca_bundle writes it anew"
+    found = regions(ROOT / "plugins" / BUNDLE)
+    assert len(found) >= 27
+    assert set(found.values()) == {3}  # RSA 2048, RSA 4096, ECC 384
+    assert all(f"`{region}`" in text for region in found)
 
 
 def test_a_file_that_would_not_reach_mwaa_is_named(checkout: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_table_result_has_the_fields_of_the_contract_and_survives_json() -> No
     data = result.to_json()
     assert set(data) == {
         *("namespace", "table", "action", "state", "rows_upserted", "rows_deleted", "rows_kept", "bytes_downloaded"),
-        *("since", "data_as_of", "schema_version", "duration_s", "job_id", "dependents", "error", "notes"),
+        *("since", "data_as_of", "schema_version", "duration_s", "waited_s", "job_id", "dependents", "error", "notes"),
     }
     assert data["error"] == {
         "class": "ProcessingError",

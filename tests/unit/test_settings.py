@@ -28,6 +28,9 @@ def test_an_empty_section_gives_the_defaults_of_the_contract() -> None:
         "database_sslrootcert": str(RDS_CA_BUNDLE),
         "sns_topic_arn": "",
         "notification_format": "text",
+        "high_severity_tables": 5,
+        "volume_alerts": "on",
+        "metrics_namespace": "",
         "job_creations_per_minute": 5,
         "max_active_tables": 10,
         "aws_conn_id": "aws_default",
@@ -36,6 +39,10 @@ def test_an_empty_section_gives_the_defaults_of_the_contract() -> None:
 
 def test_the_shipped_certificate_bundle_is_there() -> None:
     assert RDS_CA_BUNDLE.read_text().count("BEGIN CERTIFICATE") > 50
+
+
+def test_the_authorities_of_the_machine_stand_in_for_a_file() -> None:
+    assert settings_of(database_sslrootcert="system").database_sslrootcert == "system"
 
 
 def test_lists_are_split_trimmed_and_freed_of_repetitions() -> None:
@@ -66,6 +73,10 @@ def test_no_table_is_append_only_if_none_is_named() -> None:
         ("database_sslrootcert", "/nowhere/ca.pem", "there is no such file"),
         ("sns_topic_arn", "my-topic", "it must be the ARN of an SNS topic"),
         ("notification_format", "html", "it must be one of text, chatbot"),
+        ("high_severity_tables", "-1", "it must be a whole number of 0 or more"),
+        ("volume_alerts", "yes", "it must be one of on, off"),
+        ("metrics_namespace", "AWS/MWAA", "it must be a namespace of CloudWatch"),
+        ("metrics_namespace", "Canvas Data", "it must be a namespace of CloudWatch"),
         ("job_creations_per_minute", "five", "it must be a whole number of 1 or more"),
         ("job_creations_per_minute", "0", "it must be a whole number of 1 or more"),
         ("max_active_tables", "-1", "it must be a whole number of 1 or more"),

@@ -137,6 +137,42 @@ run "what_mwaa_does_not_know" {
   ]
 }
 
+run "the_smallest_class_with_two_workers_and_a_role_without_a_place" {
+  command = plan
+
+  variables {
+    environment_class        = "mw1.micro"
+    max_workers              = 2
+    permissions_boundary_arn = "boundary"
+    execution_role_path      = "airflow"
+    extra_security_group_ids = ["default"]
+    availability_zones       = ["us-east-1a"]
+  }
+
+  expect_failures = [
+    var.max_workers,
+    var.permissions_boundary_arn,
+    var.execution_role_path,
+    var.extra_security_group_ids,
+    var.availability_zones,
+  ]
+}
+
+run "a_role_of_yours_with_what_belongs_to_a_new_one_and_zones_without_a_new_network" {
+  command = plan
+
+  variables {
+    create_network      = false
+    vpc_id              = "vpc-1"
+    private_subnet_ids  = ["subnet-1", "subnet-2"]
+    execution_role_arn  = "arn:aws:iam::123456789012:role/airflow"
+    execution_role_path = "/airflow/"
+    availability_zones  = ["us-east-1a", "us-east-1b"]
+  }
+
+  expect_failures = [var.execution_role_arn, var.availability_zones]
+}
+
 run "an_unknown_access_mode_and_too_many_workers" {
   command = plan
 
@@ -155,6 +191,7 @@ run "what_does_not_fit_together" {
     min_workers                     = 3
     max_workers                     = 2
     webserver_access_mode           = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs          = ["10.20.0.0/16"]
     airflow_version                 = "3.0.6"
     weekly_maintenance_window_start = "04:00"
     database_min_capacity           = 8
@@ -267,9 +304,10 @@ run "names_where_arns_and_ids_are_wanted" {
     database_secret_arn        = "warehouse"
     database_security_group_id = "warehouse"
     database_port              = 70000
-    kms_key_arn                = "alias/mine"
+    kms_key_arn                = "mine"
     other_kms_key_arns         = ["alias/mine"]
     sns_topic_arn              = "operations"
+    execution_role_arn         = "airflow-execution"
     alert_emails               = ["it at university.example"]
   }
 
@@ -280,6 +318,7 @@ run "names_where_arns_and_ids_are_wanted" {
     var.kms_key_arn,
     var.other_kms_key_arns,
     var.sns_topic_arn,
+    var.execution_role_arn,
     var.alert_emails,
   ]
 }
@@ -317,15 +356,70 @@ run "what_aurora_does_not_know" {
   ]
 }
 
+run "logical_replication_of_a_database_that_should_pause" {
+  command = plan
+
+  variables {
+    database_min_capacity        = 0
+    database_logical_replication = true
+  }
+
+  expect_failures = [var.database_logical_replication]
+}
+
 run "alarms_without_sense_and_more_capacity_than_there_is" {
   command = plan
 
   variables {
     database_max_capacity      = 512
     hours_without_success      = 3
-    queue_age_seconds          = 1
+    queue_age_seconds          = 400
     database_storage_alarm_gib = 0
   }
 
   expect_failures = [var.database_max_capacity, var.hours_without_success, var.queue_age_seconds, var.database_storage_alarm_gib]
+}
+
+run "values_that_mwaa_refuses" {
+  command = plan
+
+  variables {
+    settings                      = { skip_tables = "prüfungen" }
+    airflow_configuration_options = { "core.dag_ignore_file_syntax" = "" }
+    # Multi-region.
+    kms_key_arn = "arn:aws:kms:us-east-1:123456789012:key/mrk-1111111122223333444455555555abcd"
+  }
+
+  expect_failures = [var.settings, var.airflow_configuration_options, var.kms_key_arn]
+}
+
+run "a_web_server_that_could_not_install_anything" {
+  command = plan
+
+  variables {
+    webserver_access_mode = "PRIVATE_ONLY"
+  }
+
+  expect_failures = [var.webserver_access_mode]
+}
+
+run "a_private_side_that_lets_nobody_in" {
+  command = plan
+
+  variables {
+    webserver_access_mode = "PUBLIC_AND_PRIVATE"
+  }
+
+  expect_failures = [var.webserver_client_cidrs]
+}
+
+run "a_private_side_for_everybody" {
+  command = plan
+
+  variables {
+    webserver_access_mode  = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs = ["0.0.0.0/0"]
+  }
+
+  expect_failures = [var.webserver_client_cidrs]
 }

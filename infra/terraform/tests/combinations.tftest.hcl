@@ -175,6 +175,7 @@ run "production_with_everything" {
     min_workers                     = 2
     max_workers                     = 10
     webserver_access_mode           = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs          = ["10.20.0.0/16"]
     weekly_maintenance_window_start = "WED:23:00"
     settings                        = { namespaces = "canvas, catalog", max_active_tables = "20", skip_tables = "canvas.web_logs" }
     airflow_configuration_options   = { "core.max_map_length" = "2048" }
@@ -195,6 +196,24 @@ run "production_with_everything" {
   }
 }
 
+run "a_role_and_security_groups_of_yours_in_the_smallest_class" {
+  command = plan
+
+  variables {
+    create_network           = true
+    availability_zones       = ["us-east-1b", "us-east-1d"]
+    environment_class        = "mw1.micro"
+    max_workers              = 1
+    execution_role_arn       = "arn:aws:iam::123456789012:role/data/airflow"
+    extra_security_group_ids = ["sg-0123456789abcdef0", "sg-0123456789abcdef1"]
+  }
+
+  assert {
+    condition     = output.execution_role_arn == var.execution_role_arn
+    error_message = "Your role is used."
+  }
+}
+
 run "settings_of_the_dag_that_follow_from_what_is_made" {
   command = plan
 
@@ -212,5 +231,29 @@ run "settings_of_the_dag_that_follow_from_what_is_made" {
       sns_topic_arn   = "arn:aws:sns:${output.region}:${data.aws_caller_identity.current.account_id}:canvas-data-2-stg"
     }
     error_message = "The DAG finds key, database and topic."
+  }
+}
+
+run "a_key_by_its_alias" {
+  command = plan
+
+  variables {
+    create_network = true
+    kms_key_arn    = "alias/mine"
+  }
+
+  override_data {
+    target = data.aws_kms_key.given[0]
+    values = { arn = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
+  }
+
+  assert {
+    condition     = output.kms_key_arn == "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    error_message = "Everything that needs the key gets its ARN."
+  }
+
+  assert {
+    condition     = length(module.encryption) == 0
+    error_message = "No key is made."
   }
 }

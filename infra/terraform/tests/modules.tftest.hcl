@@ -18,10 +18,11 @@ run "network" {
   }
 
   variables {
-    cidr = "10.0.0.0/28"
+    cidr  = "10.0.0.0/28"
+    zones = ["us-east-1a"]
   }
 
-  expect_failures = [var.cidr]
+  expect_failures = [var.cidr, var.zones]
 }
 
 run "encryption" {
@@ -127,6 +128,8 @@ run "environment" {
 
   variables {
     name                            = "1st"
+    role_path                       = "airflow/"
+    extra_security_group_ids        = ["sg-1", "sg-2", "sg-3", "sg-4", "sg-5"]
     subnet_ids                      = ["subnet-1", "subnet-2", "subnet-3"]
     bucket_name                     = "cd2"
     dags_path                       = "dags"
@@ -143,6 +146,8 @@ run "environment" {
 
   expect_failures = [
     var.name,
+    var.role_path,
+    var.extra_security_group_ids,
     var.subnet_ids,
     var.package,
     var.airflow_version,
@@ -165,4 +170,75 @@ run "monitoring" {
   }
 
   expect_failures = [var.hours_without_success, var.queue_age_seconds, var.storage_gib]
+}
+
+run "a_network_in_china" {
+  command = plan
+
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    region              = "cn-north-1"
+    cidr                = "10.0.0.0/22"
+    interface_endpoints = true
+  }
+
+  expect_failures = [var.interface_endpoints]
+}
+
+run "an_environment_in_china" {
+  command = plan
+
+  module {
+    source = "./modules/environment"
+  }
+
+  variables {
+    partition                       = "aws-cn"
+    region                          = "cn-north-1"
+    dns_suffix                      = "amazonaws.com.cn"
+    subnet_ids                      = ["subnet-1", "subnet-2"]
+    bucket_name                     = "bucket"
+    dags_path                       = "dags"
+    package                         = { for name in ["plugins", "requirements", "startup"] : name => { path = name, version = "1" } }
+    dap_parameter_path              = "/dev/canvas_data_2"
+    database_secret_arn             = "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:mine-??????"
+    airflow_version                 = "3.3.1"
+    environment_class               = "mw1.small"
+    min_workers                     = 1
+    max_workers                     = 1
+    webserver_access_mode           = "PUBLIC_ONLY"
+    weekly_maintenance_window_start = "SUN:04:30"
+  }
+
+  assert {
+    condition     = strcontains(aws_iam_role_policy.this[0].policy, "\"sqs.cn-north-1.amazonaws.com.cn\"")
+    error_message = "The key is used through services of the partition."
+  }
+
+  assert {
+    condition     = aws_iam_role.this[0].name_prefix == "cd2-"
+    error_message = "No name of a role is used twice."
+  }
+}
+
+run "a_key_in_china" {
+  command = plan
+
+  module {
+    source = "./modules/encryption"
+  }
+
+  variables {
+    partition  = "aws-cn"
+    region     = "cn-north-1"
+    dns_suffix = "amazonaws.com.cn"
+  }
+
+  assert {
+    condition     = strcontains(aws_kms_key.this.policy, "\"logs.cn-north-1.amazonaws.com.cn\"")
+    error_message = "CloudWatch's logs of the partition may use the key."
+  }
 }

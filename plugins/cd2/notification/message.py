@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from cd2 import __version__
 from cd2.notification.summary import STALE_AFTER, RunSummary
 from cd2.replication.errors import ErrorInfo
-from cd2.replication.results import TableResult
+from cd2.replication.results import OddVolume, TableResult
 
 SUBJECT_LIMIT = 100
 """SNS: at most 100 ASCII characters."""
@@ -38,7 +38,8 @@ def compose(summary: RunSummary, message_format: str = "text") -> Message:
     """
     subject = _subject(summary)
     body = _chatbot(summary) if message_format == "chatbot" else _shorten(_text(summary), BODY_LIMIT)
-    return Message(subject, body, {"environment": summary.environment, "status": summary.status})
+    attributes = {"environment": summary.environment, "status": summary.status, "severity": summary.severity}
+    return Message(subject, body, attributes)
 
 
 def _subject(summary: RunSummary) -> str:
@@ -60,7 +61,9 @@ def _outcome(summary: RunSummary) -> str:
         return f"{', '.join(summary.problems)} failed"
     if not total:
         return "no table to replicate"
-    return f"{_tables(total)} up to date" + f", {len(summary.unlisted)} no longer listed" * bool(summary.unlisted)
+    unlisted = f", {len(summary.unlisted)} no longer listed" * bool(summary.unlisted)
+    odd = f", {_tables(len(summary.odd_volumes))} with an odd number of changes" * bool(summary.odd_volumes)
+    return f"{_tables(total)} up to date{unlisted}{odd}"
 
 
 def _text(summary: RunSummary) -> str:
@@ -90,6 +93,12 @@ def _attention(summary: RunSummary) -> list[str]:
             "VIEWS THAT COULD NOT BE RESTORED (definitions are kept in cd2.broken_dependents)\n"
             + "\n".join(summary.broken_dependents)
         )
+    if summary.odd_volumes:
+        sections.append(
+            "TABLES WITH AN ODD NUMBER OF CHANGES (compare them with Canvas; if rows are missing, report them to "
+            "Instructure, and trigger the DAG with the table and full_refresh)\n"
+            + "\n".join(_odd_volume(odd) for odd in summary.odd_volumes)
+        )
     if summary.stale:
         hours = STALE_AFTER // timedelta(hours=1)
         sections.append(
@@ -100,6 +109,10 @@ def _attention(summary: RunSummary) -> list[str]:
             )
         )
     return sections
+
+
+def _odd_volume(odd: OddVolume) -> str:
+    return f"{odd.table}: {odd.changes:,} rows changed on {odd.day:%A, %Y-%m-%d}; on that weekday usually {odd.usual:,}"
 
 
 def _overview(summary: RunSummary) -> str:

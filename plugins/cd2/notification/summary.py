@@ -9,9 +9,12 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from cd2.replication.names import TableName
-from cd2.replication.results import GOOD_STATES, Freshness, TableResult, Unlisted
+from cd2.replication.results import GOOD_STATES, Freshness, OddVolume, TableResult, Unlisted
 
 Status = Literal["success", "warning", "failure"]
+Severity = Literal["info", "warning", "high"]
+OUTDATED_AFTER = timedelta(days=1)
+"""A table that could not be brought up to date for this long makes a failure urgent."""
 STALE_AFTER = timedelta(hours=8)
 """Canvas Data 2 is refreshed every 4 h (new_quizzes 8 h): the notification mentions older data."""
 
@@ -27,6 +30,9 @@ class RunSummary:
     :param rerun: an earlier message has already reported this run; since then tasks were cleared.
     :param recovered: all is well again, after the last message reported a failure.
     :param freshness: of the tables, as far as known.
+    :param odd_volumes: tables that got far fewer or more changes than usual, and that no other run reports.
+    :param high_severity_tables: more failed tables than this are urgent.
+    :param partial: the trigger form selected some of the tables.
     """
 
     environment: str
@@ -41,6 +47,9 @@ class RunSummary:
     rerun: bool = False
     recovered: bool = False
     freshness: Mapping[TableName, Freshness] = field(default_factory=dict)
+    odd_volumes: tuple[OddVolume, ...] = ()
+    high_severity_tables: int = 5
+    partial: bool = False
 
     @property
     def counts(self) -> Counter[str]:
@@ -71,7 +80,29 @@ class RunSummary:
         if self.failed or self.problems:
             return "failure"
         nothing_done = not self.results and self.listed_only is None
-        return "warning" if self.broken_dependents or self.unlisted or nothing_done else "success"
+        attention = self.broken_dependents or self.unlisted or self.odd_volumes or nothing_done
+        return "warning" if attention else "success"
+
+    @property
+    def severity(self) -> Severity:
+        """high: many tables failed, or one could not be brought up to date for a day, or no table could be.
+
+        A run about some tables that fails before them had a wrong name in the trigger form: a person watches it.
+        """
+        nothing_done = bool(self.problems) and not self.partial
+        if nothing_done or len(self.failed) > self.high_severity_tables or self._is_outdated():
+            return "high"
+        return "info" if self.status == "success" else "warning"
+
+    def age(self, table: TableName) -> timedelta | None:
+        """How long ago a table was last found equal to DAP, or first failed if it never was; None: unknown."""
+        fresh = self.freshness.get(table)
+        since = (fresh.checked_at or fresh.failing_since) if fresh else None
+        return self.finished - since if since else None
+
+    def _is_outdated(self) -> bool:
+        ages = (self.age(result.table) for result in self.failed)
+        return any(age is not None and age > OUTDATED_AFTER for age in ages)
 
     def _is_stale(self, result: TableResult) -> bool:
         return result.data_as_of is not None and self.finished - datetime.fromisoformat(result.data_as_of) > STALE_AFTER

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from cd2.replication.bookkeeping import cursors, freshness
+from cd2.replication.bookkeeping import cursors, ledger
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.dap import jobs
 from cd2.replication.database.connection import connected
@@ -19,11 +19,12 @@ from cd2.replication.errors import OLDER_SCHEMA, Cd2Error, ReinitRequired, Table
 from cd2.replication.failures import classify
 from cd2.replication.load.objects import Tally
 from cd2.replication.load.rows import MISSING_COLUMN
-from cd2.replication.results import Action, Applied, State, TableResult
+from cd2.replication.results import Action, Applied, SchemaChange, State, TableResult
+from cd2.replication.schema.differences import differences
 from cd2.replication.schema.model import TableModel, table_model
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Set
+    from collections.abc import AsyncIterator, Collection, Set
     from types import TracebackType
 
     from dap.dap_types import VersionedSchema
@@ -41,6 +42,7 @@ class Attempt:
     """One attempt at one table.
 
     :param last_try: no other try follows if this attempt fails.
+    :param run: the id of the run that it belongs to.
     :param started: seconds of the monotonic clock.
     :param tally: counts what comes over the network during the attempt.
     """
@@ -49,6 +51,7 @@ class Attempt:
     action: Action
     job_id: str | None = None
     last_try: bool = False
+    run: str | None = None
     started: float = field(default_factory=time.monotonic)
     tally: Tally = field(default_factory=Tally)
 
@@ -92,9 +95,23 @@ class Attempt:
             notes=(*notes, *applied.notes),
         )
 
+    def loaded(
+        self, before: Cursor | None, after: Cursor, applied: Applied, *, altered: bool, notes: tuple[str, ...]
+    ) -> TableResult:
+        """How a load ended.
+
+        :param altered: whether it changed the table's schema.
+        """
+        outcome: State = "complete"
+        if self.action != "sync":
+            outcome = "initialized"
+        elif altered or before is None or before.schema_version != after.schema_version:
+            outcome = "complete_with_schema_update"
+        return self.result(outcome, before, after, applied, notes=notes)
+
 
 class Reported:
-    """Turns a failure of an attempt into a `Cd2Error` with the table's result, and notes it in `cd2.freshness`.
+    """Turns a failure of an attempt into a `Cd2Error` with the table's result, and notes it in the ledger.
 
     When nested, only the innermost notes it. A sync that needs a new snapshot has not failed.
     """
@@ -124,15 +141,16 @@ class Reported:
         raise failure from None
 
     async def _note(self, failure: Cd2Error) -> TableResult:
-        """Note a failure in `cd2.freshness`, if the database can be reached."""
-        attempt, cursor = self._attempt, None
+        """Note a failure in the ledger, if the database can be reached."""
+        attempt = self._attempt
+        result = attempt.result("failed", error=failure)
         with suppress(Exception):  # the original failure matters more
             async with connected(self._target, patience_s=0) as connection:
-                await freshness.failed(connection, attempt.table, failure)
                 if not jobs.keeps_its_job(failure):
                     await jobs.forget(connection, attempt.table)
-                cursor = await cursors.read(connection, attempt.table)
-        return attempt.result("failed", cursor, error=failure)
+                result = attempt.result("failed", await cursors.read(connection, attempt.table), error=failure)
+                await ledger.failed(connection, result, failure, attempt.run)
+        return result
 
 
 def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:
@@ -166,6 +184,14 @@ def already_loaded(table: TableName, job: Job, cursor: Cursor | None) -> bool:
         log.info("%s: another process has already loaded the changes up to %s.", table, cursor.since.isoformat())
         return True
     return False
+
+
+def changes_since(before: Cursor | None, model: TableModel, kept: Collection[str]) -> tuple[SchemaChange, ...]:
+    """What has changed in a table's schema.
+
+    :param kept: columns that DAP no longer has, and that stay.
+    """
+    return differences(before.description, before.schema_version, model, kept) if before else ()
 
 
 def models(

@@ -13,24 +13,25 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from cd2.replication.attempt import Attempt, Reported, already_loaded, by_its_schema, decide, models
-from cd2.replication.bookkeeping import cursors, freshness, preparation, reports, stops
+from cd2.replication.asking import Question
+from cd2.replication.attempt import Attempt, Reported, already_loaded, by_its_schema, changes_since, decide, models
+from cd2.replication.bookkeeping import cursors, freshness, ledger, preparation, reports, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.dap import jobs, schemas
 from cd2.replication.dap.downloads import Downloads
-from cd2.replication.dap.jobs import CREATION_TRIES, InLine, JobRequest
+from cd2.replication.dap.jobs import CREATION_TRIES, InLine
 from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, OBJECT_CALLS_PER_MINUTE, Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession, Job
 from cd2.replication.database import sizes
 from cd2.replication.database.connection import DatabaseTarget, Replica, connected
 from cd2.replication.database.locks import table_lock
-from cd2.replication.errors import Cd2Error, FailedJobError, ReinitRequired, StopAll, TableFailure, TransientError
+from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
 from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress, log_progress
 from cd2.replication.names import TableName
-from cd2.replication.results import Action, Freshness, State, TableResult
+from cd2.replication.results import Action, Freshness, TableResult
 from cd2.replication.schema import alter
 from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.plan import plan_changes
@@ -78,7 +79,7 @@ class Replicator:
 
     @property
     def replica(self) -> Replica:
-        """The replica, for single statements."""
+        """The replica, for single statements: what reads the ledger, what looks for unlisted tables."""
         return self._replica
 
     # -- for all tables ----------------------------------------------------------------------------
@@ -178,37 +179,29 @@ class Replicator:
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
-
-        async def created() -> None:
-            if not requested:
-                await freshness.reinit_begins(self._replica, table)
-            await noted.note()
-
-        try:
-            with in_our_words(f"{table}: asking DAP"):
-                async with self._asking() as session:
-                    noted = schemas.Schemas(session, self._replica, table)
-                    request = JobRequest(
-                        session, self._pacer, self._replica, table, since, tries, place, given_up, created
-                    )
-                    return (await noted.noted_for(await request.finished_job())).id
-        except (TableFailure, FailedJobError) as refused:
-            if not requested and not isinstance(refused, StopAll):
-                await freshness.reinit_begins(self._replica, table)
-            raise
+        question = Question(self._pacer, self._replica, table, since, tries, place, given_up, requested)
+        return await question.finished_job(self._asking)
 
     async def load(
-        self, table: TableName, job_id: str, action: Action, *, requested: bool = True, last_try: bool = False
+        self,
+        table: TableName,
+        job_id: str,
+        action: Action,
+        *,
+        requested: bool = True,
+        last_try: bool = False,
+        run: str | None = None,
     ) -> TableResult:
         """Load a finished job.
 
         :param action: sync or init; an init of a table that exists becomes a re-init.
         :param requested: whether a person requested the init.
         :param last_try: no other try follows if this one fails.
+        :param run: the id of the run, for the ledger.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
         :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
         """
-        attempt = Attempt(table, action, job_id, last_try)
+        attempt = Attempt(table, action, job_id, last_try, run)
         async with self._reported(attempt):
             try:
                 with in_our_words(attempt.what):
@@ -220,7 +213,7 @@ class Replicator:
                 return await self._needs_init(attempt, required)
 
     async def failed(
-        self, table: TableName, action: Action, failure: Cd2Error, *, last_try: bool = False
+        self, table: TableName, action: Action, failure: Cd2Error, *, last_try: bool = False, run: str | None = None
     ) -> TableResult:
         """The outcome of a table whose `ask` failed.
 
@@ -228,7 +221,7 @@ class Replicator:
         :returns: state needs_init, if a new snapshot helps.
         :raises Cd2Error: the failure, with the table's result in it.
         """
-        attempt = Attempt(table, action, last_try=last_try)
+        attempt = Attempt(table, action, last_try=last_try, run=run)
         async with self._reported(attempt):
             if isinstance(failure, ReinitRequired) and action == "sync":
                 return await self._needs_init(attempt, failure)
@@ -245,8 +238,9 @@ class Replicator:
             before = await cursors.read(connection, table)
             if already_loaded(table, job, before):
                 await jobs.forget(connection, table)
-                await freshness.up_to_date(connection, table, job.as_of)
-                return attempt.result("complete", before)
+                result = attempt.result("complete", before)
+                await ledger.loaded(connection, result, run=attempt.run)
+                return result
             log.info("%s: %s", table, job)
             async with (
                 Downloads(session, job.objects, connection) as objects,
@@ -262,27 +256,29 @@ class Replicator:
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
+                    changes = changes_since(before, model, plan.kept)
                     async with by_its_schema(table, job, model), connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
                         load = Load(connection, plan, delivered, rows, alteration, append_only=keep)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)
-                        await freshness.up_to_date(connection, table, after.since, reinitialized=not requested)
-        notes = (*model.notes, *alteration.notes)
-        if attempt.action != "sync":
-            return attempt.result("initialized", before, after, applied, notes=notes)
-        updated = before is None or before.schema_version != after.schema_version
-        updated = updated or alteration.altered or plan.additive is not None
-        outcome: State = "complete_with_schema_update" if updated else "complete"
-        return attempt.result(outcome, before, after, applied, notes=notes)
+                        altered = alteration.altered or plan.additive is not None
+                        notes = (*model.notes, *alteration.notes)
+                        result = attempt.loaded(before, after, applied, altered=altered, notes=notes)
+                        await ledger.loaded(
+                            connection, result, applied, changes, run=attempt.run, reinitialized=not requested
+                        )
+        return result
 
     async def _needs_init(self, attempt: Attempt, required: ReinitRequired) -> TableResult:
         log.warning("%s", required.message)
         async with self._connection() as connection:
             await jobs.forget(connection, attempt.table)
             await freshness.check_reinit(connection, attempt.table, required)
-        return attempt.result("needs_init", error=required)
+            result = attempt.result("needs_init", await cursors.read(connection, attempt.table), error=required)
+            await ledger.needs_init(connection, result, required, attempt.run)
+        return result
 
     def _reported(self, attempt: Attempt) -> Reported:
         return Reported(self._target, attempt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from cd2.replication.errors import ErrorInfo
@@ -12,6 +12,19 @@ from cd2.replication.names import TableName
 
 Action = Literal["sync", "init", "reinit"]
 State = Literal["complete", "complete_with_schema_update", "initialized", "failed", "needs_init"]
+SchemaChangeKind = Literal[
+    "column added",
+    "column dropped",
+    "column kept",
+    "type",
+    "required",
+    "values",
+    "key",
+    "comment",
+    "other",
+    "dependent restored",
+    "dependent broken",
+]
 GOOD_STATES: tuple[State, ...] = ("complete", "complete_with_schema_update", "initialized")
 
 
@@ -29,6 +42,7 @@ class Applied:
 
     :param rows_kept: rows that DAP no longer has, in a table that is only ever added to.
     :param notes: sentences about what the rows did not allow.
+    :param rows_in_table: how many rows the table has after a snapshot; None: not counted.
     """
 
     rows_upserted: int = 0
@@ -36,6 +50,22 @@ class Applied:
     dependents: Dependents = field(default_factory=Dependents)
     rows_kept: int = 0
     notes: tuple[str, ...] = ()
+    rows_in_table: int | None = None
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """One difference between the schema that a table had and its new one.
+
+    :param object: the column, or the table's name.
+    :param what: for people: `column homeroom added (boolean)`.
+    :param from_version: the version of the schema that the table had.
+    """
+
+    kind: SchemaChangeKind
+    object: str
+    what: str
+    from_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +76,8 @@ class TableResult:
     :param data_as_of: the cursor after it; UTC, ISO 8601.
     :param rows_kept: rows that DAP no longer has, in a table that is only ever added to.
     :param bytes_downloaded: compressed.
-    :param duration_s: seconds.
+    :param duration_s: seconds, without the wait for turn and job.
+    :param waited_s: seconds that the table waited for its turn and its job.
     :param notes: sentences about what is not as DAP describes it, and needs no action.
     """
 
@@ -61,6 +92,7 @@ class TableResult:
     data_as_of: str | None = None
     schema_version: int | None = None
     duration_s: float = 0.0
+    waited_s: float = 0.0
     job_id: str | None = None
     dependents: Dependents = field(default_factory=Dependents)
     error: ErrorInfo | None = None
@@ -93,6 +125,21 @@ class TableResult:
             error=ErrorInfo.from_json(error) if error else None,
             notes=notes,
         )
+
+
+@dataclass(frozen=True)
+class OddVolume:
+    """A day on which a table got far fewer or more changes than usual.
+
+    :param day: in UTC.
+    :param changes: rows written and deleted.
+    :param usual: the median of the same weekdays before.
+    """
+
+    table: TableName
+    day: date
+    changes: int
+    usual: int
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -173,14 +174,17 @@ class _TableOperator(BaseOperator):
 
         async def load(replicator: Replicator) -> TableResult:
             if found.error:
-                return await replicator.failed(self.table_name, self.action, found.error, last_try=_is_last(ti))
-            self.job_url = replicator.job_url(str(found.job_id))
+                return await replicator.failed(
+                    self.table_name, self.action, found.error, last_try=_is_last(ti), run=ti.run_id
+                )
+            job_id = str(found.job_id)
+            self.job_url = replicator.job_url(job_id)
             return await replicator.load(
-                self.table_name, str(found.job_id), self.action, requested=requested, last_try=_is_last(ti)
+                self.table_name, job_id, self.action, requested=requested, last_try=_is_last(ti), run=ti.run_id
             )
 
         try:
-            return with_credentials(load)
+            return replace(with_credentials(load), waited_s=found.waited_s)
         except Cd2Error as error:
             self.fail_table(ti, error)
 

@@ -1,4 +1,4 @@
-"""Where `sync_table` and `init_table` begin: in the triggerer, many tables in one process, without a worker slot.
+"""Where `sync_table` and `init_table` begin: in a triggerer, many tables in each process, without a worker slot.
 
 A trigger decides what its table needs, takes a turn at DAP, asks, and waits for the job; a worker then loads. A
 restarted triggerer runs its triggers again; they resume with the turns and jobs in `cd2.jobs`.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ class Found:
     :param since: the table's cursor, ISO 8601 in UTC.
     :param error: what went wrong.
     :param skip: there is nothing to do.
+    :param waited_s: seconds that turn and job took.
     """
 
     job_id: str | None = None
@@ -58,6 +60,7 @@ class Found:
     since: str | None = None
     error: Cd2Error | None = None
     skip: bool = False
+    waited_s: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """As an event carries it."""
@@ -65,7 +68,7 @@ class Found:
             return {"error": to_json(self.error)}
         if self.needs_init:
             return {"needs_init": True, "since": self.since}
-        return {"job_id": self.job_id, "since": self.since}
+        return {"job_id": self.job_id, "since": self.since, "waited_s": self.waited_s}
 
     @classmethod
     def from_json(cls, event: dict[str, Any]) -> Found:
@@ -76,6 +79,7 @@ class Found:
             bool(event.get("needs_init")),
             event.get("since"),
             from_json(error) if error else None,
+            waited_s=float(event.get("waited_s") or 0.0),
         )
 
 
@@ -96,8 +100,9 @@ async def find_changes(
     since = await replicator.cursor(table)
     if since is None or full_refresh:
         return Found(needs_init=True, since=since.isoformat() if since else None)
+    started = time.monotonic()
     job_id = await replicator.ask(table, since, tries=PATIENCE_TRIES, place=place, given_up=given_up)
-    return Found(job_id, since=since.isoformat())
+    return Found(job_id, since=since.isoformat(), waited_s=round(time.monotonic() - started, 3))
 
 
 async def find_snapshot(
@@ -119,9 +124,11 @@ async def find_snapshot(
         return Found(skip=True)
     # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
     requested = not synced.get("error")
-    return Found(
-        await replicator.ask(table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up, requested=requested)
+    started = time.monotonic()
+    job_id = await replicator.ask(
+        table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up, requested=requested
     )
+    return Found(job_id, waited_s=round(time.monotonic() - started, 3))
 
 
 class _TableTrigger(BaseTrigger):

@@ -54,6 +54,22 @@ resource "aws_rds_cluster_parameter_group" "this" {
     value = "60000"
   }
 
+  # What zero-ETL to Redshift needs, as AWS names it; static, so they take effect when the instances start again.
+  dynamic "parameter" {
+    for_each = var.logical_replication ? {
+      "rds.logical_replication"             = "1"
+      "aurora.enhanced_logical_replication" = "1"
+      "aurora.logical_replication_backup"   = "0"
+      "aurora.logical_replication_globaldb" = "0"
+    } : {}
+
+    content {
+      name         = parameter.key
+      value        = parameter.value
+      apply_method = "pending-reboot"
+    }
+  }
+
   lifecycle {
     create_before_destroy = true
   }
@@ -67,6 +83,15 @@ resource "aws_cloudwatch_log_group" "postgresql" {
   kms_key_id        = var.kms_key_arn
 }
 
+# A snapshot's name can be used only once: each life of a cluster has its own, from the time when it was first planned.
+resource "terraform_data" "life" {
+  input = formatdate("YYYYMMDDhhmmss", plantimestamp())
+
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
 resource "aws_rds_cluster" "this" {
   #checkov:skip=CKV_AWS_139:deletion protection is an input: on in prod
   #checkov:skip=CKV_AWS_162:the replication user has a password, from its secret; IAM tokens would need one more right
@@ -75,8 +100,10 @@ resource "aws_rds_cluster" "this" {
   engine             = "aurora-postgresql"
   engine_mode        = "provisioned"
   engine_version     = var.engine_version
-  database_name      = var.database_name
-  port               = local.port
+  # A new major version has its own parameter group, which goes along in the same call. Instances follow the cluster.
+  allow_major_version_upgrade = var.allow_major_version_upgrade
+  database_name               = var.database_name
+  port                        = local.port
 
   master_username               = "cd2_admin"
   manage_master_user_password   = true
@@ -88,6 +115,7 @@ resource "aws_rds_cluster" "this" {
   db_cluster_parameter_group_name = aws_rds_cluster_parameter_group.this.name
 
   storage_encrypted               = true
+  storage_type                    = var.io_optimized ? "aurora-iopt1" : "aurora" # null would keep what is there
   kms_key_id                      = var.kms_key_arn
   backup_retention_period         = var.backup_retention_days
   preferred_backup_window         = "07:00-08:00"
@@ -95,7 +123,7 @@ resource "aws_rds_cluster" "this" {
   copy_tags_to_snapshot           = true
   deletion_protection             = var.deletion_protection
   skip_final_snapshot             = !var.final_snapshot
-  final_snapshot_identifier       = var.final_snapshot ? "${var.name}-final" : null
+  final_snapshot_identifier       = var.final_snapshot ? "${var.name}-final-${terraform_data.life.input}" : null
   enabled_cloudwatch_logs_exports = ["postgresql"]
   apply_immediately               = true
 
@@ -110,6 +138,7 @@ resource "aws_rds_cluster" "this" {
 
 resource "aws_rds_cluster_instance" "this" {
   #checkov:skip=CKV_AWS_118:the metrics of Serverless v2 and Performance Insights are enough; enhanced monitoring needs its own role
+  #checkov:skip=CKV_AWS_353:Performance Insights is an input, on by default
   #checkov:skip=CKV_AWS_226:the version is an input: an upgrade by AWS would contradict it, and the next apply would fail
   count                           = var.instances
   identifier                      = "${var.name}-${count.index}"
@@ -122,7 +151,7 @@ resource "aws_rds_cluster_instance" "this" {
   auto_minor_version_upgrade      = false
   ca_cert_identifier              = "rds-ca-rsa2048-g1"
   copy_tags_to_snapshot           = true
-  performance_insights_enabled    = true
-  performance_insights_kms_key_id = var.kms_key_arn
+  performance_insights_enabled    = var.performance_insights
+  performance_insights_kms_key_id = var.performance_insights ? var.kms_key_arn : null
   apply_immediately               = true
 }

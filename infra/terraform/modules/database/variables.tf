@@ -38,6 +38,12 @@ variable "engine_version" {
   }
 }
 
+variable "allow_major_version_upgrade" {
+  description = "Allow a new major version in engine_version."
+  type        = bool
+  default     = false
+}
+
 variable "database_name" {
   description = "Name of the database in the cluster."
   type        = string
@@ -88,6 +94,24 @@ variable "instances" {
     condition     = contains([1, 2, 3], var.instances)
     error_message = "instances must be 1, 2 or 3."
   }
+}
+
+variable "io_optimized" {
+  description = "Aurora I/O-Optimized storage instead of standard storage."
+  type        = bool
+  default     = false
+}
+
+variable "performance_insights" {
+  description = "Performance Insights, with its free 7 days of history."
+  type        = bool
+  default     = true
+}
+
+variable "logical_replication" {
+  description = "Logical replication, for zero-ETL to Redshift. With it Aurora never pauses."
+  type        = bool
+  default     = false
 }
 
 variable "backup_retention_days" {

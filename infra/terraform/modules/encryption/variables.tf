@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the key's alias, and prefix of the alarms that may use it."
+  description = "Name of the key's alias, and of the topic that alarms may use it for."
   type        = string
 }
 
@@ -32,4 +32,10 @@ variable "deletion_window_in_days" {
     condition     = var.deletion_window_in_days >= 7 && var.deletion_window_in_days <= 30
     error_message = "deletion_window_in_days must be between 7 and 30."
   }
+}
+
+variable "dns_suffix" {
+  description = "Domain of the partition's services (amazonaws.com.cn in China), for the principal of CloudWatch's logs."
+  type        = string
+  default     = "amazonaws.com"
 }

@@ -25,6 +25,18 @@ resource "aws_vpc_security_group_ingress_rule" "self" {
   referenced_security_group_id = aws_security_group.this.id
 }
 
+# The private side of the web server is an endpoint with this security group.
+resource "aws_vpc_security_group_ingress_rule" "webserver" {
+  for_each = var.webserver_client_cidrs
+
+  security_group_id = aws_security_group.this.id
+  description       = "Airflow's UI, for people in this network"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+  cidr_ipv4         = each.value
+}
+
 resource "aws_vpc_security_group_egress_rule" "all" {
   #checkov:skip=CKV_AWS_382:MWAA requires it: package index, Instructure and AWS have no fixed addresses
   security_group_id = aws_security_group.this.id
@@ -49,7 +61,7 @@ resource "aws_mwaa_environment" "this" {
   environment_class  = var.environment_class
   min_workers        = var.min_workers
   max_workers        = var.max_workers
-  execution_role_arn = aws_iam_role.this.arn
+  execution_role_arn = local.role_arn
   kms_key            = var.kms_key_arn
 
   source_bucket_arn                = local.bucket_arn
@@ -66,7 +78,7 @@ resource "aws_mwaa_environment" "this" {
   weekly_maintenance_window_start = var.weekly_maintenance_window_start
 
   network_configuration {
-    security_group_ids = [aws_security_group.this.id]
+    security_group_ids = concat([aws_security_group.this.id], var.extra_security_group_ids)
     subnet_ids         = var.subnet_ids
   }
 

@@ -10,7 +10,7 @@ output "webserver_url" {
 
 output "role_arn" {
   description = "ARN of the execution role."
-  value       = aws_iam_role.this.arn
+  value       = local.role_arn
 }
 
 output "security_group_id" {
@@ -21,4 +21,14 @@ output "security_group_id" {
 output "log_group_prefix" {
   description = "Prefix of the log groups."
   value       = "airflow-${var.name}-"
+}
+
+output "role_policy" {
+  description = "The rights that the execution role needs, as JSON: for a role of your own."
+  value       = local.policy
+}
+
+output "role_trust_policy" {
+  description = "Who may assume the execution role, as JSON: for a role of your own."
+  value       = local.trust_policy
 }

@@ -28,11 +28,14 @@ locals {
       Resource = "*"
     },
     {
-      Sid    = "WriteLogs"
+      # DescribeLogStreams is not in AWS's example. Without it the UI never shows what a trigger logged: MWAA's image looks
+      # for those streams by their prefix (its CloudWatchRemoteTaskLogger), and passes over a refusal in silence.
+      Sid    = "WriteAndReadLogs"
       Effect = "Allow"
       Action = [
         "logs:CreateLogStream",
         "logs:CreateLogGroup",
+        "logs:DescribeLogStreams",
         "logs:PutLogEvents",
         "logs:GetLogEvents",
         "logs:GetLogRecord",
@@ -67,7 +70,7 @@ locals {
       Effect    = "Allow"
       Action    = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*", "kms:Encrypt"]
       Resource  = var.kms_key_arn
-      Condition = { StringEquals = { "kms:ViaService" = [for service in local.key_users : "${service}.${var.region}.amazonaws.com"] } }
+      Condition = { StringEquals = { "kms:ViaService" = [for service in local.key_users : "${service}.${var.region}.${var.dns_suffix}"] } }
     },
   ]
 
@@ -92,21 +95,13 @@ locals {
     },
   ]
 
-  for_foreign_keys = length(var.other_kms_key_arns) == 0 ? [] : [{
-    Sid       = "UseKeysOfSecretAndTopic"
-    Effect    = "Allow"
-    Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
-    Resource  = var.other_kms_key_arns
-    Condition = { StringEquals = { "kms:ViaService" = [for service in ["secretsmanager", "sns"] : "${service}.${var.region}.amazonaws.com"] } }
-  }]
-}
+  # concat() would convert all statements to one type, and fill the gaps with null.
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = flatten([local.for_mwaa, local.for_dag, local.for_foreign_keys])
+  })
 
-resource "aws_iam_role" "this" {
-  name                 = var.name
-  description          = "Canvas Data 2: what the MWAA environment ${var.name} may do"
-  permissions_boundary = var.permissions_boundary_arn
-
-  assume_role_policy = jsonencode({
+  trust_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
@@ -118,17 +113,54 @@ resource "aws_iam_role" "this" {
       }
     }]
   })
+
+  role_arn = var.role_arn == null ? one(aws_iam_role.this[*].arn) : var.role_arn
+
+  for_foreign_keys = length(var.other_kms_key_arns) == 0 ? [] : [{
+    Sid       = "UseKeysOfSecretAndTopic"
+    Effect    = "Allow"
+    Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
+    Resource  = var.other_kms_key_arns
+    Condition = { StringEquals = { "kms:ViaService" = [for service in ["secretsmanager", "sns"] : "${service}.${var.region}.${var.dns_suffix}"] } }
+  }]
+}
+
+# AWS advises against reusing the name of a deleted role: services may remember the old one for a while.
+resource "aws_iam_role" "this" {
+  name_prefix          = "${var.name}-"
+  description          = "Canvas Data 2: what the MWAA environment ${var.name} may do"
+  permissions_boundary = var.permissions_boundary_arn
+
+  assume_role_policy = local.trust_policy
+
+  path  = var.role_path
+  count = var.role_arn == null ? 1 : 0
+
+  # The environment has its new role before the old one goes.
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+moved {
+  from = aws_iam_role.this
+  to   = aws_iam_role.this[0]
+}
+
+moved {
+  from = aws_iam_role_policy.this
+  to   = aws_iam_role_policy.this[0]
 }
 
 resource "aws_iam_role_policy" "this" {
   #checkov:skip=CKV_AWS_355:AWS requires the two statements on * for an MWAA execution role; tests/infra checks that
   #checkov:skip=CKV_AWS_290:cloudwatch:PutMetricData has no narrower resource
-  name = "execution"
-  role = aws_iam_role.this.name
+  count  = var.role_arn == null ? 1 : 0
+  name   = "execution"
+  role   = aws_iam_role.this[0].name
+  policy = local.policy
 
-  # concat() would convert all statements to one type, and fill the gaps with null.
-  policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = flatten([local.for_mwaa, local.for_dag, local.for_foreign_keys])
-  })
+  lifecycle {
+    create_before_destroy = true
+  }
 }

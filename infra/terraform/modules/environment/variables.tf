@@ -3,8 +3,9 @@ variable "name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-zA-Z][0-9a-zA-Z_-]{0,63}$", var.name))
-    error_message = "name must begin with a letter and have at most 64 letters, digits, hyphens and underscores (it also names the IAM role)."
+    # A role's prefix has 38 characters at most.
+    condition     = can(regex("^[a-zA-Z][0-9a-zA-Z_-]{0,36}$", var.name))
+    error_message = "name must begin with a letter and have at most 37 letters, digits, hyphens and underscores (it also begins the name of the IAM role)."
   }
 }
 
@@ -53,6 +54,34 @@ variable "permissions_boundary_arn" {
   description = "Permissions boundary of the role, if the account requires one."
   type        = string
   default     = null
+}
+
+variable "role_path" {
+  description = "Path of the role, for accounts that sort or restrict roles by it."
+  type        = string
+  default     = "/"
+
+  validation {
+    condition     = can(regex("^/([A-Za-z0-9_+=,.@-]+/)*$", var.role_path))
+    error_message = "role_path must begin and end with a slash, such as /airflow/."
+  }
+}
+
+variable "role_arn" {
+  description = "An existing execution role, with the rights and the trust that the outputs role_policy and role_trust_policy show. Null: a new one."
+  type        = string
+  default     = null
+}
+
+variable "extra_security_group_ids" {
+  description = "Your own security groups for the environment, besides the one made here; at most four."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = length(var.extra_security_group_ids) <= 4
+    error_message = "extra_security_group_ids must be at most four: MWAA takes five groups, and one is made here."
+  }
 }
 
 variable "bucket_name" {
@@ -122,7 +151,7 @@ variable "max_workers" {
 }
 
 variable "webserver_access_mode" {
-  description = "Who reaches the UI: PRIVATE_ONLY, PUBLIC_ONLY or PUBLIC_AND_PRIVATE."
+  description = "Who reaches the UI: PUBLIC_ONLY or PUBLIC_AND_PRIVATE."
   type        = string
 }
 
@@ -146,4 +175,16 @@ variable "log_retention_days" {
   description = "Days for which logs are kept."
   type        = number
   default     = 90
+}
+
+variable "dns_suffix" {
+  description = "Domain of the partition's services (amazonaws.com.cn in China), as in kms:ViaService."
+  type        = string
+  default     = "amazonaws.com"
+}
+
+variable "webserver_client_cidrs" {
+  description = "Networks that reach the UI through the VPC, if webserver_access_mode has a private side."
+  type        = set(string)
+  default     = []
 }

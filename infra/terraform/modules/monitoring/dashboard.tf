@@ -6,8 +6,8 @@ locals {
       stat    = "Maximum"
     },
     {
-      title   = "Queue: oldest task (s), tasks waiting and running"
-      metrics = [["AWS/MWAA", "ApproximateAgeOfOldestTask", "Environment", var.name], [".", "QueuedTasks", ".", "."], [".", "RunningTasks", ".", "."]]
+      title   = "Queue: tasks waiting and running"
+      metrics = [["AWS/MWAA", "QueuedTasks", "Environment", var.name], [".", "RunningTasks", ".", "."]]
       stat    = "Maximum"
     },
     {
@@ -23,8 +23,8 @@ locals {
       stat    = "Maximum"
     },
     {
-      title   = "Aurora: use of the highest capacity (%)"
-      metrics = [["AWS/RDS", "ACUUtilization", "DBClusterIdentifier", local.database.DBClusterIdentifier]]
+      title   = "Aurora: use of the highest capacity by the writer (%)"
+      metrics = [["AWS/RDS", "ACUUtilization", "DBClusterIdentifier", local.database.DBClusterIdentifier, "Role", "WRITER"]]
       stat    = "Maximum"
     },
     {
@@ -43,7 +43,7 @@ resource "aws_cloudwatch_dashboard" "this" {
     widgets = concat(
       [{
         type       = "alarm", x = 0, y = 0, width = 24, height = 3
-        properties = { title = "Alarms", alarms = [for alarm in aws_cloudwatch_metric_alarm.this : alarm.arn] }
+        properties = { title = "Alarms", alarms = [for alarm in local.all_alarms : alarm.arn] }
       }],
       [for index, graph in local.graphs : {
         type = "metric", x = 8 * (index % 3), y = 3 + 6 * floor(index / 3), width = 8, height = 6

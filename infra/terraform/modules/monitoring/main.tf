@@ -7,7 +7,12 @@ locals {
   scheduler = { Environment = var.name, Function = "Scheduler" }
   queue     = { Environment = var.name }
   database  = { DBClusterIdentifier = var.cluster_identifier == null ? "" : var.cluster_identifier }
-  gib       = 1024 * 1024 * 1024
+  # Without the role, the metric is the mean of all instances: an idle reader would hide a writer at its limit.
+  writer = merge(local.database, { Role = "WRITER" })
+  gib    = 1024 * 1024 * 1024
+
+  waiting_periods = var.queue_age_seconds / 300
+  all_alarms      = concat(values(aws_cloudwatch_metric_alarm.this), [aws_cloudwatch_metric_alarm.tasks_waiting])
 
   alarms = {
     run-failed = {
@@ -28,17 +33,11 @@ locals {
       statistic   = "Sum", comparison = "LessThanThreshold", threshold = 1
       period      = 300, periods = 3, missing = "breaching"
     }
-    queue-age = {
-      description = "A task has waited ${var.queue_age_seconds} seconds for a worker: workers do not start, or there are too few."
-      namespace   = "AWS/MWAA", metric = "ApproximateAgeOfOldestTask", dimensions = local.queue
-      statistic   = "Maximum", comparison = "GreaterThanThreshold", threshold = var.queue_age_seconds
-      period      = 300, periods = 3, missing = "notBreaching"
-    }
   }
   database_alarms = {
     database-capacity = {
-      description = "Aurora has used over 90 % of its maximum capacity for 15 minutes: raise database_max_capacity, or find the query."
-      namespace   = "AWS/RDS", metric = "ACUUtilization", dimensions = local.database
+      description = "Aurora's writer has used over 90 % of the maximum capacity for 15 minutes: raise database_max_capacity, or find the query."
+      namespace   = "AWS/RDS", metric = "ACUUtilization", dimensions = local.writer
       statistic   = "Average", comparison = "GreaterThanThreshold", threshold = 90
       period      = 300, periods = 3, missing = "notBreaching"
     }
@@ -67,4 +66,48 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   treat_missing_data  = each.value.missing
   alarm_actions       = [var.topic_arn]
   ok_actions          = [var.topic_arn]
+}
+
+# Not the age of the oldest task: Celery acknowledges a task when it ends, so to the queue a load that has run for an hour
+# is an hour old. Not tasks that wait beside others that run either: more tables than slots is what a first load looks like.
+resource "aws_cloudwatch_metric_alarm" "tasks_waiting" {
+  alarm_name          = "${var.name}-tasks-waiting"
+  alarm_description   = "Tasks have waited for a worker for ${local.waiting_periods * 5} minutes, and none has run: workers do not start. See the environment's state and its worker log."
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = 1
+  evaluation_periods  = local.waiting_periods
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [var.topic_arn]
+  ok_actions          = [var.topic_arn]
+
+  metric_query {
+    id          = "stuck"
+    label       = "Tasks wait and none runs"
+    expression  = "IF(FILL(waiting, 0) >= 1 AND FILL(running, 0) < 1, 1, 0)"
+    return_data = true
+  }
+
+  metric_query {
+    id = "waiting"
+
+    metric {
+      namespace   = "AWS/MWAA"
+      metric_name = "QueuedTasks"
+      dimensions  = local.queue
+      stat        = "Minimum"
+      period      = 300
+    }
+  }
+
+  metric_query {
+    id = "running"
+
+    metric {
+      namespace   = "AWS/MWAA"
+      metric_name = "RunningTasks"
+      dimensions  = local.queue
+      stat        = "Maximum"
+      period      = 300
+    }
+  }
 }

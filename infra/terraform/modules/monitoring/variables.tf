@@ -31,13 +31,13 @@ variable "hours_without_success" {
 }
 
 variable "queue_age_seconds" {
-  description = "Alarm if a task waits longer than this for a worker, in seconds."
+  description = "Alarm if tasks wait for a worker for this many seconds and none runs: a multiple of 300."
   type        = number
   default     = 1800
 
   validation {
-    condition     = var.queue_age_seconds >= 60
-    error_message = "queue_age_seconds must be at least 60."
+    condition     = var.queue_age_seconds >= 300 && var.queue_age_seconds <= 86400 && var.queue_age_seconds % 300 == 0
+    error_message = "queue_age_seconds must be a multiple of 300 between 300 and 86400: MWAA publishes what waits every few minutes."
   }
 }
 

@@ -11,12 +11,16 @@ data "aws_availability_zones" "usable" {
 }
 
 locals {
-  zones       = [for index in range(2) : element(data.aws_availability_zones.usable.names, index)]
+  zones       = length(var.zones) > 0 ? var.zones : [for index in range(2) : element(data.aws_availability_zones.usable.names, index)]
   nat_count   = var.nat_gateway_per_zone ? 2 : 1
   subnet_bits = 3
 
   # What MWAA itself and the DAG call. MWAA's own queue, log and metric traffic is most of it.
-  services = ["airflow.api", "airflow.env", "sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns"]
+  # airflow.ops is only in AWS's standard partition.
+  services = concat(
+    ["airflow.api", "airflow.env", "sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns"],
+    can(regex("^(cn|us-gov|us-iso|eu-isoe)", var.region)) ? [] : ["airflow.ops"],
+  )
 }
 
 resource "aws_vpc" "this" {

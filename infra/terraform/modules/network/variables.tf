@@ -18,6 +18,17 @@ variable "cidr" {
   }
 }
 
+variable "zones" {
+  description = "Two availability zones. Empty: the first two of the region."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = contains([0, 2], length(distinct(var.zones))) && length(distinct(var.zones)) == length(var.zones)
+    error_message = "zones must be exactly two different zones, or empty."
+  }
+}
+
 variable "nat_gateway_per_zone" {
   description = "A NAT gateway in each of the two zones instead of one for both: twice the price, and MWAA keeps running when a zone is down."
   type        = bool
@@ -28,4 +39,9 @@ variable "interface_endpoints" {
   description = "VPC endpoints for the AWS services in use, so that their traffic bypasses the NAT gateway. The Instructure API still needs NAT."
   type        = bool
   default     = false
+
+  validation {
+    condition     = !var.interface_endpoints || !startswith(var.region, "cn-")
+    error_message = "interface_endpoints must be false in China: the prefix of an endpoint's name differs there by service and region. The NAT gateway carries the traffic."
+  }
 }

@@ -9,6 +9,7 @@ import asyncpg
 from dap.replicator import meta_schema
 from dap.version_upgrade.db_version_upgrader import LATEST_VERSION, VersionUpgrader
 
+from cd2.replication.bookkeeping import ledger
 from cd2.replication.bookkeeping.tables import CREATE_TABLES
 from cd2.replication.database.client import client_context
 from cd2.replication.database.connection import DatabaseTarget
@@ -52,6 +53,7 @@ async def prepare(target: DatabaseTarget, connection: asyncpg.Connection, namesp
         await _upgrade_bookkeeping(target, connection)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", PREPARATION_LOCK)
+    await ledger.prune(connection)
 
 
 async def _check_database(connection: asyncpg.Connection) -> None:

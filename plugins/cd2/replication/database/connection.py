@@ -27,6 +27,8 @@ CONNECT_PATIENCE_S = 120.0
 CONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Between two tries; the last one is repeated."""
 CLOSE_TIMEOUT_S = 5.0
+SYSTEM_AUTHORITIES = "system"
+"""In place of a file, as for libpq: the authorities that the machine trusts."""
 STATEMENT_TIMEOUT_S = 60.0
 """For a single statement on a shared connection, such as taking a turn; it takes milliseconds."""
 
@@ -47,7 +49,8 @@ class DatabaseTarget:
     """Where the replica is and how to log in.
 
     :param sslmode: with libpq's meaning (the official client silently ignores it).
-    :param sslrootcert: path of a PEM file with the trusted CAs, for verify-ca and verify-full.
+    :param sslrootcert: path of a PEM file with the trusted CAs, for verify-ca and verify-full; `system`: those that
+        the machine trusts.
     """
 
     host: str
@@ -88,7 +91,8 @@ async def connect(target: DatabaseTarget, patience_s: float | None = None) -> as
 
 
 async def _open(target: DatabaseTarget) -> asyncpg.Connection:
-    if target.sslmode.startswith("verify") and not os.access(target.sslrootcert, os.R_OK):
+    from_file = target.sslmode.startswith("verify") and target.sslrootcert != SYSTEM_AUTHORITIES
+    if from_file and not os.access(target.sslrootcert, os.R_OK):
         raise StopAll(
             f"The file {target.sslrootcert} with the authorities that PostgreSQL's certificate is checked against "
             "cannot be read: correct database_sslrootcert, or leave it empty for the RDS bundle."
@@ -109,9 +113,14 @@ async def _open(target: DatabaseTarget) -> asyncpg.Connection:
 
 
 async def _connected(target: DatabaseTarget) -> asyncpg.Connection:
-    tls = {"sslmode": target.sslmode}
+    tls, context = {"sslmode": target.sslmode}, None
     if target.sslmode.startswith("verify"):
-        tls["sslrootcert"] = target.sslrootcert
+        if target.sslrootcert == SYSTEM_AUTHORITIES:
+            # asyncpg knows files only.
+            context = ssl.create_default_context()
+            context.check_hostname = target.sslmode == "verify-full"
+        else:
+            tls["sslrootcert"] = target.sslrootcert
     connection: asyncpg.Connection = await asyncpg.connect(
         f"postgresql://?{urlencode(tls)}",
         host=target.host,
@@ -119,6 +128,7 @@ async def _connected(target: DatabaseTarget) -> asyncpg.Connection:
         database=target.dbname,
         user=target.user,
         password=target.password,
+        ssl=context,
         timeout=CONNECT_TIMEOUT_S,
         server_settings={"application_name": "cd2"},
     )

@@ -76,7 +76,7 @@ class Load:
             table = self.model.name
             written = await self.rows.copy(self.connection, self.model, table.namespace, table.table, meta=False)
         written -= await add_key(self.connection, self.model, self.plan.add_key)
-        return Applied(written, 0, await self.alteration.finish())
+        return Applied(written, 0, await self.alteration.finish(), rows_in_table=written)
 
     async def sync(self) -> Applied:
         """Apply an incremental: deletes, then upserts. The schema changes first, and what needs the new rows last."""
@@ -125,7 +125,9 @@ class Load:
         written, deleted = await staging.apply_snapshot()
         await staging.drop()
         notes = await self._run_closing(TableFailure)
-        return Applied(written, replaced + deleted, await self.alteration.finish(), staging.kept, notes)
+        dependents = await self.alteration.finish()
+        rows = staging.rows + staging.kept
+        return Applied(written, replaced + deleted, dependents, staging.kept, notes, rows_in_table=rows)
 
     async def _staged(self) -> Staging:
         staging = Staging(self.connection, self.model, self.rows.incremental, self.append_only)

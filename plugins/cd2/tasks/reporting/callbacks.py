@@ -52,7 +52,8 @@ def report_failed_run(context: Context, notify_task_id: str) -> None:
         "Open the run in Airflow: the grid shows every table. When the cause is fixed, clear the failed tasks together "
         f"with {notify_task_id}.\n"
     )
-    _report(settings, Message(subject[:100], body, {"environment": settings.environment, "status": "failure"}))
+    attributes = {"environment": settings.environment, "status": "failure", "severity": "high"}
+    _report(settings, Message(subject[:100], body, attributes))
 
 
 async def report_late_run(context: dict[str, Any]) -> None:
@@ -72,7 +73,8 @@ async def report_late_run(context: dict[str, Any]) -> None:
         "This is normal while large tables are loaded for the first time. Open the run in Airflow: the grid shows "
         "which tables are running or waiting (deferred), and their logs say what for.\n"
     )
-    message = Message(subject[:100], body, {"environment": settings.environment, "status": "warning"})
+    attributes = {"environment": settings.environment, "status": "warning", "severity": "warning"}
+    message = Message(subject[:100], body, attributes)
     if await _is_first(f"{run['dag_id']} {run['dag_run_id']}"):
         await asyncio.to_thread(_report, settings, message)
 

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from cd2.notification import metrics
 from cd2.notification.message import Message, compose
 from cd2.settings import Settings
 from cd2.tasks.credentials import make_replicator
+from cd2.tasks.links import UP_TO_DATE
 from cd2.tasks.reporting.callbacks import REPORTED
 from cd2.tasks.reporting.outcomes import RunTasks, collect
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from cd2.notification.summary import RunSummary
 
 PUBLISHED = "published"
 CHATBOT = "chatbot"
@@ -45,12 +49,24 @@ class Notify(BaseOperator):
             self.log.info("Already published as %s.", published["message_id"])
         else:
             self._publish(context, settings, message, summary.status)
+            if settings.metrics_namespace:
+                metrics.put(settings, summary)
         context["ti"].xcom_push(key=REPORTED, value=message.subject)
         # So that people can see what a chat would show before they choose that format.
         context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
         if summary.status == "failure":
             raise AirflowFailException(f"{message.subject}. The failed tasks say why; clear them to try again.")
+        self._tell_followers(context, summary)
         return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
+
+    def _tell_followers(self, context: Context, summary: RunSummary) -> None:
+        """Say by the asset that all tables are up to date, or do not: Airflow adds an event for each outlet."""
+        if summary.partial or not summary.results:
+            context["ti"].task.outlets = []
+            return
+        as_of = [result.data_as_of for result in summary.results if result.data_as_of]
+        extra: dict[str, Any] = {"data_as_of": min(as_of, default=None), "tables": len(summary.results)}
+        context["outlet_events"][UP_TO_DATE].extra = extra
 
     def _publish(self, context: Context, settings: Settings, message: Message, status: str) -> None:
         self.log.info("%s\n\n%s", message.subject, message.body)

@@ -6,15 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseXCom
 
 from cd2.notification.summary import RunSummary
+from cd2.notification.volumes import odd_volumes
 from cd2.replication.errors import Cd2Error, ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Freshness, TableResult, Unlisted
+from cd2.replication.results import Freshness, OddVolume, TableResult, Unlisted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -65,7 +66,7 @@ def collect(
     """The run so far: every listed table exactly once.
 
     :param published: what `notify` noted when it last reported this run; empty: it has not reported it yet.
-    :param make_replicator: reads how fresh the tables are, if one has failed.
+    :param make_replicator: reads how fresh the tables are, and how much they change.
     """
     ti = context["ti"]
     run_id = ti.run_id
@@ -81,6 +82,9 @@ def collect(
             links[task_id] = f"{run_url}/tasks/{task_id}"
     results = _results(ti, tasks, states, links, run_url) if states.get(tasks.listing) == "success" else []
     dry_run = ti.xcom_pull(task_ids=tasks.listing, key=DRY_RUN)
+    judges = bool(results) and settings.volume_alerts == "on"
+    fresh, odd = _from_ledger(make_replicator, run_id if judges else None)
+    params = context["params"]
     summary = RunSummary(
         environment=settings.environment,
         run_id=run_id,
@@ -92,7 +96,10 @@ def collect(
         listed_only=tuple(dry_run) if dry_run is not None else None,
         unlisted=_unlisted(ti, tasks),
         rerun=bool(published) and published["max_tries"] != ti.max_tries,
-        freshness=_freshness(make_replicator) if any(result.state == "failed" for result in results) else {},
+        freshness=fresh,
+        odd_volumes=odd,
+        high_severity_tables=settings.high_severity_tables,
+        partial=bool(params.get("tables") or params.get("namespaces")),
     )
     # A dry run, or a run without tables, does not prove that all is well.
     fine = bool(results) and summary.status != "failure"
@@ -174,13 +181,48 @@ def _unlisted(ti: RuntimeTaskInstanceProtocol, tasks: RunTasks) -> tuple[Unliste
     return tuple(map(Unlisted.from_json, found))
 
 
-def _freshness(make_replicator: Callable[[], Replicator]) -> dict[TableName, Freshness]:
-    """The freshness of the tables; empty if it cannot be read: the database may be what failed."""
+def status_from_ledger(make_replicator: Callable[[], Replicator]) -> dict[str, Any]:
+    """The parts `tables`, `schema_changes` and `volumes` of the status of all tables; none, if it cannot be read."""
     try:
-        return asyncio.run(make_replicator().freshness())
+        from cd2.replication.bookkeeping import status
+
+        return asyncio.run(status.read(make_replicator().replica))
+    except Cd2Error as error:
+        log.warning("The status of the tables is unknown: %s", error)
+        return {}
+
+
+def _from_ledger(
+    make_replicator: Callable[[], Replicator], run_id: str | None
+) -> tuple[dict[TableName, Freshness], tuple[OddVolume, ...]]:
+    """How fresh the tables are, and the odd volumes of yesterday (UTC) that this run reports.
+
+    Empty, if it cannot be read: the database may be what failed.
+
+    :param run_id: None: volumes are not judged.
+    """
+
+    async def read(replicator: Replicator) -> tuple[dict[TableName, Freshness], tuple[OddVolume, ...]]:
+        fresh = await replicator.freshness()
+        return fresh, await _odd_volumes(replicator, run_id) if run_id else ()
+
+    try:
+        return asyncio.run(read(make_replicator()))
     except Cd2Error as error:
         log.warning("The freshness of the tables is unknown: %s", error)
-        return {}
+        return {}, ()
+
+
+async def _odd_volumes(replicator: Replicator, run_id: str) -> tuple[OddVolume, ...]:
+    from cd2.replication.bookkeeping import status
+
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    try:
+        odd = odd_volumes(yesterday, await status.changes(replicator.replica, yesterday))
+        return await status.report(replicator.replica, run_id, yesterday, odd)
+    except Cd2Error as error:
+        log.warning("Whether a table got an odd number of changes is unknown: %s", error)
+        return ()
 
 
 def _has_recovered(ti: RuntimeTaskInstanceProtocol, published: dict[str, Any]) -> bool:

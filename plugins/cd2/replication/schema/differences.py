@@ -1,0 +1,96 @@
+"""What differs between the schema that a table had and its new one, for people: `cd2.schema_changes`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from cd2.replication.results import SchemaChange
+from cd2.replication.schema.model import ColumnModel, TableModel, enum_of, table_model
+
+log = logging.getLogger(__name__)
+
+SHOWN = 5
+"""How many values of an enumeration a sentence names."""
+
+
+def differences(
+    before: str | None, version: int | None, after: TableModel, kept: Collection[str] = ()
+) -> tuple[SchemaChange, ...]:
+    """What changed, column by column; nothing for a table that is new.
+
+    :param before: the JSON schema that the table had; None: there was no table.
+    :param version: the version of that schema.
+    :param kept: columns that the new schema lacks, and that stay in the table.
+    """
+    if before is None or before == after.description:
+        return ()
+    try:
+        old = table_model(after.name, json.loads(before), version or 0)
+    except Exception as error:  # it tells people something; it must not fail the load
+        log.info("The schema that %s had cannot be compared with its new one: %s", after.name, type(error).__name__)
+        what = "its schema before cannot be read, so the changes are not known"
+        return (SchemaChange("other", str(after.name), what, version),)
+    return tuple(replace(change, from_version=version) for change in _differences(old, after, kept))
+
+
+def _differences(old: TableModel, new: TableModel, kept: Collection[str]) -> Iterator[SchemaChange]:
+    was = {column.source: column for column in old.columns}
+    now = {column.source: column for column in new.columns}
+    for source, column in now.items():
+        if source not in was:
+            yield SchemaChange("column added", column.name, f"column {column.name} added ({_described(column)})")
+        else:
+            yield from _changed(old, was[source], new, column)
+    for source, column in was.items():
+        if source in now:
+            continue
+        if column.name in kept:
+            what = f"DAP no longer has the column {column.name}: it stays, with its old values"
+            yield SchemaChange("column kept", column.name, what)
+        else:
+            yield SchemaChange("column dropped", column.name, f"column {column.name} dropped ({_described(column)})")
+    if old.key != new.key:
+        what = f"primary key: {', '.join(old.key)} -> {', '.join(new.key)}"
+        yield SchemaChange("key", str(new.name), what)
+    if old.target.description != new.target.description:
+        yield SchemaChange("comment", str(new.name), "comment of the table changed")
+
+
+def _changed(old: TableModel, was: ColumnModel, new: TableModel, now: ColumnModel) -> Iterator[SchemaChange]:
+    name = now.name
+    if was.type != now.type:
+        yield SchemaChange("type", name, f"type of {name}: {_plain(was.type)} -> {_plain(now.type)}")
+    if was.required != now.required:
+        yield SchemaChange("required", name, f"{name} is {'now' if now.required else 'no longer'} required")
+    values, values_now = _values(old, was), _values(new, now)
+    if values and values_now:
+        added = [value for value in values_now if value not in values]
+        dropped = [value for value in values if value not in values_now]
+        parts = [f"added {_some(added)}"] * bool(added) + [f"dropped {_some(dropped)}"] * bool(dropped)
+        if parts:
+            yield SchemaChange("values", name, f"values of {name}: {', '.join(parts)}")
+    columns = (old.target.columns[was.name], new.target.columns[name])
+    if columns[0].description != columns[1].description:
+        yield SchemaChange("comment", name, f"comment of {name} changed")
+
+
+def _values(model: TableModel, column: ColumnModel) -> tuple[str, ...]:
+    """The values of the column's enumeration; none, if it has none."""
+    name = enum_of(model.target.columns[column.name])
+    return next((tuple(enum.values) for enum in model.enums if enum.name.local_id == name), ())
+
+
+def _described(column: ColumnModel) -> str:
+    return _plain(column.type) + ", required" * column.required
+
+
+def _plain(sql_type: str) -> str:
+    return sql_type.replace('"', "")
+
+
+def _some(values: list[str]) -> str:
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    return ", ".join(values[:SHOWN]) + more

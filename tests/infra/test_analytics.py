@@ -1,0 +1,158 @@
+"""modules/analytics, which is off by default: what it makes of Athena and zero-ETL."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.infra.ministack import ACCOUNT, REGION, running
+from tests.infra.plan import A_KEY, FOLDER, Workspace, changes, need_offline_tool, resources, variables
+
+pytestmark = pytest.mark.infra
+
+EXAMPLE = (FOLDER / "analytics.tf.example").read_text()
+MODULE = "module.analytics."
+
+
+class Analytics:
+    """A workspace with analytics.tf."""
+
+    def __init__(self, folder: Path) -> None:
+        self.workspace = Workspace(folder)
+
+    def choose(self, *, athena: bool = True, zero_etl: bool = False, data_filter: str | None = None) -> None:
+        text = EXAMPLE.replace("athena   = true", f"athena   = {json.dumps(athena)}")
+        text = re.sub(r"zero_etl = false.*", f"zero_etl = {json.dumps(zero_etl)}", text)
+        if data_filter:
+            text = re.sub(r"# data_filter = .*", f"data_filter = {json.dumps(data_filter)}", text)
+        (self.workspace.root_module / "analytics.tf").write_text(text)
+
+    def plan(self, **inputs: Any) -> dict[str, Any]:
+        return self.workspace.plan(*variables("dev", **{"kms_key_arn": A_KEY} | inputs))
+
+
+@pytest.fixture(scope="module")
+def analytics(tmp_path_factory: pytest.TempPathFactory) -> Analytics:
+    schema = Path(os.environ.get("STUB_SCHEMA") or need_offline_tool().parent / "schema.json")
+    if '"aws_rds_integration"' not in schema.read_text():
+        pytest.skip("needs an offline provider that knows Athena, Redshift and integrations (its schema.json does not)")
+    return Analytics(tmp_path_factory.mktemp("analytics") / "checkout")
+
+
+def made(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {a.removeprefix(MODULE): v for a, v in resources(plan).items() if a.startswith(MODULE)}
+
+
+ZERO_ETL = {"database_min_capacity": 0.5, "database_logical_replication": True}
+
+
+def test_it_is_off_by_default() -> None:
+    assert 'source = "./modules/analytics"' not in "".join(path.read_text() for path in FOLDER.glob("*.tf"))
+    text = (FOLDER / "modules" / "analytics" / "variables.tf").read_text()
+    for name in ("athena", "zero_etl"):
+        block = text.split(f'variable "{name}"')[1].split("\n}")[0]
+        assert re.search(r"default +=\s*false", block)
+
+
+def test_athena_reads_the_replica_in_its_vpc_and_by_tls(analytics: Analytics) -> None:
+    analytics.choose()
+    plan = analytics.plan()
+    found = made(plan)
+    assert not [address for address in found if "redshift" in address or "integration" in address]
+    stack = found["aws_serverlessapplicationrepository_cloudformation_stack.connector[0]"]
+    assert stack["capabilities"]
+    assert stack["application_id"].endswith(":applications/AthenaPostgreSQLConnector")
+    rule = found["aws_vpc_security_group_ingress_rule.database[0]"]
+    assert (rule["from_port"], rule["to_port"], rule.get("cidr_ipv4")) == (5432, 5432, None)
+    catalog = found["aws_athena_data_catalog.replica[0]"]
+    function = catalog["parameters"]["function"]
+    assert catalog["type"] == "LAMBDA"
+    assert function == "arn:aws:lambda:us-east-1:123456789012:function:canvas_data_2_dev_replica"
+    (workgroup,) = found["aws_athena_workgroup.this[0]"]["configuration"]
+    assert workgroup["enforce_workgroup_configuration"] is True
+
+
+def test_applied_the_connector_knows_where_user_and_password_are_but_not_what(analytics: Analytics) -> None:
+    analytics.choose()
+    said = analytics.workspace.apply(*variables("dev", kms_key_arn=A_KEY))
+    state = analytics.workspace.state.read_text()
+    assert "random_password-" not in state + said
+    (stack,) = [r for r in json.loads(state)["resources"] if r["type"].startswith("aws_serverlessapplication")]
+    parameters = stack["instances"][0]["attributes"]["parameters"]
+    assert re.fullmatch(
+        r"postgres://jdbc:postgresql://[^:/]+:5432/cd2\?sslmode=require&\$\{canvas-data-2-dev/athena\}",
+        parameters["DefaultConnectionString"],
+    )
+    assert parameters["SecretNamePrefix"] == "canvas-data-2-dev/athena"
+    assert changes(analytics.plan()) == {}
+    analytics.choose(athena=False)
+    assert set(changes(analytics.plan()).values()) == {"delete"}
+
+
+def test_zero_etl_is_for_named_tables_of_a_database_that_replicates(analytics: Analytics) -> None:
+    analytics.choose(athena=False, zero_etl=True, data_filter="include: DATABASE.canvas.course_sections")
+    plan = analytics.plan(**ZERO_ETL)
+    found = made(plan)
+    assert not [address for address in found if "athena" in address]
+    assert found["aws_rds_integration.this[0]"]["data_filter"] == "include: DATABASE.canvas.course_sections"
+    parameters = {
+        p["parameter_key"]: p["parameter_value"]
+        for p in found["aws_redshiftserverless_workgroup.this[0]"]["config_parameter"]
+    }
+    assert parameters["enable_case_sensitive_identifier"] == "true"
+    assert found["aws_redshiftserverless_workgroup.this[0]"]["publicly_accessible"] is False
+    group = resources(plan)["module.database[0].aws_rds_cluster_parameter_group.this"]["parameter"]
+    assert {p["name"]: p["value"] for p in group if "logical" in p["name"]} == {
+        "rds.logical_replication": "1",
+        "aurora.enhanced_logical_replication": "1",
+        "aurora.logical_replication_backup": "0",
+        "aurora.logical_replication_globaldb": "0",
+    }
+    analytics.choose(athena=False, zero_etl=True)
+    done = analytics.workspace.run("plan", *variables("dev", kms_key_arn=A_KEY, **ZERO_ETL))
+    assert done.code == 1
+    assert "zero_etl needs data_filter: most tables of Canvas have enumerations" in " ".join(done.said.split())
+
+
+def test_the_connector_may_read_its_secret_and_spill_and_nothing_else(
+    analytics: Analytics, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    analytics.choose()
+    policy = made(analytics.plan())["aws_iam_role_policy.connector[0]"]["policy"]
+    policy = policy.replace("us-east-1", REGION).replace("123456789012", ACCOUNT)
+    bucket = f"canvas-data-2-dev-athena-{ACCOUNT}-{REGION}"
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+    with running(tmp_path_factory.mktemp("ministack")) as ministack:
+        root = ministack.client
+        for name in ("canvas-data-2-dev/athena", "dev/canvas_data_2/database"):
+            root("secretsmanager").create_secret(Name=name, SecretString="{}")
+        for each in (bucket, "warehouse"):
+            root("s3").create_bucket(Bucket=each, CreateBucketConfiguration={"LocationConstraint": REGION})
+            root("s3").put_object(Bucket=each, Key="results/1", Body=b"x")
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = root("iam").create_role(RoleName="connector", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+        root("iam").put_role_policy(RoleName="connector", PolicyName="planned", PolicyDocument=policy)
+        credentials = root("sts").assume_role(RoleArn=role, RoleSessionName="function")["Credentials"]
+        connector = {name: ministack.client(name, credentials) for name in ("secretsmanager", "s3", "logs", "kms")}
+        connector["secretsmanager"].get_secret_value(SecretId="canvas-data-2-dev/athena")
+        connector["s3"].put_object(Bucket=bucket, Key="spill/1", Body=b"x")
+        connector["s3"].get_object(Bucket=bucket, Key="spill/1")
+        connector["logs"].create_log_group(logGroupName="/aws/lambda/canvas_data_2_dev_replica")
+        refused: list[Callable[[], Any]] = [
+            lambda: connector["secretsmanager"].get_secret_value(SecretId="dev/canvas_data_2/database"),
+            lambda: connector["s3"].get_object(Bucket=bucket, Key="results/1"),
+            lambda: connector["s3"].get_object(Bucket="warehouse", Key="results/1"),
+            lambda: connector["s3"].delete_object(Bucket=bucket, Key="spill/1"),
+            lambda: connector["logs"].create_log_group(logGroupName="/aws/lambda/another"),
+            lambda: connector["kms"].list_keys(),
+        ]
+        for call in refused:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                call()

@@ -1,0 +1,285 @@
+"""A deployment's second life: deploy, change, destroy, and deploy again, by the real commands and the real Terraform.
+
+The offline provider has an account behind it (account.py), in which names can be used once, as in AWS.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from local.settings import REPOSITORY
+from tests.infra import mwaa_api
+from tests.infra.account import Account, serving
+from tests.infra.json_server import Answer
+from tests.infra.plan import Workspace
+
+pytestmark = pytest.mark.infra
+
+
+@dataclass
+class Life:
+    """An account and a checkout to deploy from."""
+
+    account: Account
+    workspace: Workspace
+    environment: dict[str, str]
+
+    def run(self, script: str, environment: str, **more: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", f"scripts.{script}", "--environment", environment],
+            env=os.environ | self.environment | more,
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def deploy(self, environment: str) -> str:
+        """Deploy up to the database, which is not really there."""
+        _, output = self.run("deploy", environment, YES="1")
+        assert "preparing the database" in output, output
+        return output
+
+    def destroy(self, environment: str) -> str:
+        code, output = self.run("destroy", environment, YES=environment)
+        assert code == 0, output
+        assert f"{environment} is gone" in output
+        return output
+
+    def unprotect(self, environment: str) -> None:
+        """As docs/deploy.md says."""
+        name = f"canvas-data-2-{environment}"
+        self.account.client("rds").modify_db_cluster(DBClusterIdentifier=name, DeletionProtection=False)
+
+    def snapshots(self, environment: str) -> dict[str, str]:
+        """The keys of those that stay, by name."""
+        found = self.account.client("rds").describe_db_cluster_snapshots(
+            DBClusterIdentifier=f"canvas-data-2-{environment}"
+        )["DBClusterSnapshots"]
+        manual = [each for each in found if each["SnapshotType"] == "manual"]
+        return {each["DBClusterSnapshotIdentifier"]: each["KmsKeyId"] for each in manual}
+
+    def key_state(self, key: str) -> str:
+        return str(self.account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"])
+
+    def log_groups(self, environment: str) -> set[str]:
+        found = self.account.client("logs").describe_log_groups()["logGroups"]
+        return {each["logGroupName"] for each in found if f"canvas-data-2-{environment}" in each["logGroupName"]}
+
+    def put_code(self, environment: str) -> None:
+        """What Terraform uploaded, and an older version of it."""
+        for body in (b"1", b"2"):
+            bucket = f"canvas-data-2-{environment}-123456789012-us-east-1"
+            self.account.client("s3").put_object(Bucket=bucket, Key="plugins.zip", Body=body)
+
+
+@pytest.fixture
+def life(moto: str, tmp_path: Path) -> Iterator[Life]:
+    requests.post(f"{moto}/moto-api/reset", timeout=60).raise_for_status()
+    account = Account(moto)
+    workspace = Workspace(tmp_path / "checkout")
+    with serving(account, tmp_path) as environment:
+        yield Life(account, workspace, environment | {"CD2_TERRAFORM_FOLDER": str(workspace.root_module), "YES": ""})
+
+
+def test_prod_is_deployed_changed_destroyed_and_deployed_again_and_its_snapshot_stays_readable(life: Life) -> None:
+    life.deploy("prod")
+    (life.workspace.package / "startup.sh").write_text("# changed\n")
+    assert re.search(r"Resources: 0 added, [1-9]\d* changed, 0 destroyed", life.deploy("prod"))
+
+    life.put_code("prod")
+    life.unprotect("prod")
+    output = life.destroy("prod")
+    ((first, key),) = life.snapshots("prod").items()
+    assert f"(kept in the snapshot {first})" in output
+    assert "2 object versions deleted from canvas-data-2-prod-" in output
+    assert life.key_state(key) == "Enabled"
+    assert f"the key {key.rsplit('/', 1)[1]}, without which the snapshots cannot be read" in output
+    assert f"--db-cluster-snapshot-identifier {first}" in output
+    assert life.log_groups("prod") == set()
+
+    output = life.deploy("prod")
+    assert f"key {key.rsplit('/', 1)[1]}" in output
+    assert "secret prod/canvas_data_2/database (deleted, in its recovery window)" in output
+    assert "3 imported" in output
+    assert "Nothing to change in AWS." in life.deploy("prod")
+    assert not (life.workspace.root_module / "adopted.tf").exists()
+
+    life.put_code("prod")
+    life.unprotect("prod")
+    life.destroy("prod")
+    assert len(life.snapshots("prod")) == 2
+    assert set(life.snapshots("prod").values()) == {key}
+    assert life.key_state(key) == "Enabled"
+
+
+def test_dev_is_deployed_destroyed_and_deployed_again_although_aws_made_its_logs_anew(life: Life) -> None:
+    life.deploy("dev")
+    key = life.account.client("kms").describe_key(KeyId="alias/canvas-data-2-dev")["KeyMetadata"]["KeyId"]
+    output = life.destroy("dev")
+    assert "log groups deleted that AWS had created again: airflow-canvas-data-2-dev-DAGProcessing" in output
+    assert life.log_groups("dev") == set()
+    assert life.snapshots("dev") == {}
+    # Nothing is left that needs it.
+    assert life.key_state(key) == "PendingDeletion"
+
+    # MWAA and RDS may write even later.
+    for name in ("airflow-canvas-data-2-dev-Task", "/aws/rds/cluster/canvas-data-2-dev/postgresql"):
+        life.account.client("logs").create_log_group(logGroupName=name)
+    output = life.deploy("dev")
+    assert "log group /aws/rds/cluster/canvas-data-2-dev/postgresql" in output
+    assert "2 imported" in output
+    life.destroy("dev")
+
+
+def test_the_key_of_a_snapshot_that_a_person_made_is_kept_too(life: Life) -> None:
+    life.deploy("dev")
+    life.account.client("rds").create_db_cluster_snapshot(
+        DBClusterIdentifier="canvas-data-2-dev", DBClusterSnapshotIdentifier="before-the-term"
+    )
+    key = life.snapshots("dev")["before-the-term"]
+    life.destroy("dev")
+    assert life.key_state(key) == "Enabled"
+
+
+def test_a_destroy_that_aws_interrupted_is_completed_by_the_next_and_keeps_the_key(life: Life) -> None:
+    """A bucket that is not the reason is not emptied."""
+    life.deploy("prod")
+    life.put_code("prod")
+    life.unprotect("prod")
+    life.account.failing = {"aws_vpc"}
+    life.account.failing |= {"aws_s3_object"}  # so that the bucket's turn does not come
+    code, output = life.run("destroy", "prod", YES="prod")
+    assert code == 1
+    assert "DependencyViolation" in output
+    assert "object versions deleted" not in output
+    life.account.failing = set()
+    output = life.destroy("prod")
+    ((_, key),) = life.snapshots("prod").items()
+    assert life.key_state(key) == "Enabled"
+    assert f"the key {key.rsplit('/', 1)[1]}" in output
+
+
+def test_a_snapshot_of_the_same_name_is_found_before_anything_is_destroyed(life: Life) -> None:
+    life.deploy("prod")
+    life.unprotect("prod")
+    state = life.workspace.root_module / "terraform.tfstate.d" / "prod" / "terraform.tfstate"
+    name = re.search(r'"(canvas-data-2-prod-final-\d{14})"', state.read_text())
+    assert name
+    life.account.client("rds").create_db_cluster_snapshot(
+        DBClusterIdentifier="canvas-data-2-prod", DBClusterSnapshotIdentifier=name[1]
+    )
+    code, output = life.run("destroy", "prod", YES="prod")
+    assert code == 1
+    assert f"there is a snapshot {name[1]} already" in output
+    assert "Destroying..." not in output
+
+
+def test_a_key_that_a_person_scheduled_for_deletion_is_explained(life: Life) -> None:
+    kms = life.account.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/canvas-data-2-dev", TargetKeyId=key)
+    kms.schedule_key_deletion(KeyId=key)
+    code, output = life.run("deploy", "dev", YES="1")
+    assert code == 1
+    assert f"alias/canvas-data-2-dev names the key {key}, which is scheduled for deletion" in output
+    assert f"aws kms cancel-key-deletion --key-id {key}" in output
+
+
+def test_a_region_whose_certificates_are_not_shipped_is_refused_before_anything_is_made(life: Life) -> None:
+    code, output = life.run("deploy", "dev", YES="1", CD2_REGION="ca-west-1")
+    assert code == 1
+    assert "are not for ca-west-1" in output
+    assert "Creating..." not in output
+    variables = life.workspace.root_module / "environments" / "dev.tfvars"
+    bundle = 'database_sslrootcert = "/usr/local/airflow/dags/ca-west-1-bundle.pem"'
+    variables.write_text(variables.read_text().replace("settings = {", f"settings = {{\n  {bundle}\n"))
+    code, output = life.run("deploy", "dev", CD2_REGION="ca-west-1")
+    assert "check the plan above, and run this again with YES=1" in output
+
+
+def test_a_reviewed_plan_is_applied_exactly_or_not_at_all(life: Life) -> None:
+    code, output = life.run("deploy", "dev", PLAN_ONLY="1")
+    assert code == 0, output
+    assert "Nothing was changed. `make deploy ENV=dev PLAN=" in output
+    assert "Creating..." not in output
+    plan = REPOSITORY / "dist" / "dev.tfplan"
+    overview = (REPOSITORY / "dist" / "dev-plan.txt").read_text()
+    assert re.match(r"# dev: \d+ changes\n\n- create: `", overview)
+    assert "- create: `module.environment.aws_mwaa_environment.this`" in overview
+
+    startup = life.workspace.package / "startup.sh"
+    before = startup.read_bytes()
+    startup.write_bytes(before + b"# changed after the review\n")
+    code, output = life.run("deploy", "dev", PLAN=str(plan))
+    assert code == 1
+    assert "was made with other files than this checkout has (startup.sh)" in output
+    startup.write_bytes(before)
+    code, output = life.run("deploy", "prod", PLAN=str(plan))
+    assert code == 1
+    assert "is a plan of dev, not of prod" in output
+    code, output = life.run("deploy", "dev", PLAN="nowhere.tfplan")
+    assert code == 1
+    assert "nowhere.tfplan is missing: `make deploy ENV=dev PLAN_ONLY=1` writes it" in output
+
+    _, output = life.run("deploy", "dev", PLAN=str(plan))
+    assert "Apply complete!" in output
+    assert "preparing the database" in output
+    code, output = life.run("deploy", "dev", PLAN=str(plan))
+    assert code == 1
+    assert "Saved plan is stale" in output
+
+
+def test_a_plan_for_a_review_restores_nothing(life: Life) -> None:
+    secrets = life.account.client("secretsmanager")
+    secrets.create_secret(Name="dev/canvas_data_2/database", SecretString="{}")
+    arn = secrets.delete_secret(SecretId="dev/canvas_data_2/database")["ARN"]
+    code, output = life.run("deploy", "dev", PLAN_ONLY="1")
+    assert code == 1
+    assert f"a plan can take over {arn} only after it was restored" in output
+    assert secrets.describe_secret(SecretId=arn)["DeletedDate"]
+
+
+def test_the_dag_rests_while_the_environment_is_updated(life: Life) -> None:
+    """What the plan does to the environment decides; tests/infra/test_pausing.py has a real Airflow."""
+    life.deploy("dev")
+    api = Resting()
+    variables = life.workspace.root_module / "environments" / "dev.tfvars"
+    variables.write_text(variables.read_text() + 'environment_class = "mw1.medium"\n')
+    with mwaa_api.serving(api) as proxy:
+        life.environment |= proxy | {name.lower(): value for name, value in proxy.items()}
+        output = life.deploy("dev")
+        assert api.paused == [True, False]
+        order = ["canvas_data_2 is paused during", "this: Modifications complete", "canvas_data_2 is unpaused again"]
+        assert sorted(order, key=output.index) == order
+        # Files alone do not stop anything.
+        (life.workspace.dags / "more.py").write_text("#")
+        life.deploy("dev")
+        assert api.paused == [True, False]
+
+
+class Resting(mwaa_api.MwaaApi):
+    """An Airflow in which no run is running."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: list[bool] = []
+
+    def _invoke(self, request: dict[str, Any]) -> Answer:
+        if request["Method"] == "PATCH":
+            self.paused.append(request["Body"]["is_paused"])
+        body = {"is_paused": self.paused[-1:] == [True], "dag_runs": []}
+        return 200, "", {"RestApiStatusCode": 200, "RestApiResponse": body}
