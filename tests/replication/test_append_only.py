@@ -55,6 +55,12 @@ def plain(value: object) -> str:
         return str(value)
 
 
+def rows_in_ledger(target: DatabaseTarget, table: TableName) -> int:
+    """How many rows the table has, as the ledger tells it."""
+    ((rows,),) = fetch(target, f"SELECT rows_in_table FROM cd2.status WHERE table_name = '{table.table}'")
+    return int(rows)
+
+
 def reset_cursor(target: DatabaseTarget) -> None:
     execute(target, "DELETE FROM instructure_dap.table_sync")
 
@@ -82,6 +88,7 @@ def test_a_new_snapshot_keeps_the_rows_that_have_expired(
     assert now.keys() == old.keys() | truth(simulator, WEB_LOGS).keys()
     assert all(now[key] == row for key, row in old.items())
     assert result.to_json()["rows_kept"] == 40
+    assert rows_in_ledger(target, WEB_LOGS) == len(now), "the rows that stay are rows of the table"
 
 
 def test_deletes_of_expired_rows_are_counted_and_not_applied(
@@ -96,6 +103,8 @@ def test_deletes_of_expired_rows_are_counted_and_not_applied(
     # The row that people have deleted themselves is not kept.
     assert (result.state, result.rows_upserted, result.rows_deleted, result.rows_kept) == ("complete", 3, 0, 9)
     assert len(replica(target, WEB_LOGS)) == len(old) - 1 + 3
+    # Nobody counts what people delete themselves.
+    assert rows_in_ledger(target, WEB_LOGS) == len(old) + 3
     simulator.expire(WEB_LOGS.namespace, WEB_LOGS.table, 10)
     assert run(sync(replicator, WEB_LOGS)).rows_kept == 0, "nothing tells of rows that vanish without a D"
 
@@ -158,6 +167,9 @@ def test_what_old_rows_do_not_allow_is_said(
     notes = run(sync(replicator, TABLE)).notes
     assert f"{TABLE}: DAP no longer has the column page: it stays, with its old values." in notes
     assert any("added must now have a value in every row, but old rows have none" in note for note in notes)
+    changes = fetch(target, "SELECT kind, object, what FROM cd2.schema_changes ORDER BY kind")
+    assert [tuple(change)[:2] for change in changes] == [("column added", "added"), ("column kept", "page")]
+    assert changes[1]["what"] == "DAP no longer has the column page: it stays, with its old values"
 
 
 @pytest.mark.parametrize("how", ["sync", "re-init"])

@@ -173,6 +173,16 @@ def test_the_last_line_names_the_version_even_where_the_rest_is_cut() -> None:
         assert compose(summary).body.splitlines()[-1] == f"Sent by Canvas Data 2 on Airflow {__version__}."
 
 
+def test_unlisted_tables_and_odd_volumes_are_told_together() -> None:
+    missing = Unlisted(TableName("canvas", "wikis"), NOW - timedelta(hours=4), NOW - timedelta(hours=8))
+    odd = OddVolume(ROLES, date(2026, 2, 28), 1234, 56789)
+    message = compose(summary_of(GOOD, unlisted=(missing,), odd_volumes=(odd,)))
+    assert message.subject.endswith("1 table up to date, 1 no longer listed, 1 with an odd volume")
+    assert "TABLES THAT DAP NO LONGER LISTS" in message.body
+    assert "TABLES WITH AN ODD NUMBER OF CHANGES" in message.body
+    assert message.attributes["status"] == message.attributes["severity"] == "warning"
+
+
 def test_a_table_with_an_odd_number_of_changes_is_a_warning_with_both_numbers() -> None:
     odd = OddVolume(TableName("canvas_logs", "web_logs"), date(2026, 2, 28), 1234, 56789)
     message = compose(summary_of(GOOD, odd_volumes=(odd,)))

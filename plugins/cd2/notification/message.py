@@ -61,9 +61,11 @@ def _outcome(summary: RunSummary) -> str:
         return f"{', '.join(summary.problems)} failed"
     if not total:
         return "no table to replicate"
-    unlisted = f", {len(summary.unlisted)} no longer listed" * bool(summary.unlisted)
-    odd = f", {_tables(len(summary.odd_volumes))} with an odd number of changes" * bool(summary.odd_volumes)
-    return f"{_tables(total)} up to date{unlisted}{odd}"
+    unlisted, odd = len(summary.unlisted), len(summary.odd_volumes)
+    if unlisted and odd:  # in full, a subject would not hold both
+        return f"{_tables(total)} up to date, {unlisted} no longer listed, {odd} with an odd volume"
+    missing = f", {unlisted} no longer listed" * bool(unlisted)
+    return f"{_tables(total)} up to date{missing}" + f", {_tables(odd)} with an odd number of changes" * bool(odd)
 
 
 def _text(summary: RunSummary) -> str:

@@ -248,6 +248,6 @@ async def by_its_schema(table: TableName, job: Job, model: TableModel) -> AsyncI
 def _misfit(table: TableName, job: Job, model: TableModel) -> TransientError:
     return TransientError(
         f"{table}: the data of job {job.id} has version {job.schema_version} of the schema, and does not fit version "
-        f"{model.version}, which DAP describes now: the retry asks for a new job.",
+        f"{model.version}, which DAP describes now. The job is of no use: the retry asks for a new one.",
         type=OLDER_SCHEMA,
     )
