@@ -22,6 +22,7 @@ locals {
 
   # Settings of the section [cd2] that may be chosen freely; tests/infra holds the names against plugins/cd2/settings.py.
   free_settings = [
+    "append_only_tables",
     "aws_conn_id",
     "dap_base_url",
     "dap_conn_id",

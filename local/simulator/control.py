@@ -68,6 +68,16 @@ class SimulatorControl:
         changes: dict[str, dict[str, int]] = self._call("POST", "advance", body)["tables"]
         return changes
 
+    def expire(self, namespace: str, table: str, rows: float | int, *, told: bool = False) -> int:
+        """Let the oldest rows of a table become older than what the service keeps, as web logs after 30 days.
+
+        :param rows: how many; a whole number, or a fraction (float) of the rows there are.
+        :param told: changes have a D for each of them; otherwise they only vanish from snapshots.
+        :returns: how many expired.
+        """
+        body = {"namespace": namespace, "table": table, "rows": rows, "told": told}
+        return int(self._call("POST", "expire", body)["expired"])
+
     def alter(self, namespace: str, table: str, change: str, column: str = "", **arguments: Any) -> int:
         """Change the schema of a table; returns its new version.
 

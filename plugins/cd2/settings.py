@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ class Settings:
     namespaces: tuple[str, ...] = ("canvas",)
     include_tables: tuple[str, ...] = ()
     skip_tables: tuple[str, ...] = ()
+    append_only_tables: tuple[str, ...] = ("canvas_logs.*",)
     dap_base_url: str = "https://api-gateway.instructure.com"
     dap_conn_id: str = "cd2_dap"
     ssm_path: str = "canvas_data_2"
@@ -117,6 +119,18 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in (part.strip() for part in text.split(",")) if name))
 
 
+def _names_or_none(text: str) -> tuple[str, ...]:
+    """`none`, because an empty text means the default."""
+    names = _names(text)
+    if names == ("none",):
+        return ()
+    for name in names:
+        namespace, dot, _ = name.partition(".")
+        if name == "none" or (dot and not any(fnmatchcase(known, namespace) for known in NAMESPACES)):
+            raise ValueError(f"{name} can be no table; name tables such as canvas_logs.*, or write none")
+    return names
+
+
 def _namespaces(text: str) -> tuple[str, ...]:
     names = _names(text)
     if unknown := [name for name in names if name not in NAMESPACES]:
@@ -174,6 +188,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "namespaces": _namespaces,
     "include_tables": _names,
     "skip_tables": _names,
+    "append_only_tables": _names_or_none,
     "dap_base_url": _http_url,
     "database_sslmode": _one_of(SSL_MODES),
     "database_sslrootcert": _authorities,

@@ -68,7 +68,7 @@ SENTENCES: dict[str, dict[str, Any]] = {
     "environment must be dev, stg or prod": {"environment": "production"},
     "create_database = false needs database_secret_arn": {"create_database": "false"},
     "plugins.zip, requirements.txt and startup.sh: run `make package`": {"package_directory": "nowhere"},
-    "settings has an unknown name, or one that Terraform sets itself. Allowed are: aws_conn_id": {
+    "settings has an unknown name, or one that Terraform sets itself. Allowed are: append_only_tables": {
         "settings": {"namespace": "canvas"},
     },
     "PRIVATE_ONLY cannot work with this package: a private web server does not reach the package index": {

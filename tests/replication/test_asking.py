@@ -10,9 +10,10 @@ import pytest
 
 from cd2.replication.dap import jobs as asking
 from cd2.replication.database.connection import DatabaseTarget, connected
-from cd2.replication.errors import StopAll, TableFailure, TransientError
+from cd2.replication.errors import Cd2Error, StopAll, TableFailure, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
+from cd2.replication.results import TableResult
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import assert_equal, execute, run
 from tests.replication.waiting import lost_when
@@ -200,7 +201,7 @@ def test_a_table_is_initialised_again_by_itself_once_a_day_only(
 ) -> None:
     simulator.fault(NAMESPACE, TABLE, "snapshot_required", times=2)
     assert run(sync(replicator, NAME)).state == "needs_init"
-    job_id = run(replicator.ask(TABLE_NAME, None))
+    job_id = run(replicator.ask(TABLE_NAME, None, requested=False))
     run(replicator.load(TABLE_NAME, job_id, "init", requested=False))
     with pytest.raises(TableFailure, match="trigger the DAG with this table and full_refresh"):
         run(sync(replicator, NAME))
@@ -210,3 +211,42 @@ def test_a_table_is_initialised_again_by_itself_once_a_day_only(
     simulator.fault(NAMESPACE, TABLE, "snapshot_required")
     assert run(sync(replicator, NAME)).state == "needs_init"
     assert_equal(simulator, database, NAME)
+
+
+@pytest.mark.parametrize("failure", ["failed_job", "missing_column", "request_type_forbidden"])
+def test_a_re_init_that_failed_counts_for_the_daily_limit(
+    failure: str, replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget
+) -> None:
+    """Otherwise each run would ask for a snapshot again."""
+
+    async def automatic_init() -> TableResult:
+        try:
+            job_id = await replicator.ask(TABLE_NAME, None, requested=False)
+        except Cd2Error as error:
+            return await replicator.failed(TABLE_NAME, "init", error)
+        return await replicator.load(TABLE_NAME, job_id, "init", requested=False)
+
+    simulator.fault(NAMESPACE, TABLE, "snapshot_required", times=3)
+    assert run(sync(replicator, NAME)).state == "needs_init"
+    simulator.fault(NAMESPACE, TABLE, failure)
+    with pytest.raises(Cd2Error):
+        run(automatic_init())
+    for _ in range(2):
+        with pytest.raises(TableFailure, match=r"DAP was already asked for one automatically at .* full_refresh"):
+            run(sync(replicator, NAME))
+    execute(target, "UPDATE cd2.freshness SET reinitialized_at = reinitialized_at - interval '25 hours'")
+    simulator.fault(NAMESPACE, TABLE, "snapshot_required")
+    assert run(sync(replicator, NAME)).state == "needs_init"
+    assert run(automatic_init()).state == "initialized"
+
+
+def test_a_snapshot_that_dap_was_not_asked_for_does_not_count(
+    replicator: Replicator, simulator: SimulatorControl
+) -> None:
+    """The account was under maintenance: the next run may ask."""
+    for _ in range(2):
+        simulator.fault(NAMESPACE, TABLE, "snapshot_required")
+        assert run(sync(replicator, NAME)).state == "needs_init"
+        simulator.fault(NAMESPACE, TABLE, "account_under_maintenance")
+        with pytest.raises(TransientError):
+            run(replicator.ask(TABLE_NAME, None, requested=False))

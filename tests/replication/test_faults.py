@@ -40,7 +40,8 @@ NAMESPACE, TABLE = "canvas", "pseudonyms"
 NAME = f"{NAMESPACE}.{TABLE}"
 TABLE_NAME = TableName.parse(NAME)
 ACTIONS = ("init", "reinit", "sync")
-INITS = ("init", "reinit")
+INIT, KNOWN, INITS = ("init",), ("reinit", "sync"), ("init", "reinit")
+NOT_NOTED = "its schema could not be noted"
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,16 @@ CASES = [
     Case("too_many_requests", times=20, endpoint="job", options={"retry_after": 0}, quick=("init",)),
     Case("too_many_requests", times=19, endpoint="object", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="object", options={"retry_after": 0}),
-    Case("too_many_requests", WaitError, "429", times=20, endpoint="schema", options={"retry_after": 0}),
+    Case("too_many_requests", WaitError, "429", times=20, endpoint="schema", options={"retry_after": 0}, actions=INIT),
+    # The schema of the data is known from an earlier load.
+    Case("too_many_requests", told=NOT_NOTED, times=20, endpoint="schema", options={"retry_after": 0}, actions=KNOWN),
     *(
         Case("server_error", TransientError, "500", times=20, endpoint=endpoint, options={"body": body})
-        for endpoint in ("login", "schema", "data", "job", "object")
+        for endpoint in ("login", "data", "job", "object")
         for body in ("json", "html")
     ),
+    Case("server_error", TransientError, "500", times=20, endpoint="schema", actions=INIT),
+    Case("server_error", told=NOT_NOTED, times=20, endpoint="schema", options={"body": "html"}, actions=KNOWN),
     Case("server_error", TransientError, "could not be downloaded", times=20, endpoint="download"),
     Case("server_error", TransientError, "502", times=20, options={"status": 502, "body": "html"}, quick=("reinit",)),
     Case("server_error", told="resuming", endpoint="download", quick=("sync",)),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget, connected
+from cd2.replication.errors import TransientError
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
+from cd2.replication.results import Action, TableResult
 from cd2.replication.schema.model import table_model
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import assert_equal, execute, fetch, run
+from tests.replication.waiting import until
 from tests.steps import init, load_job, sync
 
 TABLE = TableName("canvas", "things")
@@ -76,29 +80,158 @@ def test_a_job_is_loaded_by_the_schema_of_its_data(
     assert run(sync(replicator, TABLE)).state == "complete"
 
 
-@pytest.mark.parametrize(
-    "change", [change for change in CHANGES if change not in ("not_null", "retype back", "drop_enum_value")]
-)
-def test_a_version_is_never_noted_beside_the_description_of_another(
+class Changing:
+    """A table whose schema changes from version 1 to version 2.
+
+    :param change: a key of `CHANGES`, or `key`.
+    """
+
+    def __init__(self, number: int, change: str, simulator: SimulatorControl, replicator: Replicator) -> None:
+        self.name = TableName("canvas", f"things_{number}")
+        self.change = change
+        self._simulator = simulator
+        self._replicator = replicator
+        simulator.add_table(self.name.namespace, self.name.table, COLUMNS, rows=12)
+
+    def alter(self) -> None:
+        place = (self.name.namespace, self.name.table)
+        if self.change != "key":
+            self._simulator.alter(*place, self.change.split(" ")[0], **CHANGES[self.change])
+            return
+        self._simulator.remove_table(*place)
+        self._simulator.add_table(*place, f"*id:i64 *part:i64 {COLUMNS}", rows=12)
+        self._simulator.alter(*place, "comment", text="Its key has two columns.")
+
+    def write(self) -> None:
+        self._simulator.advance(tables=[str(self.name)], inserts=2, updates=4, deletes=1)
+
+    async def job(self, action: Action) -> str:
+        return await self._replicator.ask(
+            self.name, None if action == "init" else await self._replicator.cursor(self.name)
+        )
+
+    async def loaded(self, job: str, action: Action) -> TableResult:
+        """Like the tasks of a run: another try, or an init, if that is needed."""
+        try:
+            result = await load_job(self._replicator, self.name, job, action)
+        except TransientError as failure:
+            if failure.type != "OlderSchema":
+                raise
+            newer = await self.job(action)
+            assert newer != job
+            result = await load_job(self._replicator, self.name, newer, action)
+        return await init(self._replicator, self.name) if result.state == "needs_init" else result
+
+
+def columns_of(target: DatabaseTarget, table: TableName) -> tuple[list[str], int, list[str]]:
+    """The columns of a table; the version that is noted, and the columns of the description beside it."""
+    found = fetch(
+        target,
+        f"SELECT attname FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped",
+    )
+    ((version, description),) = fetch(
+        target,
+        "SELECT schema_version, schema_description FROM instructure_dap.table_sync "
+        f"WHERE source_table = '{table.table}'",
+    )
+    described = table_model(table, json.loads(description), version).columns
+    return sorted(row[0] for row in found), version, sorted(column.name for column in described)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before the ask", "while DAP works", "before the load", "before the load, unknown"])
+@pytest.mark.parametrize("action", ["init", "re-init", "sync"])
+def test_a_change_of_the_schema_at_any_moment_stops_no_table(
+    action: str, moment: str, simulator: SimulatorControl, replicator: Replicator, database: str, target: DatabaseTarget
+) -> None:
+    """Every kind of change: by the schema of its data, or with another job in the same run."""
+    tables = [Changing(number, change, simulator, replicator) for number, change in enumerate([*CHANGES, "key"])]
+    for table in tables:
+        if action != "init":
+            run(init(replicator, table.name))
+            table.write()
+    asked: Action = "sync" if action == "sync" else "init"
+
+    async def loaded(table: Changing) -> TableResult:
+        if moment == "before the ask":
+            table.alter()
+            return await table.loaded(await table.job(asked), asked)
+        simulator.job_seconds(600 if moment == "while DAP works" else 0)
+        before = simulator.stats()["jobs"].get(str(table.name), 0)
+        job = asyncio.create_task(table.job(asked))
+        await until(lambda: _true(simulator.stats()["jobs"].get(str(table.name), 0) > before))
+        if moment == "while DAP works":
+            await until(lambda: is_noted(target, table.name))
+            table.alter()
+            simulator.job_seconds(0)
+            simulator.finish_jobs()
+            return await table.loaded(await job, asked)
+        await job
+        table.alter()
+        if moment == "before the load, unknown":
+            # As if another program had asked for the job.
+            await forget_schemas(target)
+        return await table.loaded(job.result(), asked)
+
+    for table in tables:
+        assert (table.change, run(loaded(table)).error) == (table.change, None)
+        found, version, described = columns_of(target, table.name)
+        assert (table.change, found) == (table.change, described)
+        if moment in ("while DAP works", "before the load"):
+            assert (table.change, version) == (table.change, 1)
+        table.write()
+        result = run(sync(replicator, table.name))
+        if result.state == "needs_init":
+            result = run(init(replicator, table.name))
+        assert result.schema_version == 2
+    assert_equal(simulator, database, *(str(table.name) for table in tables))
+
+
+@pytest.mark.parametrize("change", ["drop_enum_value", "not_null", "retype back", "drop_column"])
+def test_a_snapshot_is_loaded_by_the_schema_of_its_data(
     change: str, simulator: SimulatorControl, replicator: Replicator, target: DatabaseTarget
 ) -> None:
-    """An init, whose table never had the schema of the data: the description is of what the table has."""
+    """An init, whose table never had that schema."""
     simulator.add_table(TABLE.namespace, TABLE.table, COLUMNS, rows=12)
     job = run(replicator.ask(TABLE, None))
     simulator.alter(TABLE.namespace, TABLE.table, change.split(" ")[0], **CHANGES[change])
-    run(load_job(replicator, TABLE, job, "init"))
+    result = run(load_job(replicator, TABLE, job, "init"))
+    assert (result.state, result.schema_version, result.rows_upserted) == ("initialized", 1, 12)
     version, description = noted(target)
-    model = table_model(TABLE, json.loads(description), version)
-    found = [
-        row[0]
-        for row in fetch(
-            target,
-            f"SELECT attname FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass "
-            "AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        )
-    ]
-    assert [column.name for column in model.columns] == found
-    assert version == (1 if change.startswith("add_column") else 2)
+    assert version == 1
+    assert {"name", "state"} <= set(json.loads(description)["properties"]["value"]["properties"])
+
+
+def test_data_that_fits_no_known_schema_is_asked_for_again(
+    simulator: SimulatorControl, replicator: Replicator, database: str, target: DatabaseTarget
+) -> None:
+    """Another program asked for the job, before the schema changed; ours gets the same."""
+    simulator.add_table(TABLE.namespace, TABLE.table, COLUMNS, rows=12)
+    job = run(replicator.ask(TABLE, None))
+    run(forget_schemas(target))
+    simulator.alter(TABLE.namespace, TABLE.table, **{"change": "drop_enum_value", **CHANGES["drop_enum_value"]})
+    with pytest.raises(TransientError, match="has version 1 of the schema, and does not fit version 2") as failure:
+        run(load_job(replicator, TABLE, job, "init"))
+    assert failure.value.type == "OlderSchema"
+    result = run(init(replicator, TABLE))
+    assert (result.state, result.schema_version) == ("initialized", 2)
+    assert result.job_id != job
+    assert_equal(simulator, database, str(TABLE))
+
+
+async def _true(value: bool) -> bool:
+    return value
+
+
+async def is_noted(target: DatabaseTarget, table: TableName) -> bool:
+    async with connected(target) as connection:
+        query = "SELECT EXISTS (SELECT FROM cd2.schemas WHERE table_name = $1)"
+        return bool(await connection.fetchval(query, table.table))
+
+
+async def forget_schemas(target: DatabaseTarget) -> None:
+    async with connected(target) as connection:
+        await connection.execute("DELETE FROM cd2.schemas")
 
 
 def test_what_a_load_changes_without_a_new_version_is_in_its_result(

@@ -13,9 +13,9 @@ import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure
-from cd2.replication.quoting import quoted, raised_by_code
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
+from cd2.replication.sqlerrors.quoting import quoted, raised_by_code
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import execute, run
 from tests.replication.test_obstacles import admin

@@ -152,3 +152,26 @@ def test_the_official_client_does_not_replicate_a_hard_table(
     dap.initdb("canvas", table, check=False)
     (result,) = compare(simulator.url, dap.dsn, [f"canvas.{table}"])
     assert not result.equal
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_expired_rows_vanish_and_are_deletes_only_if_told(
+    told: bool, simulator: RunningSimulator, raw: RawClient
+) -> None:
+    table = f"expiring_{told}".lower()
+    name = f"canvas.{table}"
+    simulator.control.add_table("canvas", table, "*id:i64 text:s50?", rows=10)
+    at = raw.finished(name)["at"]
+    _, before = truth(simulator, name)
+    assert simulator.control.expire("canvas", table, 3, told=told) == 3
+    head, after = truth(simulator, name)
+    assert (after, head["rows"]) == (before[3:], len(before) - 3)
+    _, changes = raw.rows(name, since=at)
+    assert [row["meta.action"] for row in changes] == ["D"] * (3 if told else 0)
+    # Nothing happens to rows that are gone.
+    simulator.control.advance(tables=[name], updates=1.0)
+    head, now = truth(simulator, name)
+    assert [row["id"] for row in now] == [row["id"] for row in before[3:]]
+    assert head["rows"] == len(now)
+    assert simulator.control.expire("canvas", table, 1.0) == len(now)
+    assert truth(simulator, name)[1] == []

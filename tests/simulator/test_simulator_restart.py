@@ -34,6 +34,8 @@ def test_kill_and_restart_continue_the_chain(new_simulator: NewSimulator, databa
     simulator.control.add_table("canvas", "hard_two_column_key", rows=12)
     simulator.control.add_table("canvas", "made_up", columns="*id:i64 name:s20? +stamps", rows=5)
     simulator.control.remove_table("canvas", "wikis")
+    simulator.control.expire("catalog", "users", 3)
+    simulator.control.expire("catalog", "products", 2, told=True)
     simulator.control.advance(0.3)
     simulator.control.fault("canvas", "roles", "too_many_requests", times=3)
     raw = RawClient(simulator.url)

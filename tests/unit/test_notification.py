@@ -9,7 +9,7 @@ from cd2.notification.message import compose
 from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Dependents, Freshness, OddVolume, TableResult
+from cd2.replication.results import Dependents, Freshness, OddVolume, TableResult, Unlisted
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROLES = TableName("canvas", "roles")
@@ -33,6 +33,20 @@ def test_success_is_said_in_the_subject() -> None:
     assert message.attributes == {"environment": "prod", "status": "success", "severity": "info"}
     assert "1,234 / 5" in message.body
     assert "18 min 3 s" in message.body
+
+
+def test_rows_that_were_kept_are_counted() -> None:
+    assert "old rows kept" not in compose(summary_of(GOOD)).body
+    kept = compose(summary_of(replace(GOOD, rows_kept=1_200_345), replace(GOOD, table=BAD.table, rows_kept=1))).body
+    assert "old rows kept               1,200,346\n" in kept
+
+
+def test_a_table_that_dap_no_longer_lists_is_a_warning_with_since_when() -> None:
+    missing = Unlisted(TableName("canvas", "wikis"), NOW - timedelta(days=9), NOW - timedelta(days=10))
+    message = compose(summary_of(GOOD, unlisted=(missing,)))
+    assert message.subject == "[WARNING] Canvas Data 2 prod: 1 table up to date, 1 no longer listed"
+    assert "canvas.wikis: not listed since 2026-02-20 12:00 UTC, data as of 2026-02-19 12:00 UTC\n" in message.body
+    assert compose(summary_of(GOOD, BAD, unlisted=(missing,))).subject.startswith("[FAILURE]")
 
 
 def test_a_failed_table_is_told_with_its_reason_type_uuid_and_log() -> None:
@@ -157,6 +171,16 @@ def test_the_last_line_names_the_version_even_where_the_rest_is_cut() -> None:
     long = [replace(BAD, table=TableName("canvas", f"t{i}"), error=ErrorInfo("E", "x" * 9000)) for i in range(60)]
     for summary in (summary_of(GOOD), summary_of(*long)):
         assert compose(summary).body.splitlines()[-1] == f"Sent by Canvas Data 2 on Airflow {__version__}."
+
+
+def test_unlisted_tables_and_odd_volumes_are_told_together() -> None:
+    missing = Unlisted(TableName("canvas", "wikis"), NOW - timedelta(hours=4), NOW - timedelta(hours=8))
+    odd = OddVolume(ROLES, date(2026, 2, 28), 1234, 56789)
+    message = compose(summary_of(GOOD, unlisted=(missing,), odd_volumes=(odd,)))
+    assert message.subject.endswith("1 table up to date, 1 no longer listed, 1 with an odd volume")
+    assert "TABLES THAT DAP NO LONGER LISTS" in message.body
+    assert "TABLES WITH AN ODD NUMBER OF CHANGES" in message.body
+    assert message.attributes["status"] == message.attributes["severity"] == "warning"
 
 
 def test_a_table_with_an_odd_number_of_changes_is_a_warning_with_both_numbers() -> None:

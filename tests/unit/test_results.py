@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Dependents, TableResult
+from cd2.replication.results import Dependents, TableResult, Unlisted
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 USERS, ROLES = TableName("canvas", "users"), TableName("canvas", "roles")
@@ -28,8 +28,8 @@ def test_a_table_result_has_the_fields_of_the_contract_and_survives_json() -> No
     )
     data = result.to_json()
     assert set(data) == {
-        *("namespace", "table", "action", "state", "rows_upserted", "rows_deleted", "bytes_downloaded", "since"),
-        *("data_as_of", "schema_version", "duration_s", "waited_s", "job_id", "dependents", "error", "notes"),
+        *("namespace", "table", "action", "state", "rows_upserted", "rows_deleted", "rows_kept", "bytes_downloaded"),
+        *("since", "data_as_of", "schema_version", "duration_s", "waited_s", "job_id", "dependents", "error", "notes"),
     }
     assert data["error"] == {
         "class": "ProcessingError",
@@ -39,6 +39,11 @@ def test_a_table_result_has_the_fields_of_the_contract_and_survives_json() -> No
     }
     assert data["dependents"] == {"restored": ["public.a"], "broken": ["public.b"]}
     assert TableResult.from_json(data) == result
+
+
+def test_what_is_no_longer_listed_survives_json() -> None:
+    missing = Unlisted(USERS, NOW, NOW - timedelta(hours=3))
+    assert Unlisted.from_json(missing.to_json()) == missing
 
 
 def test_a_run_succeeds_only_if_every_table_did() -> None:

@@ -18,6 +18,7 @@ def test_an_empty_section_gives_the_defaults_of_the_contract() -> None:
         "namespaces": ("canvas",),
         "include_tables": (),
         "skip_tables": (),
+        "append_only_tables": ("canvas_logs.*",),
         "dap_base_url": "https://api-gateway.instructure.com",
         "dap_conn_id": "cd2_dap",
         "ssm_path": "canvas_data_2",
@@ -50,12 +51,23 @@ def test_lists_are_split_trimmed_and_freed_of_repetitions() -> None:
     assert settings.skip_tables == ("users", "quiz_*")
 
 
+def test_no_table_is_append_only_if_none_is_named() -> None:
+    assert settings_of(append_only_tables="none").append_only_tables == ()
+    assert settings_of(append_only_tables="").append_only_tables == ("canvas_logs.*",)
+    assert settings_of(append_only_tables="*_logs, canvas*.page_views").append_only_tables == (
+        "*_logs",
+        "canvas*.page_views",
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "text", "told"),
     [
         ("environment", "production", "it must be one of dev, stg, prod"),
         ("namespaces", "canvas,canvass", "canvass is not a namespace; allowed are canvas"),
         ("namespaces", ",", "name at least one of canvas"),
+        ("append_only_tables", "canvas_log.*, users", "canvas_log.* can be no table; name tables such as"),
+        ("append_only_tables", "none, users", "none can be no table"),
         ("dap_base_url", "api-gateway.instructure.com", "it must be an address such as https://"),
         ("database_sslmode", "verify_full", "it must be one of disable"),
         ("database_sslrootcert", "/nowhere/ca.pem", "there is no such file"),

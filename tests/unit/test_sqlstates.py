@@ -8,7 +8,7 @@ import pytest
 from cd2.replication import errors
 from cd2.replication.errors import Cd2Error, StopAll, TableFailure, TransientError
 from cd2.replication.failures import classify
-from cd2.replication.sqlstates import SQLSTATES
+from cd2.replication.sqlerrors.sqlstates import SQLSTATES
 
 CLASSES = ("08", "25", "28", "53", "55", "57", "58", "XX")
 TABLE: list[tuple[str, type[Cd2Error], str]] = [

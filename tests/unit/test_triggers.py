@@ -33,6 +33,7 @@ class Dap:
         self._answer = answer
         self.asked: list[tuple[str, datetime | None]] = []
         self.given_up: datetime | None = None
+        self.requested = True
 
     async def cursor(self, _: TableName) -> datetime | None:
         return self._cursor
@@ -42,6 +43,7 @@ class Dap:
         assert details["place"] is not None
         self.given_up = details["given_up"]
         self.asked.append((str(table), since))
+        self.requested = details.get("requested", True)
         if isinstance(self._answer, Cd2Error):
             raise self._answer
         return self._answer
@@ -144,12 +146,17 @@ def test_a_table_that_needs_an_init_is_not_asked_for_changes(
     assert dap.asked == []
 
 
-def test_an_init_that_the_sync_demands_asks_for_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [None, {"class": "ReinitRequired", "message": "DAP has reloaded the table."}])
+def test_an_init_that_the_sync_demands_asks_for_a_snapshot(
+    error: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dap = Dap()
-    xcoms = LISTED | {("sync", 1): {"state": "needs_init"}}
+    xcoms = LISTED | {("sync", 1): {"state": "needs_init", "error": error}}
     event = Airflow(xcoms).run(InitTrigger("list_tables", "sync"), dap, monkeypatch)
     assert Found.from_json(event.payload) == Found("job-1")
     assert dap.asked == [(USERS, None)]
+    # Whose need was found by the sync itself counts for the daily limit.
+    assert dap.requested is (error is None)
 
 
 @pytest.mark.parametrize("synced", [None, {"state": "complete"}, {"state": "failed"}])

@@ -125,7 +125,7 @@ class RowStream:
 
     def chunks(self, selection: Selection) -> Iterator[Chunk]:
         """The rows, in rising order of their keys (but for duplicates), some thousands at a time."""
-        for start in range(0, self.view.total, CHUNK):
+        for start in range(self.view.expired, self.view.total, CHUNK):
             rows = range(start, min(start + CHUNK, self.view.total))
             states = self._states(rows)
             if selection.incremental:

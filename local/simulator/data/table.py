@@ -39,6 +39,7 @@ class Table:
 
     :param initial_rows: rows before the first event.
     :param created_ms: the data timestamp of the first rows, in ms since 1970.
+    :param expired: the first so many rows are gone without a word.
     """
 
     seed: int
@@ -51,6 +52,7 @@ class Table:
     live: int = 0
     touched: array[int] | None = None
     last_deleted: int | None = None
+    expired: int = 0
 
     def __post_init__(self) -> None:
         values = iter(range(len(self.definition.columns)))
@@ -71,7 +73,8 @@ class Table:
     def view(self) -> TableView:
         """The table as it is now; later changes do not show in it."""
         touched = None if self.touched is None else self.touched[:]
-        return TableView(self.seed, self.definition, tuple(self.versions), tuple(self.events), self.total, touched)
+        versions, events = tuple(self.versions), tuple(self.events)
+        return TableView(self.seed, self.definition, versions, events, self.total, touched, self.expired)
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
@@ -94,7 +97,7 @@ class Table:
         for row in self._walk(event, before):
             if done.updates >= updates and done.deletes >= deletes:
                 break
-            if touched[row] & DELETED:
+            if row < self.expired or touched[row] & DELETED:
                 continue
             if done.updates < updates:
                 touched[row] = event
@@ -117,6 +120,23 @@ class Table:
         self.total += added + unseen
         self.live += done.inserts - done.deletes
         return done
+
+    def expire(self, at_ms: int, rows: int, *, told: bool) -> int:
+        """Let the oldest rows become older than what the service keeps.
+
+        :param told: changes have a D for each of them; otherwise they only vanish.
+        :returns: how many there were to expire.
+        :raises ControlError: the table has had as many events as it can have.
+        """
+        event, touched = self._new_event(at_ms)
+        oldest = [row for row in range(self.expired, self.total) if not touched[row] & DELETED][:rows]
+        if told:
+            for row in oldest:
+                touched[row] = event | DELETED
+        elif oldest:
+            self.expired = oldest[-1] + 1
+        self.live -= len(oldest)
+        return len(oldest)
 
     def _new_event(self, at_ms: int) -> tuple[int, array[int]]:
         event = len(self.events)
@@ -145,7 +165,7 @@ class Table:
     def _rewrite_all(self, at_ms: int) -> None:
         event, touched = self._new_event(at_ms)
         for row in range(self.total):
-            if not touched[row] & DELETED:
+            if row >= self.expired and not touched[row] & DELETED:
                 touched[row] = event
 
     # -- schema ---------------------------------------------------------------------------------------------------

@@ -45,7 +45,10 @@ class SchemaVersion:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table at one moment, for reading by other threads."""
+    """A table at one moment, for reading by other threads.
+
+    :param expired: the first so many rows are gone without a word.
+    """
 
     seed: int
     definition: TableDefinition
@@ -53,6 +56,7 @@ class TableView:
     events: tuple[Event, ...]
     total: int
     touched: array[int] | None
+    expired: int = 0
 
     @property
     def name(self) -> str:

@@ -27,6 +27,7 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
         _get("stats", control.stats),
         _get("tables", control.tables),
         _post("advance", control.advance),
+        _post("expire", control.expire),
         _post("alter", control.alter),
         _post("add_table", control.add_table),
         _post("remove_table", control.remove_table),
@@ -92,6 +93,11 @@ class Control:
         amounts = {kind: body.get(kind, 0) for kind in ("inserts", "updates", "deletes")}
         async with self._s.lock:
             return {"tables": await asyncio.to_thread(self._s.world.advance, body.get("tables"), amounts)}
+
+    async def expire(self, body: dict[str, Any]) -> dict[str, Any]:
+        names, told = (body.get("namespace", ""), body.get("table", "")), bool(body.get("told"))
+        async with self._s.lock:
+            return {"expired": await asyncio.to_thread(self._s.world.expire, *names, body.get("rows", 0), told=told)}
 
     async def alter(self, body: dict[str, Any]) -> dict[str, Any]:
         names = (body.get("namespace", ""), body.get("table", ""))

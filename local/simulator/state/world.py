@@ -85,6 +85,8 @@ class World:
             match entry["do"]:
                 case "advance":
                     self._advance(entry["at"], entry["tables"])
+                case "expire":
+                    self.table(*entry["table"]).expire(entry["at"], entry["rows"], told=entry["told"])
                 case "alter":
                     self.table(*entry["table"]).alter(entry["at"], entry["change"], entry["arguments"])
                 case "add_table":
@@ -167,6 +169,14 @@ class World:
 
     def _advance(self, at: int, numbers: dict[str, list[int]]) -> dict[str, Changes]:
         return {name: self.table(*name.split(".", 1)).advance(at, *counts) for name, counts in numbers.items()}
+
+    def expire(self, namespace: str, name: str, rows: float | int, *, told: bool) -> int:
+        """Let the oldest rows of a table expire; returns how many."""
+        table = self.table(namespace, name)
+        number, at = _amount(rows, table.live), now_ms()
+        done = table.expire(at, number, told=told)
+        self._record({"do": "expire", "at": at, "table": [namespace, name], "rows": number, "told": told})
+        return done
 
     def alter(self, namespace: str, name: str, change: str, arguments: dict[str, Any]) -> int:
         """Change a schema. Returns its new version."""

@@ -61,8 +61,11 @@ def _outcome(summary: RunSummary) -> str:
         return f"{', '.join(summary.problems)} failed"
     if not total:
         return "no table to replicate"
-    odd = f", {_tables(len(summary.odd_volumes))} with an odd number of changes" * bool(summary.odd_volumes)
-    return f"{_tables(total)} up to date{odd}"
+    unlisted, odd = len(summary.unlisted), len(summary.odd_volumes)
+    if unlisted and odd:  # in full, a subject would not hold both
+        return f"{_tables(total)} up to date, {unlisted} no longer listed, {odd} with an odd volume"
+    missing = f", {unlisted} no longer listed" * bool(unlisted)
+    return f"{_tables(total)} up to date{missing}" + f", {_tables(odd)} with an odd number of changes" * bool(odd)
 
 
 def _text(summary: RunSummary) -> str:
@@ -79,6 +82,14 @@ def _text(summary: RunSummary) -> str:
 def _attention(summary: RunSummary) -> list[str]:
     """What is not a failure, but deserves a look."""
     sections = []
+    if summary.unlisted:
+        sections.append(
+            "TABLES THAT DAP NO LONGER LISTS (they stay as they are; docs/operations.md says what to do)\n"
+            + "\n".join(
+                f"{missing.table}: not listed since {_time(missing.since)}, data as of {_time(missing.data_as_of)}"
+                for missing in summary.unlisted
+            )
+        )
     if summary.broken_dependents:
         sections.append(
             "VIEWS THAT COULD NOT BE RESTORED (definitions are kept in cd2.broken_dependents)\n"
@@ -112,6 +123,8 @@ def _overview(summary: RunSummary) -> str:
         rows = sum(result.rows_upserted for result in summary.results)
         deleted = sum(result.rows_deleted for result in summary.results)
         figures["rows written / deleted"] = f"{rows:>6,} / {deleted:,}"
+        if kept := sum(result.rows_kept for result in summary.results):
+            figures["old rows kept"] = f"{kept:>6,}"
         figures["downloaded"] = f"{_size(sum(result.bytes_downloaded for result in summary.results)):>6}"
     figures["duration"] = _duration(summary.finished - summary.started)
     figures["run"] = summary.run_id

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from cd2.replication.names import TableName
-from cd2.replication.results import GOOD_STATES, Freshness, OddVolume, TableResult
+from cd2.replication.results import GOOD_STATES, Freshness, OddVolume, TableResult, Unlisted
 
 Status = Literal["success", "warning", "failure"]
 Severity = Literal["info", "warning", "high"]
@@ -26,6 +26,7 @@ class RunSummary:
     :param problems: a sentence for each failure that belongs to no table (settings, listing, ...), by task id.
     :param log_links: URL of the log that explains a failure, by table name or task id.
     :param listed_only: the tables that a dry run lists; it replicates nothing.
+    :param unlisted: tables that are replicated, and that DAP no longer lists.
     :param rerun: an earlier message has already reported this run; since then tasks were cleared.
     :param recovered: all is well again, after the last message reported a failure.
     :param freshness: of the tables, as far as known.
@@ -42,6 +43,7 @@ class RunSummary:
     problems: Mapping[str, str] = field(default_factory=dict)
     log_links: Mapping[str, str] = field(default_factory=dict)
     listed_only: tuple[str, ...] | None = None
+    unlisted: tuple[Unlisted, ...] = ()
     rerun: bool = False
     recovered: bool = False
     freshness: Mapping[TableName, Freshness] = field(default_factory=dict)
@@ -78,7 +80,8 @@ class RunSummary:
         if self.failed or self.problems:
             return "failure"
         nothing_done = not self.results and self.listed_only is None
-        return "warning" if self.broken_dependents or self.odd_volumes or nothing_done else "success"
+        attention = self.broken_dependents or self.unlisted or self.odd_volumes or nothing_done
+        return "warning" if attention else "success"
 
     @property
     def severity(self) -> Severity:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from cd2.replication.bookkeeping import cursors, ledger
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.dap import jobs
 from cd2.replication.database.connection import connected
-from cd2.replication.errors import Cd2Error, ReinitRequired, TransientError
+from cd2.replication.errors import OLDER_SCHEMA, Cd2Error, ReinitRequired, TableFailure, TransientError
 from cd2.replication.failures import classify
 from cd2.replication.load.objects import Tally
+from cd2.replication.load.rows import MISSING_COLUMN
 from cd2.replication.results import Action, Applied, SchemaChange, State, TableResult
 from cd2.replication.schema.differences import differences
 from cd2.replication.schema.model import TableModel, table_model
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import AsyncIterator, Collection, Set
     from types import TracebackType
 
     from dap.dap_types import VersionedSchema
@@ -80,6 +83,7 @@ class Attempt:
             outcome,
             rows_upserted=applied.rows_upserted,
             rows_deleted=applied.rows_deleted,
+            rows_kept=applied.rows_kept,
             bytes_downloaded=self.tally.bytes,
             since=before.since.isoformat() if before else None,
             data_as_of=last.since.isoformat() if last else None,
@@ -88,7 +92,7 @@ class Attempt:
             job_id=self.job_id,
             dependents=applied.dependents,
             error=error.info if error else None,
-            notes=notes,
+            notes=(*notes, *applied.notes),
         )
 
     def loaded(
@@ -182,9 +186,12 @@ def already_loaded(table: TableName, job: Job, cursor: Cursor | None) -> bool:
     return False
 
 
-def changes_since(before: Cursor | None, model: TableModel) -> tuple[SchemaChange, ...]:
-    """What has changed in a table's schema."""
-    return differences(before.description, before.schema_version, model) if before else ()
+def changes_since(before: Cursor | None, model: TableModel, kept: Collection[str]) -> tuple[SchemaChange, ...]:
+    """What has changed in a table's schema.
+
+    :param kept: columns that DAP no longer has, and that stay.
+    """
+    return differences(before.description, before.schema_version, model, kept) if before else ()
 
 
 def models(
@@ -192,12 +199,12 @@ def models(
 ) -> tuple[TableModel, TableModel]:
     """What the table should be, and the part of it that the job's data has.
 
-    They differ only if DAP's schema has changed since the job was created, and the table follows it already. Otherwise
-    a job is loaded by the schema of its data, and the next sync brings the change. DAP describes only the newest
-    schema; if the table never had that of the data, it is loaded by the newest one's columns that the data has.
+    A job is loaded by the schema of its data, and the next sync brings what has changed since. They differ if that
+    schema is not known, or if the table follows a newer one already.
 
-    :param described: DAP's newest schema of the table.
+    :param described: the schema of the data, or a newer one.
     :param columns: the columns of the data; none if there is no object.
+    :raises TransientError: another job may help.
     """
     model = table_model(table, described.schema, described.version)
     for note in model.notes:
@@ -209,15 +216,38 @@ def models(
         )
     if job.schema_version == described.version or not columns:
         return model, model
-    delivered = model.limited_to(columns)
-    if before is not None and before.schema_version >= described.version:
-        return model, delivered
     if before is not None and before.schema_version == job.schema_version:
-        # The schema of the data is the one that the table has: nothing changes before the next sync.
         with suppress(Cd2Error, ValueError):
             older = table_model(table, json.loads(before.description), before.schema_version)
             if {column.source for column in older.columns} <= columns:
                 return older, older
-    if len(delivered.columns) < len(model.columns):
-        delivered = replace(delivered, version=job.schema_version)
-    return delivered, delivered
+    delivered = model.limited_to(columns)
+    if delivered.key != model.key:
+        raise _misfit(table, job, model)
+    return model, delivered
+
+
+@asynccontextmanager
+async def by_its_schema(table: TableName, job: Job, model: TableModel) -> AsyncIterator[None]:
+    """If the data does not fit a schema that is newer, the block fails temporarily: another job is asked for.
+
+    :param model: what the table should be.
+    """
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.CannotCoerceError):
+        if job.schema_version == model.version:
+            raise
+        raise _misfit(table, job, model) from None
+    except TableFailure as failure:
+        if job.schema_version == model.version or failure.type not in (MISSING_COLUMN, "23502"):
+            raise
+        raise _misfit(table, job, model) from None
+
+
+def _misfit(table: TableName, job: Job, model: TableModel) -> TransientError:
+    return TransientError(
+        f"{table}: the data of job {job.id} has version {job.schema_version} of the schema, and does not fit version "
+        f"{model.version}, which DAP describes now. The job is of no use: the retry asks for a new one.",
+        type=OLDER_SCHEMA,
+    )

@@ -109,6 +109,10 @@ class WaitError(TransientError):
         self.seconds = seconds
 
 
+OLDER_SCHEMA = "OlderSchema"
+"""Type of the failure of a job whose data does not fit the newest schema, and whose own is not known."""
+
+
 class FailedJobError(TransientError):
     """DAP could not complete a job: a new one may succeed."""
 

@@ -1,7 +1,7 @@
 """Turns exceptions of the DAP client, the network and PostgreSQL into our own errors.
 
 An exception is recognized by its class and its code: DAP's `type`, or PostgreSQL's SQLSTATE, whose meanings are in
-`cd2.replication.sqlstates`. `cd2.replication.quoting` says which of PostgreSQL's words may be quoted.
+`cd2.replication.sqlerrors`, with the rule which of PostgreSQL's words may be quoted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from cd2.replication.errors import (
     TransientError,
     WaitError,
 )
-from cd2.replication.quoting import condition, quoted, raised_by_code
-from cd2.replication.sqlstates import SQLSTATES
+from cd2.replication.sqlerrors.quoting import condition, quoted, raised_by_code
+from cd2.replication.sqlerrors.sqlstates import SQLSTATES
 
 
 @dataclass(frozen=True)

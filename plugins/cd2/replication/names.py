@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 NAMESPACES = ("canvas", "canvas_logs", "catalog", "new_quizzes")
 """The namespaces that the official client can replicate; it rejects any other name."""
@@ -25,6 +27,10 @@ class TableName:
         if not (namespace and dot and table):
             raise ValueError(f"{text!r} is not a table name: write namespace.table, for example canvas.users")
         return cls(namespace, table)
+
+    def matches(self, patterns: Iterable[str]) -> bool:
+        """Whether it is one of these: `table` or `namespace.table`, shell wildcards allowed."""
+        return any(fnmatchcase(str(self), pattern) or fnmatchcase(self.table, pattern) for pattern in patterns)
 
     def __str__(self) -> str:
         return f"{self.namespace}.{self.table}"

@@ -13,14 +13,15 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from cd2.replication.attempt import Attempt, Reported, already_loaded, changes_since, decide, models
+from cd2.replication.asking import Question
+from cd2.replication.attempt import Attempt, Reported, already_loaded, by_its_schema, changes_since, decide, models
 from cd2.replication.bookkeeping import cursors, freshness, ledger, preparation, reports, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.constraints.refused import told
-from cd2.replication.dap import jobs
+from cd2.replication.dap import jobs, schemas
 from cd2.replication.dap.downloads import Downloads
-from cd2.replication.dap.jobs import CREATION_TRIES, InLine, JobRequest
+from cd2.replication.dap.jobs import CREATION_TRIES, InLine
 from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, OBJECT_CALLS_PER_MINUTE, Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession, Job
 from cd2.replication.database import sizes
@@ -29,8 +30,7 @@ from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
 from cd2.replication.failures import in_our_words
 from cd2.replication.load.load import Load
-from cd2.replication.load.obstacles import check_place
-from cd2.replication.load.rows import JobRows, Progress
+from cd2.replication.load.rows import JobRows, Progress, log_progress
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, Freshness, TableResult
 from cd2.replication.schema import alter
@@ -38,11 +38,6 @@ from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.plan import plan_changes
 
 log = logging.getLogger(__name__)
-
-
-def log_progress(progress: Progress) -> None:
-    """Log how far a long load is."""
-    log.info("%s", progress)
 
 
 class Replicator:
@@ -54,6 +49,7 @@ class Replicator:
     :param progress: called about every ten seconds during a load.
     :param pooled: how many database connections the waits of many tables share; such a replicator must be closed.
         0: each wait opens its own, and its own session at DAP.
+    :param append_only: patterns of tables that are only ever added to.
     """
 
     def __init__(
@@ -63,12 +59,14 @@ class Replicator:
         job_creations_per_minute: int,
         progress: Callable[[Progress], None] = log_progress,
         pooled: int = 0,
+        append_only: Collection[str] = (),
     ) -> None:
         self._credentials = credentials
         self._target = target
         self._progress = progress
         self._replica = Replica(target, pooled)
         self._shares = pooled > 0
+        self._append_only = append_only
         self._shared: DapSession | None = None
         self._pacer = Pacer(
             self._replica,
@@ -79,6 +77,11 @@ class Replicator:
                 "object": max(OBJECT_CALLS_PER_MINUTE, job_creations_per_minute),
             },
         )
+
+    @property
+    def replica(self) -> Replica:
+        """The replica, for single statements: what reads the ledger, what looks for unlisted tables."""
+        return self._replica
 
     # -- for all tables ----------------------------------------------------------------------------
 
@@ -142,11 +145,6 @@ class Replicator:
             await self._shared.close()
         await self._replica.close()
 
-    @property
-    def replica(self) -> Replica:
-        """The replica, for what reads the ledger (`cd2.replication.bookkeeping.status`)."""
-        return self._replica
-
     def job_url(self, job_id: str) -> str:
         """The URL of a job at DAP; opening it requires the DAP key."""
         return f"{self._credentials.base_url}/dap/job/{job_id}"
@@ -169,6 +167,7 @@ class Replicator:
         tries: int = CREATION_TRIES,
         place: InLine | None = None,
         given_up: datetime | None = None,
+        requested: bool = True,
     ) -> str:
         """Take a turn, ask DAP for the changes since `since` (None: all rows), and wait until the job is done.
 
@@ -177,15 +176,12 @@ class Replicator:
         :param tries: how often to ask while DAP answers 429.
         :param place: in the line of the tables that wait in this process.
         :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
+        :param requested: whether a person requested the snapshot; an automatic one counts towards the daily limit.
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
-        with in_our_words(f"{table}: asking DAP"):
-            if since is None:
-                await check_place(self._replica, table)
-            async with self._asking() as session:
-                request = JobRequest(session, self._pacer, self._replica, table, since, tries, place, given_up)
-                return (await request.finished_job()).id
+        question = Question(self._pacer, self._replica, table, since, tries, place, given_up, requested)
+        return await question.finished_job(self._asking)
 
     async def load(
         self,
@@ -200,7 +196,7 @@ class Replicator:
         """Load a finished job.
 
         :param action: sync or init; an init of a table that exists becomes a re-init.
-        :param requested: whether a person requested the init; an automatic one counts towards the daily limit.
+        :param requested: whether a person requested the init.
         :param last_try: no other try follows if this one fails.
         :param run: the id of the run, for the ledger.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
@@ -251,18 +247,20 @@ class Replicator:
                 Downloads(session, job.objects, connection) as objects,
                 JobRows(objects.download, job, table, attempt.tally, self._progress) as rows,
             ):
-                described = await session.schema(table)
+                least, previous = (before.schema_version, before.description) if before else (0, None)
+                described = await schemas.described(session, connection, table, job, least)
                 model, delivered = models(table, job, described, before, rows.columns)
-                plan = await plan_changes(connection, model, before.description if before else None)
+                keep = table.matches(self._append_only)
+                plan = await plan_changes(connection, model, previous, keep_columns=keep)
                 attempt = replace(attempt, action=decide(table, job, plan))
                 async with self._reported(attempt), told(connection, table, attempt.what):
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
-                    changes = changes_since(before, model)
-                    async with connection.transaction():
+                    changes = changes_since(before, model, plan.kept)
+                    async with by_its_schema(table, job, model), connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
-                        load = Load(connection, plan, plan.named(delivered), rows, alteration)
+                        load = Load(connection, plan, plan.named(delivered), rows, alteration, append_only=keep)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)

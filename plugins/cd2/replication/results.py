@@ -15,6 +15,7 @@ State = Literal["complete", "complete_with_schema_update", "initialized", "faile
 SchemaChangeKind = Literal[
     "column added",
     "column dropped",
+    "column kept",
     "type",
     "required",
     "values",
@@ -39,12 +40,16 @@ class Dependents:
 class Applied:
     """What a load did to its table.
 
+    :param rows_kept: rows that DAP no longer has, in a table that is only ever added to.
+    :param notes: sentences about what the rows did not allow.
     :param rows_in_table: how many rows the table has after a snapshot; None: not counted.
     """
 
     rows_upserted: int = 0
     rows_deleted: int = 0
     dependents: Dependents = field(default_factory=Dependents)
+    rows_kept: int = 0
+    notes: tuple[str, ...] = ()
     rows_in_table: int | None = None
 
 
@@ -69,6 +74,7 @@ class TableResult:
 
     :param since: the cursor before the attempt; UTC, ISO 8601.
     :param data_as_of: the cursor after it; UTC, ISO 8601.
+    :param rows_kept: rows that DAP no longer has, in a table that is only ever added to.
     :param bytes_downloaded: compressed.
     :param duration_s: seconds, without the wait for turn and job.
     :param waited_s: seconds that the table waited for its turn and its job.
@@ -80,6 +86,7 @@ class TableResult:
     state: State
     rows_upserted: int = 0
     rows_deleted: int = 0
+    rows_kept: int = 0
     bytes_downloaded: int = 0
     since: str | None = None
     data_as_of: str | None = None
@@ -145,3 +152,26 @@ class Freshness:
 
     checked_at: datetime | None
     failing_since: datetime | None
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """A table that is replicated, and that DAP no longer lists; times are aware.
+
+    :param since: when that was first seen.
+    :param data_as_of: the table holds Canvas as of this time.
+    """
+
+    table: TableName
+    since: datetime
+    data_as_of: datetime
+
+    def to_json(self) -> dict[str, str]:
+        """The form in which a task hands it on."""
+        return {"table": str(self.table), "since": self.since.isoformat(), "data_as_of": self.data_as_of.isoformat()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> Unlisted:
+        """Read what `to_json` returned."""
+        since, data_as_of = (datetime.fromisoformat(data[name]) for name in ("since", "data_as_of"))
+        return cls(TableName.parse(data["table"]), since, data_as_of)

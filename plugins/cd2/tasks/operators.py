@@ -27,7 +27,7 @@ from cd2.replication.names import TableName
 from cd2.replication.results import Action, TableResult
 from cd2.tasks.credentials import load_settings, with_credentials
 from cd2.tasks.links import CHANGES, LINKS, asset_of
-from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT, RETRIED
+from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT, RETRIED, UNLISTED
 from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
 from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot
 
@@ -80,7 +80,7 @@ class ListTables(BaseOperator):
         store = context["task_state_store"]
         earlier = [TableName.parse(name) for name in cast("list[str]", store.get(ORDER) or [])]
         try:
-            tables = with_credentials(lambda replicator: list_and_choose(replicator, load_settings(), params))
+            tables, unlisted = with_credentials(lambda replicator: list_and_choose(replicator, load_settings(), params))
             check_number(tables)
             if not dry_run:
                 tables = in_turn(tables, with_credentials(partial(sizes_in_replica, tables=tables)), earlier)
@@ -88,6 +88,7 @@ class ListTables(BaseOperator):
             _fail(context["ti"], error)
         names = [str(table) for table in tables]
         self.log.info("%d tables: %s", len(names), ", ".join(names))
+        context["ti"].xcom_push(key=UNLISTED, value=[missing.to_json() for missing in unlisted])
         if dry_run:
             context["ti"].xcom_push(key=DRY_RUN, value=names)
             return []
@@ -190,11 +191,12 @@ class _TableOperator(BaseOperator):
     def report(self, context: Context, result: TableResult) -> None:
         """Log the result and hand it on; if the table changed, add an event to its asset."""
         self.log.info(
-            "%s: %s, %s rows written, %s deleted, %s bytes downloaded, data as of %s, %s s",
+            "%s: %s, %s rows written, %s deleted%s, %s bytes downloaded, data as of %s, %s s",
             result.table,
             result.state,
             result.rows_upserted,
             result.rows_deleted,
+            f", {result.rows_kept} kept that DAP no longer has" if result.rows_kept else "",
             result.bytes_downloaded,
             result.data_as_of,
             result.duration_s,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import conf
 
 from cd2.replication.errors import Cd2Error, TableFailure
 from cd2.replication.names import NAMESPACES, TableName
+from cd2.replication.results import Unlisted
 from cd2.settings import Settings
 
 if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
+
+log = logging.getLogger(__name__)
 
 LARGE = tuple(
     TableName.parse(name)
@@ -60,15 +63,33 @@ def wanted_namespaces(settings: Settings, params: Any) -> tuple[str, ...]:
     return chosen
 
 
-async def list_and_choose(replicator: Replicator, settings: Settings, params: Any) -> list[TableName]:
-    """The tables of a run, sorted by name in each namespace.
+async def list_and_choose(
+    replicator: Replicator, settings: Settings, params: Any
+) -> tuple[list[TableName], list[Unlisted]]:
+    """The tables of a run, sorted by name in each namespace; and those that it would have if DAP still listed them.
 
     :raises Cd2Error: DAP cannot be asked, or a namespace or name is wrong.
     """
-    listed = [
-        table for namespace in wanted_namespaces(settings, params) for table in await replicator.list_tables(namespace)
-    ]
-    return choose_tables(listed, settings, params.get("tables") or ())
+    namespaces, requested = wanted_namespaces(settings, params), params.get("tables") or ()
+    listed = [table for namespace in namespaces for table in await replicator.list_tables(namespace)]
+    unlisted = await _unlisted(replicator, namespaces, listed)
+    chosen = choose_tables(listed, settings, requested, [missing.table for missing in unlisted])
+    return chosen, [missing for missing in unlisted if _is_chosen(missing.table, settings, requested)]
+
+
+async def _unlisted(
+    replicator: Replicator, namespaces: Collection[str], listed: Collection[TableName]
+) -> Sequence[Unlisted]:
+    """None if the replica cannot be asked: a warning is no reason to fail."""
+    from cd2.replication.bookkeeping import unlisted
+    from cd2.replication.failures import in_our_words
+
+    try:
+        with in_our_words("Looking for tables that DAP no longer lists"):
+            return await unlisted.note(replicator.replica, namespaces, listed)
+    except Cd2Error as error:
+        log.warning("%s", error.message)
+        return ()
 
 
 async def sizes_in_replica(replicator: Replicator, tables: Sequence[TableName]) -> Mapping[TableName, int]:
@@ -79,27 +100,32 @@ async def sizes_in_replica(replicator: Replicator, tables: Sequence[TableName]) 
         return {}
 
 
-def choose_tables(listed: Sequence[TableName], settings: Settings, requested: Sequence[str]) -> list[TableName]:
+def choose_tables(
+    listed: Sequence[TableName], settings: Settings, requested: Sequence[str], unlisted: Sequence[TableName] = ()
+) -> list[TableName]:
     """Which of the listed tables to work on.
 
     :param requested: names or shell wildcards from the trigger form; empty: all that the settings include.
+    :param unlisted: tables that DAP no longer lists: that the settings include one is no mistake.
     :raises TableFailure: a requested or included name matches no table; suggests similar names.
     """
-    for source, patterns in (("The trigger form", requested), ("[cd2] include_tables", settings.include_tables)):
+    for source, patterns, known in (
+        ("The trigger form", requested, listed),
+        ("[cd2] include_tables", settings.include_tables, [*listed, *unlisted]),
+    ):
         if odd := [pattern for pattern in patterns if not _PATTERN.fullmatch(pattern)]:
             raise TableFailure(
                 f"{source} has {', '.join(map(json.dumps, odd))}, which is no table: write table or namespace.table, "
                 "such as users or canvas.users; * stands for any characters."
             )
-        if unknown := [pattern for pattern in patterns if not any(_matches(name, pattern) for name in listed)]:
+        if unknown := [pattern for pattern in patterns if not any(name.matches((pattern,)) for name in known)]:
             raise TableFailure(_not_listed(source, unknown, listed))
+    return [name for name in listed if _is_chosen(name, settings, requested)]
+
+
+def _is_chosen(name: TableName, settings: Settings, requested: Sequence[str]) -> bool:
     included = requested or settings.include_tables or ("*",)
-    return [
-        name
-        for name in listed
-        if any(_matches(name, pattern) for pattern in included)
-        and not any(_matches(name, pattern) for pattern in settings.skip_tables)
-    ]
+    return name.matches(included) and not name.matches(settings.skip_tables)
 
 
 def in_turn(
@@ -152,11 +178,6 @@ def _not_listed(source: str, unknown: Sequence[str], listed: Sequence[TableName]
     if similar := list(dict.fromkeys(name for near in found for name in names[near])):
         return f"{told} Did you mean {' or '.join(similar[:MOST_SIMILAR])}?"
     return f"{told} A dry run (dry_run in the trigger form) lists all tables."
-
-
-def _matches(name: TableName, pattern: str) -> bool:
-    """`table` or `namespace.table`, shell wildcards allowed."""
-    return fnmatchcase(str(name), pattern) or fnmatchcase(name.table, pattern)
 
 
 def check_number(tables: Collection[TableName]) -> None:

@@ -122,8 +122,12 @@ async def find_snapshot(
     """
     if not synced or synced["state"] != "needs_init":
         return Found(skip=True)
+    # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
+    requested = not synced.get("error")
     started = time.monotonic()
-    job_id = await replicator.ask(table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up)
+    job_id = await replicator.ask(
+        table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up, requested=requested
+    )
     return Found(job_id, waited_s=round(time.monotonic() - started, 3))
 
 

@@ -10,12 +10,22 @@ from datetime import timedelta
 
 import asyncpg
 
+from cd2.replication.database.connection import Replica
 from cd2.replication.errors import ReinitRequired, TableFailure
 from cd2.replication.names import TableName
 from cd2.replication.results import Freshness
 
 REINIT_EVERY = timedelta(hours=24)
 """How often a table may be re-initialized automatically: DAP may refuse repeated snapshots."""
+
+_REINIT = """
+INSERT INTO cd2.freshness AS f (namespace, table_name, reinitialized_at) VALUES ($1, $2, clock_timestamp())
+ON CONFLICT (namespace, table_name) DO UPDATE SET reinitialized_at = excluded.reinitialized_at"""
+
+
+async def reinit_begins(replica: Replica, table: TableName) -> None:
+    """Note that DAP is asked for a snapshot that no person requested: it counts, however it ends."""
+    await replica.row(_REINIT, table.namespace, table.table)
 
 
 async def read(connection: asyncpg.Connection) -> dict[TableName, Freshness]:
@@ -27,7 +37,7 @@ async def read(connection: asyncpg.Connection) -> dict[TableName, Freshness]:
 async def check_reinit(connection: asyncpg.Connection, table: TableName, required: ReinitRequired) -> None:
     """Check that the table may get a new snapshot automatically.
 
-    :raises TableFailure: it already got one within the last `REINIT_EVERY`.
+    :raises TableFailure: one was already asked for within the last `REINIT_EVERY`.
     """
     last = await connection.fetchval(
         "SELECT reinitialized_at FROM cd2.freshness WHERE namespace = $1 AND table_name = $2 "
@@ -38,9 +48,9 @@ async def check_reinit(connection: asyncpg.Connection, table: TableName, require
     )
     if last is not None:
         raise TableFailure(
-            f"{required.message} It already got one automatically at {last:%Y-%m-%d %H:%M} UTC, and gets only one "
-            f"every {REINIT_EVERY // timedelta(hours=1)} h, because DAP may refuse repeated snapshots. To load it now, "
-            "trigger the DAG with this table and full_refresh.",
+            f"{required.message} DAP was already asked for one automatically at {last:%Y-%m-%d %H:%M} UTC, and is "
+            f"asked only once every {REINIT_EVERY // timedelta(hours=1)} h, because it may refuse repeated snapshots. "
+            "To load it now, trigger the DAG with this table and full_refresh.",
             cause=required.cause,
             type=required.type,
             uuid=required.uuid,

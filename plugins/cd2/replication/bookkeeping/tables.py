@@ -30,6 +30,16 @@ CREATE TABLE IF NOT EXISTS cd2.jobs (
 )"""
 """The turn or job that a table waits for."""
 
+SCHEMAS = """
+CREATE TABLE IF NOT EXISTS cd2.schemas (
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    version integer NOT NULL,
+    description text NOT NULL,
+    PRIMARY KEY (namespace, table_name, version)
+)"""
+"""The schemas that DAP has described; as texts, because the order of the columns counts."""
+
 STOPS = """
 CREATE TABLE IF NOT EXISTS cd2.stops (
     run text PRIMARY KEY,
@@ -54,14 +64,26 @@ CREATE TABLE IF NOT EXISTS cd2.freshness (
     reinitialized_at timestamptz,
     failing_since timestamptz,
     error text,
+    unlisted_since timestamptz,
     PRIMARY KEY (namespace, table_name)
 );
+DO $$
+BEGIN
+    -- Tables of version 0.1.0 lack it. Checked first, because even IF NOT EXISTS would wait for locks.
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'cd2.freshness'::regclass AND attname = 'unlisted_since'
+    ) THEN
+        ALTER TABLE cd2.freshness ADD COLUMN unlisted_since timestamptz;
+    END IF;
+END
+$$;
 COMMENT ON TABLE cd2.freshness IS 'How fresh each replicated table is';
 COMMENT ON COLUMN cd2.freshness.checked_at IS 'When the table was last found equal to DAP';
 COMMENT ON COLUMN cd2.freshness.data_as_of IS 'The table holds Canvas Data 2 as of this time';
-COMMENT ON COLUMN cd2.freshness.reinitialized_at IS 'When it was last re-initialized automatically';
+COMMENT ON COLUMN cd2.freshness.reinitialized_at IS 'When DAP was last asked for a snapshot of it automatically';
 COMMENT ON COLUMN cd2.freshness.failing_since IS 'First failure since the last success; NULL: no failure since';
 COMMENT ON COLUMN cd2.freshness.error IS 'Why the last failed attempt failed';
+COMMENT ON COLUMN cd2.freshness.unlisted_since IS 'Since when DAP no longer lists the table; NULL: it does';
 """
 """How fresh each table is."""
 
@@ -235,6 +257,7 @@ $$"""
 CREATE_TABLES = (
     PACER,
     JOBS,
+    SCHEMAS,
     STOPS,
     LATE_RUNS,
     FRESHNESS,

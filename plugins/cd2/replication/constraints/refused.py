@@ -13,7 +13,7 @@ from cd2.replication.constraints import catalog
 from cd2.replication.errors import Cd2Error, StopAll, TableFailure
 from cd2.replication.failures import classify
 from cd2.replication.names import TableName
-from cd2.replication.quoting import condition, quoted, raised_by_code
+from cd2.replication.sqlerrors.quoting import condition, quoted, raised_by_code
 
 if TYPE_CHECKING:
     from collections.abc import Collection

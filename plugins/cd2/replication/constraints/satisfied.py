@@ -15,7 +15,7 @@ import asyncpg
 from cd2.replication.constraints import catalog
 from cd2.replication.constraints.catalog import Constraint
 from cd2.replication.constraints.refused import constraint_failure, violated
-from cd2.replication.quoting import raised_by_code
+from cd2.replication.sqlerrors.quoting import raised_by_code
 
 if TYPE_CHECKING:
     from cd2.replication.dependents.parts import Part

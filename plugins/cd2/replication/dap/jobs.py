@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 
 from cd2.replication.dap.pacing import TAKE_TURN
 from cd2.replication.dap.session import TOO_MANY_REQUESTS, Job
-from cd2.replication.errors import Cd2Error, FailedJobError, StopAll, TransientError, WaitError
+from cd2.replication.errors import OLDER_SCHEMA, Cd2Error, FailedJobError, StopAll, TransientError, WaitError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import asyncpg
 
     from cd2.replication.dap.pacing import Pacer
@@ -72,7 +74,7 @@ _NOTE = "UPDATE cd2.jobs SET job_id = $4 WHERE key = $1 AND namespace = $2 AND t
 _FORGET = "DELETE FROM cd2.jobs WHERE namespace = $1 AND table_name = $2"
 
 
-USELESS = ("HungJob", "DamagedObject", "NotFound")
+USELESS = ("HungJob", "DamagedObject", "NotFound", OLDER_SCHEMA)
 """Types of failures that the same job would cause again, but a new one may not."""
 
 
@@ -98,6 +100,7 @@ class JobRequest:
     :param tries: how often to ask while DAP answers 429.
     :param place: in the line of the tables that wait in this process; given up when DAP has been asked.
     :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
+    :param created: called when DAP has created a job.
     """
 
     session: DapSession
@@ -108,6 +111,7 @@ class JobRequest:
     tries: int = CREATION_TRIES
     place: InLine | None = None
     given_up: datetime | None = None
+    created: Callable[[], Awaitable[None]] | None = None
 
     async def finished_job(self) -> Job:
         """The finished job.
@@ -168,6 +172,8 @@ class JobRequest:
                 log.info("%s: %s", self.table, refused.message)
             else:
                 await self.replica.row(_NOTE, self.pacer.key, self.table.namespace, self.table.table, job.id)
+                if self.created:
+                    await self.created()
                 return job
 
     # -- waiting ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import asyncpg
 from cd2.replication.database import sessions
 from cd2.replication.errors import Cd2Error, StopAll, TransientError
 from cd2.replication.failures import in_our_words
-from cd2.replication.quoting import quoted, raised_by_code
+from cd2.replication.sqlerrors.quoting import quoted, raised_by_code
 
 log = logging.getLogger(__name__)
 

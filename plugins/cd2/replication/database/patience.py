@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from cd2.replication.errors import TransientError
-from cd2.replication.quoting import raised_by_code
+from cd2.replication.sqlerrors.quoting import raised_by_code
 
 if TYPE_CHECKING:
     from cd2.replication.names import TableName

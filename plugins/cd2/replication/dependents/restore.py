@@ -29,8 +29,8 @@ from cd2.replication.dependents.session import Failed, ViewSession, raise_if_tem
 from cd2.replication.dependents.view import View
 from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
-from cd2.replication.quoting import quoted
 from cd2.replication.results import Dependents
+from cd2.replication.sqlerrors.quoting import quoted
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import asyncpg
 from cd2.replication.dependents import journal
 from cd2.replication.dependents.catalog import oid_of, read_privileges
 from cd2.replication.dependents.view import Step, View, grants, missing_grants
-from cd2.replication.quoting import condition, quoted, raised_by_code
+from cd2.replication.sqlerrors.quoting import condition, quoted, raised_by_code
 
 log = logging.getLogger(__name__)
 

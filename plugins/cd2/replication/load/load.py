@@ -13,11 +13,11 @@ import asyncpg
 
 from cd2.replication.constraints.satisfied import satisfied
 from cd2.replication.errors import ReinitRequired, TableFailure
-from cd2.replication.load import obstacles
+from cd2.replication.load import obstacles, old_rows
 from cd2.replication.load.staging import Staging, add_key
-from cd2.replication.quoting import raised_by_code
 from cd2.replication.results import Action, Applied
 from cd2.replication.schema.closing import NarrowEnum
+from cd2.replication.sqlerrors.quoting import raised_by_code
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +44,7 @@ class Load:
     :param model: the columns of the job's data.
     :param rows: the job's rows.
     :param alteration: runs the DDL, on the same connection.
+    :param append_only: rows of the table that DAP no longer has are kept.
     """
 
     connection: asyncpg.Connection
@@ -51,13 +52,14 @@ class Load:
     model: TableModel
     rows: JobRows
     alteration: Alteration
+    append_only: bool = False
 
     async def run(self, action: Action) -> Applied:
         """Load the job.
 
         :raises ReinitRequired: (sync) the rows of the replica do not fit the new schema.
         :raises TableFailure: (re-init) the snapshot does not fit its schema; or users' objects on the table keep rows
-            from being changed.
+            from being changed; or old rows of an append-only table do not fit the new schema.
         :raises asyncpg.PostgresError: anything else that PostgreSQL rejects.
         """
         match action:
@@ -89,7 +91,9 @@ class Load:
             return Applied(dependents=await self.alteration.finish())
         await obstacles.find(self.connection, self.model.name)
         staging = await self._staged()
-        if self.plan.breaking:
+        if self.append_only:
+            await self._alter_with_old_rows()
+        elif self.plan.breaking:
             try:
                 await self.alteration.run(self.plan.breaking)
             except _DOES_NOT_FIT as error:
@@ -103,20 +107,22 @@ class Load:
             self.connection, self.model, self.alteration, staging.apply_changes, staging.deletes
         )
         await staging.drop()
-        await self._run_closing(ReinitRequired)
-        return Applied(written, deleted, await self.alteration.finish())
+        notes = await self._run_closing(ReinitRequired)
+        return Applied(written, deleted, await self.alteration.finish(), staging.kept, notes)
 
     async def reinit(self) -> Applied:
         """Make a table that exists equal to a snapshot.
 
         Only rows that differ are written, and readers see the old rows until the commit. If the old rows cannot live
-        under the new schema (another key, values that do not fit), all are replaced.
+        under the new schema (another key, values that do not fit), all are replaced. An append-only table keeps them.
         """
         await obstacles.find(self.connection, self.model.name)
         staging = await self._staged()
         replaced = 0
-        replace = self.plan.key_differs
-        if self.plan.breaking and not replace:
+        replace = self.plan.key_differs and not self.append_only
+        if self.append_only:
+            await self._alter_with_old_rows()
+        elif self.plan.breaking and not replace:
             try:
                 await self.alteration.run(self.plan.breaking)
             except _DOES_NOT_FIT as error:
@@ -134,12 +140,13 @@ class Load:
             self.connection, self.model, self.alteration, staging.apply_snapshot, staging.deletes
         )
         await staging.drop()
-        await self._run_closing(TableFailure)
+        notes = await self._run_closing(TableFailure)
         dependents = await self.alteration.finish()
-        return Applied(written, replaced + deleted, dependents, rows_in_table=staging.rows)
+        rows = staging.rows + staging.kept
+        return Applied(written, replaced + deleted, dependents, staging.kept, notes, rows_in_table=rows)
 
     async def _staged(self) -> Staging:
-        staging = Staging(self.connection, self.model, self.rows.incremental)
+        staging = Staging(self.connection, self.model, self.rows.incremental, self.append_only)
         await staging.create()
         await staging.fill(self.rows)
         log.info("%s: staged %s rows; applying them now.", self.model.name, f"{staging.rows:,}")
@@ -150,13 +157,42 @@ class Load:
     ) -> T:
         return await satisfied(self.connection, self.model, self.alteration, apply, deletes)
 
-    async def _run_closing(self, failure: type[ReinitRequired | TableFailure]) -> None:
-        """Run the closing DDL, each step only if the applied rows allow it."""
+    async def _alter_with_old_rows(self) -> None:
+        """Change the schema of an append-only table: all its rows must fit it."""
+        await old_rows.check_types(self.connection, self.model, self.plan.touched.changed)
+        if self.plan.key_differs:
+            await self.alteration.set_references_aside()
+        for statements, what in (
+            (self.plan.breaking, f"values of {', '.join(self.plan.touched.changed)} are not of its new type"),
+            (self.plan.replace_key, f"rows have no value, or the same one, in its new key {', '.join(self.model.key)}"),
+        ):
+            try:
+                if statements:
+                    await self.alteration.run(statements)
+            except _DOES_NOT_FIT as error:
+                if raised_by_code(error):
+                    raise
+                raise old_rows.misfit(self.model, what) from None
+
+    async def _run_closing(self, failure: type[ReinitRequired | TableFailure]) -> tuple[str, ...]:
+        """Run the closing DDL, each step only if the applied rows allow it.
+
+        :returns: sentences about what old rows did not allow.
+        """
+        notes = [
+            f"{self.model.name}: DAP no longer has the column {name}: it stays, with its old values."
+            for name in self.plan.kept
+        ]
         for step in self.plan.closing:
             if isinstance(step, NarrowEnum):
                 self.alteration.narrow_later(step)
             elif not await self.connection.fetchval(step.check_sql):
                 await self.alteration.run(step.sql)
+            elif self.append_only:
+                notes.append(
+                    f"{self.model.name}: {', '.join(step.columns)} must now have a value in every row, but old rows "
+                    "have none: they stay, and it stays optional."
+                )
             else:
                 remedy = "it needs a new snapshot" if failure is ReinitRequired else "report this table to Instructure"
                 raise failure(
@@ -164,3 +200,6 @@ class Load:
                     f"have none: {remedy}.",
                     type="23502",
                 )
+        for note in notes:
+            log.warning("%s", note)
+        return tuple(notes)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 10.0
+MISSING_COLUMN = "MissingColumn"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Progress:
             f"{self.table}: {self.rows:,} rows loaded, {self.bytes / 1e6:,.1f} MB downloaded, {rate:,.0f} rows/s, "
             f"{done} of {of} objects done"
         )
+
+
+def log_progress(progress: Progress) -> None:
+    """Log how far a long load is."""
+    log.info("%s", progress)
 
 
 class JobRows:
@@ -187,7 +193,7 @@ class JobRows:
             raise TableFailure(
                 f"{self._table}: the data of job {self._job.id} lacks {', '.join(missing)}, which its schema "
                 f"(version {self._job.schema_version}) has. Nothing was changed; report this table to Instructure.",
-                type="MissingColumn",
+                type=MISSING_COLUMN,
             )
         # Columns that the schema no longer has are left out; new columns cannot come before their schema.
         if unknown := sorted(name for name in columns if _plain(name) not in wanted and not name.startswith("meta.")):

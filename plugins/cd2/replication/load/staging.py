@@ -28,12 +28,16 @@ class Staging:
     """The staging table of a job.
 
     :param incremental: whether its rows are changes; otherwise they are a snapshot.
+    :param append_only: rows of the table that DAP no longer has are kept.
     """
 
-    def __init__(self, connection: asyncpg.Connection, model: TableModel, incremental: bool) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, model: TableModel, incremental: bool, append_only: bool = False
+    ) -> None:
         self._connection = connection
         self._model = model
         self._incremental = incremental
+        self._append_only = append_only
         self.name = f"stage_{hashlib.sha256(model.name.quoted.encode()).hexdigest()[:16]}"
         self._qualified = f"cd2.{self.name}"
         self._table = model.name.quoted
@@ -41,6 +45,8 @@ class Staging:
         self._match = " AND ".join(f"t.{name} = s.{name}" for name in map(quote_identifier, model.key))
         self.rows = 0
         """How many rows it holds: one for each key."""
+        self.kept = 0
+        """How many rows of an append-only table the job would have deleted from another one."""
 
     async def create(self) -> None:
         """Create it. Arrays arrive as JSON; every column is nullable, because deleted rows have no values.
@@ -74,12 +80,17 @@ class Staging:
         :raises TableFailure: a user's object on the table keeps rows from being changed.
         """
         triggers = await self._begin()
-        deleted = await self._count(
-            f"DELETE FROM {self._table} t USING {self._qualified} s WHERE s.{ACTION} = 'D' AND {self._match}"
-        )
+        gone = f"WHERE s.{ACTION} = 'D' AND {self._match}"
+        deleted = 0
+        if self._append_only:
+            self.kept = await self._connection.fetchval(
+                f"SELECT count(*) FROM {self._table} t, {self._qualified} s {gone}"
+            )
+        else:
+            deleted = await self._count(f"DELETE FROM {self._table} t USING {self._qualified} s {gone}")
         written = await self._merge(f" WHERE s.{ACTION} = 'U'")
         # Each staged row changes one row at most; fewer are right, if a row was already equal or already gone.
-        if written + deleted != self.rows:
+        if written + deleted + self.kept != self.rows:
             await self._check_actions()
             if triggers:
                 outdated = f"{self._qualified} s JOIN {self._table} t ON {self._match} WHERE s.{ACTION} = 'D'"
@@ -95,10 +106,15 @@ class Staging:
         """
         triggers = await self._begin()
         outdated = f"{self._table} t WHERE NOT EXISTS (SELECT FROM {self._qualified} s WHERE {self._match})"
-        deleted = await self._count(f"DELETE FROM {outdated}")
+        deleted = 0
+        if self._append_only:
+            self.kept = await self._connection.fetchval(f"SELECT count(*) FROM {outdated}")
+        else:
+            deleted = await self._count(f"DELETE FROM {outdated}")
         written = await self._merge()
+        rows = await self._connection.fetchval(f"SELECT count(*) FROM {self._table}")
         # Only a trigger can keep one row and refuse another, so that the number is right and the rows are not.
-        if triggers or self.rows != await self._connection.fetchval(f"SELECT count(*) FROM {self._table}"):
+        if triggers or self.rows + self.kept != rows:
             await self._check_rows(outdated, "", triggers)
         await self._end()
         return written, deleted
@@ -184,7 +200,7 @@ class Staging:
             f"WHERE t.{first} IS NULL OR ({older} AND {self._differs()})"
         )
         missing = await self._connection.fetchval(f"SELECT count(*) FROM {refused}")
-        left = await self._connection.fetchval(f"SELECT count(*) FROM {outdated}")
+        left = await self._connection.fetchval(f"SELECT count(*) FROM {outdated}") - self.kept
         if missing or left:
             cause = (
                 f"A trigger that runs BEFORE each row can do that, and the table has {', '.join(triggers)}: drop or "

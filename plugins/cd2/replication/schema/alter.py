@@ -14,9 +14,9 @@ from cd2.replication.dependents.parts import Part, Touched
 from cd2.replication.dependents.session import raise_if_temporary, without_values
 from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
-from cd2.replication.quoting import raised_by_code
 from cd2.replication.results import Dependents
 from cd2.replication.schema.closing import NarrowEnum
+from cd2.replication.sqlerrors.quoting import raised_by_code
 
 log = logging.getLogger(__name__)
 

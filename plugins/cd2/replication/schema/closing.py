@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import asyncpg
@@ -13,7 +13,7 @@ from pysqlsync.model.id_types import QualifiedId
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import MAX_IDENTIFIER, truncated
-from cd2.replication.schema.taken import free_name
+from cd2.replication.schema.taken import free_name, key_clause, key_name
 
 _OLD = "~"
 
@@ -74,6 +74,25 @@ async def closing_steps(
             old = await free_name(connection, model.name.namespace, wanted)
             steps.append(_narrow(model, enum, removed, old))
     return tuple(steps)
+
+
+async def key_replaced(
+    connection: asyncpg.Connection, model: TableModel, relation: asyncpg.Record, kept: Iterable[str]
+) -> str:
+    """Statements that give a table the model's key.
+
+    :param relation: the table in the catalog.
+    :param kept: columns of its old key that stay.
+    """
+    old = relation["key_name"]
+    name = await key_name(connection, model, relation["oid"], old)
+    drop = f"DROP CONSTRAINT IF EXISTS {quote_identifier(old)}, " if old else ""
+    return "\n".join([f"ALTER TABLE {model.name.quoted} {drop}ADD {key_clause(model, name)};", *release(model, kept)])
+
+
+def release(model: TableModel, columns: Iterable[str]) -> list[str]:
+    """Statements that let rows have no value in columns, because DAP no longer delivers any."""
+    return [f"ALTER TABLE {model.name.quoted} ALTER COLUMN {quote_identifier(name)} DROP NOT NULL;" for name in columns]
 
 
 def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...], old: str) -> NarrowEnum:

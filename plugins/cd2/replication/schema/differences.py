@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from cd2.replication.results import SchemaChange
@@ -16,11 +16,14 @@ SHOWN = 5
 """How many values of an enumeration a sentence names."""
 
 
-def differences(before: str | None, version: int | None, after: TableModel) -> tuple[SchemaChange, ...]:
+def differences(
+    before: str | None, version: int | None, after: TableModel, kept: Collection[str] = ()
+) -> tuple[SchemaChange, ...]:
     """What changed, column by column; nothing for a table that is new.
 
     :param before: the JSON schema that the table had; None: there was no table.
     :param version: the version of that schema.
+    :param kept: columns that the new schema lacks, and that stay in the table.
     """
     if before is None or before == after.description:
         return ()
@@ -30,10 +33,10 @@ def differences(before: str | None, version: int | None, after: TableModel) -> t
         log.info("The schema that %s had cannot be compared with its new one: %s", after.name, type(error).__name__)
         what = "its schema before cannot be read, so the changes are not known"
         return (SchemaChange("other", str(after.name), what, version),)
-    return tuple(replace(change, from_version=version) for change in _differences(old, after))
+    return tuple(replace(change, from_version=version) for change in _differences(old, after, kept))
 
 
-def _differences(old: TableModel, new: TableModel) -> Iterator[SchemaChange]:
+def _differences(old: TableModel, new: TableModel, kept: Collection[str]) -> Iterator[SchemaChange]:
     was = {column.source: column for column in old.columns}
     now = {column.source: column for column in new.columns}
     for source, column in now.items():
@@ -42,7 +45,12 @@ def _differences(old: TableModel, new: TableModel) -> Iterator[SchemaChange]:
         else:
             yield from _changed(old, was[source], new, column)
     for source, column in was.items():
-        if source not in now:
+        if source in now:
+            continue
+        if column.name in kept:
+            what = f"DAP no longer has the column {column.name}: it stays, with its old values"
+            yield SchemaChange("column kept", column.name, what)
+        else:
             yield SchemaChange("column dropped", column.name, f"column {column.name} dropped ({_described(column)})")
     if old.key != new.key:
         what = f"primary key: {', '.join(old.key)} -> {', '.join(new.key)}"

@@ -30,7 +30,7 @@ from cd2.replication.dependents.parts import Touched
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, read_lookups
-from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps
+from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, release
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
 from cd2.replication.schema.taken import check_kind, key_clause, key_name, names_of_types, with_type_names
@@ -51,6 +51,7 @@ class SchemaPlan:
     :param key_differs: the table's primary key is not the model's.
     :param replace_key: gives the emptied table the model's key.
     :param touched: the columns that `breaking` changes and drops.
+    :param kept: columns that DAP no longer has, and that stay.
     :param leftovers: statements that drop types which no column uses any more after `breaking`.
     :param type_names: the names that the enumeration types have or get, by those in the model.
     """
@@ -66,6 +67,7 @@ class SchemaPlan:
     touched: Touched = field(default_factory=Touched)
     leftovers: tuple[str, ...] = ()
     type_names: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -78,12 +80,17 @@ class SchemaPlan:
 
 
 async def plan_changes(
-    connection: asyncpg.Connection, model: TableModel, previous_description: str | None
+    connection: asyncpg.Connection,
+    model: TableModel,
+    previous_description: str | None,
+    *,
+    keep_columns: bool = False,
 ) -> SchemaPlan:
     """Compare a model with the catalog.
 
     :param previous_description: the JSON schema that the table last had: only its columns can be dropped, all others
         belong to users.
+    :param keep_columns: columns that DAP no longer has stay, like those of users.
     :raises TableFailure: something other than a table has its name.
     """
     relation = await connection.fetchrow(RELATION, model.name.namespace, model.name.table)
@@ -114,24 +121,26 @@ async def plan_changes(
             type_names=names,
         )
     check_kind(model.name, relation["kind"])
-    plan = await _changes(connection, model, previous_description, relation, labels, new_types + new_values)
+    previous = _columns_of(previous_description)
+    plan = await _changes(connection, model, previous, relation, labels, new_types + new_values, keep_columns)
     return replace(plan, type_names=names)
 
 
 async def _changes(
     connection: asyncpg.Connection,
     model: TableModel,
-    previous_description: str | None,
+    previous: Mapping[str, str],
     relation: asyncpg.Record,
     labels: Mapping[str, list[str]],
     add_types: list[str],
+    keep_columns: bool,
 ) -> SchemaPlan:
     key = tuple(relation["key"])
-    previous = _columns_of(previous_description)
     now = {column.name: column.source for column in model.columns}
     found = [dict(row) for row in await connection.fetch(COLUMNS, relation["oid"])]
     renames = _renamed(model, found, previous)
-    rows = [row for row in found if row["name"] in now or row["name"] in previous]
+    rows = [row for row in found if row["name"] in now or (row["name"] in previous and not keep_columns)]
+    kept = [row for row in found if row["name"] in previous and row not in rows]
     for row in rows:
         if previous and row["name"] in now and now[row["name"]] != previous.get(row["name"]):
             await _check_adoptable(connection, model, row)
@@ -165,8 +174,10 @@ async def _changes(
     breaking: list[str | None] = [lookup.translate for lookup in lookups]
     breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
     additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
+    additive += release(model, [row["name"] for row in kept if row["required"] and row["name"] not in key])
     closing = await closing_steps(connection, model, typed, labels)
-    replace_key = await _replace_key(connection, model, relation) if key != model.key else None
+    old_key = [row["name"] for row in kept if row["name"] in key]
+    replace_key = await key_replaced(connection, model, relation, old_key) if key != model.key else None
     return SchemaPlan(
         True,
         additive="\n".join(statement for statement in additive if statement) or None,
@@ -179,14 +190,8 @@ async def _changes(
             *_leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
             *(lookup.drop for lookup in lookups),
         ),
+        kept=tuple(row["name"] for row in kept),
     )
-
-
-async def _replace_key(connection: asyncpg.Connection, model: TableModel, relation: asyncpg.Record) -> str:
-    old = relation["key_name"]
-    name = await key_name(connection, model, relation["oid"], old)
-    drop = f"DROP CONSTRAINT IF EXISTS {quote_identifier(old)}, " if old else ""
-    return f"ALTER TABLE {model.name.quoted} {drop}ADD {key_clause(model, name)};"
 
 
 def _is_number(data_type: SqlDataType) -> bool:

@@ -15,7 +15,7 @@ from cd2.notification.summary import RunSummary
 from cd2.notification.volumes import odd_volumes
 from cd2.replication.errors import Cd2Error, ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Freshness, OddVolume, TableResult
+from cd2.replication.results import Freshness, OddVolume, TableResult, Unlisted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,6 +30,7 @@ RESULT = "return_value"
 ERROR = "error"
 DRY_RUN = "dry_run"
 RETRIED = "retried"
+UNLISTED = "unlisted"
 """Keys of XComs."""
 RAN = ("success", "failed")
 """States of a task that ran. A skipped init may still have the XCom of an earlier try."""
@@ -93,6 +94,7 @@ def collect(
         problems=problems,
         log_links=links,
         listed_only=tuple(dry_run) if dry_run is not None else None,
+        unlisted=_unlisted(ti, tasks),
         rerun=bool(published) and published["max_tries"] != ti.max_tries,
         freshness=fresh,
         odd_volumes=odd,
@@ -172,6 +174,11 @@ def _results(
         decisive = tasks.sync if left.sync_state != "success" else tasks.init
         links[name] = f"{run_url}/tasks/{decisive}/mapped/{index}"
     return sorted(results, key=lambda result: result.table)
+
+
+def _unlisted(ti: RuntimeTaskInstanceProtocol, tasks: RunTasks) -> tuple[Unlisted, ...]:
+    found: list[dict[str, str]] = ti.xcom_pull(task_ids=tasks.listing, key=UNLISTED) or []
+    return tuple(map(Unlisted.from_json, found))
 
 
 def status_from_ledger(make_replicator: Callable[[], Replicator]) -> dict[str, Any]:
