@@ -37,10 +37,16 @@ GRANT SELECT (id, name) ON analytics.counted TO PUBLIC;
 GRANT SELECT, UPDATE ON analytics.named TO pg_monitor WITH GRANT OPTION;
 COMMENT ON VIEW analytics.people IS 'those who are there';
 COMMENT ON COLUMN analytics.counted.name IS 'loud';
+CREATE TABLE analytics.commits ();
 CREATE FUNCTION analytics.hold_commit() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN PERFORM pg_advisory_xact_lock_shared({HOLD_COMMIT}); RETURN NULL; END';
-CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT OR UPDATE ON instructure_dap.table_sync
+CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON analytics.commits
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION analytics.hold_commit();
+CREATE FUNCTION analytics.will_commit() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN SET CONSTRAINTS analytics.hold_commit DEFERRED; INSERT INTO analytics.commits DEFAULT VALUES;
+     RETURN NULL; END';
+CREATE TRIGGER will_commit AFTER INSERT OR UPDATE ON instructure_dap.table_sync
+    FOR EACH ROW EXECUTE FUNCTION analytics.will_commit();
 """
 
 
