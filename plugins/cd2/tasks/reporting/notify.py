@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from cd2.notification import metrics
 from cd2.notification.message import Message, compose
+from cd2.notification.status import STATUS, status_of
 from cd2.settings import Settings
 from cd2.tasks.credentials import make_replicator
 from cd2.tasks.links import UP_TO_DATE
@@ -52,6 +53,7 @@ class Notify(BaseOperator):
             if settings.metrics_namespace:
                 metrics.put(settings, summary)
         context["ti"].xcom_push(key=REPORTED, value=message.subject)
+        context["ti"].xcom_push(key=STATUS, value=status_of(summary))
         # So that people can see what a chat would show before they choose that format.
         context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
         if summary.status == "failure":
