@@ -53,8 +53,8 @@ class Page:
         await self._files(scope, receive, send_with_headers)
 
 
-FASTAPI_APPS = [{"app": Page(), "url_prefix": URL_PREFIX, "name": "Canvas Data"}]
-EXTERNAL_VIEWS = [
+FASTAPI_APPS: list[dict[str, Any]] = [{"app": Page(), "url_prefix": URL_PREFIX, "name": "Canvas Data"}]
+EXTERNAL_VIEWS: list[dict[str, Any]] = [
     {
         "name": "Canvas Data",
         "href": HREF,
