@@ -23,6 +23,7 @@ ORIGIN = "http://airflow.test"
 NOW = datetime.now(UTC).replace(microsecond=0)
 REASON = "canvas.users: objects are in the way that only people can drop: DROP PUBLICATION reports"
 ANSWER = dict[str, Any]
+SYNC, INIT = "process_table.sync_table", "process_table.init_table"
 
 
 def run(run_id: str, state: str, hours_ago: float, conf: ANSWER | None = None) -> ANSWER:
@@ -139,3 +140,25 @@ class Airflow:
         kept = [ti for ti in self.instances.get(run_id, []) if ti["state"] in query.get("state", [ti["state"]])]
         offset, limit = int(query["offset"][0]), min(100, int(query["limit"][0]))
         return {"task_instances": kept[offset : offset + limit], "total_entries": len(kept)}
+
+
+def three_tables() -> Airflow:
+    """After a good run of three tables."""
+    tables = status(
+        result("canvas.accounts", rows_upserted=5, rows_deleted=2), result("canvas.users"), result("catalog.carts")
+    )
+    return Airflow(runs=[run("r2", "success", 0.5), run("r1", "success", 3.5)], statuses={"r2": tables, "r1": tables})
+
+
+def failed_table() -> Airflow:
+    """After a run of two tables, of which one failed."""
+    airflow = Airflow(runs=[run("r2", "failed", 0.5)])
+    airflow.statuses["r2"] = status(result("canvas.accounts"), result("canvas.users", "failed"))
+    airflow.instances["r2"] = [instance("r2", SYNC, "failed", 1, "canvas.users"), instance("r2", "notify", "failed")]
+    return airflow
+
+
+def names(tab: Page) -> list[str]:
+    """The tables in the order in which they are shown."""
+    rows: list[str] = tab.locator(".tables tr[data-table]").evaluate_all("rows => rows.map(row => row.dataset.table)")
+    return rows

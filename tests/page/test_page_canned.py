@@ -11,34 +11,24 @@ from playwright.sync_api import Page, expect
 from cd2.replication.load.rows import Progress
 from cd2.replication.names import TableName
 from tests.page.accessibility import violations
-from tests.page.canned import NOW, REASON, Airflow, instance, result, run, status
+from tests.page.canned import (
+    INIT,
+    NOW,
+    REASON,
+    SYNC,
+    Airflow,
+    failed_table,
+    instance,
+    names,
+    result,
+    run,
+    status,
+    three_tables,
+)
 from tests.page.conftest import PATIENCE_MS
 
 expect.set_options(timeout=PATIENCE_MS)
 pytestmark = pytest.mark.slow
-SYNC, INIT = "process_table.sync_table", "process_table.init_table"
-
-
-def three_tables() -> Airflow:
-    """After a good run of three tables."""
-    tables = status(
-        result("canvas.accounts", rows_upserted=5, rows_deleted=2), result("canvas.users"), result("catalog.carts")
-    )
-    return Airflow(runs=[run("r2", "success", 0.5), run("r1", "success", 3.5)], statuses={"r2": tables, "r1": tables})
-
-
-def failed_table() -> Airflow:
-    """After a run of two tables, of which one failed."""
-    airflow = Airflow(runs=[run("r2", "failed", 0.5)])
-    airflow.statuses["r2"] = status(result("canvas.accounts"), result("canvas.users", "failed"))
-    airflow.instances["r2"] = [instance("r2", SYNC, "failed", 1, "canvas.users"), instance("r2", "notify", "failed")]
-    return airflow
-
-
-def names(tab: Page) -> list[str]:
-    """The tables in the order in which they are shown."""
-    rows: list[str] = tab.locator(".tables tr[data-table]").evaluate_all("rows => rows.map(row => row.dataset.table)")
-    return rows
 
 
 def test_the_verdict_is_one_sentence_and_a_run_is_asked_for_once(tab: Page) -> None:
@@ -74,71 +64,6 @@ def test_a_failed_table_comes_first_with_its_reason_and_its_log(tab: Page) -> No
     assert violations(tab) == []
     tab.get_by_role("link", name="Log of canvas.users").click()
     expect(tab).to_have_title(f"Airflow: /dags/canvas_data_2/runs/r2/tasks/{SYNC}/mapped/1")
-
-
-def test_the_failed_tasks_can_be_cleared(tab: Page) -> None:
-    airflow = failed_table()
-    airflow.open(tab)
-    tab.get_by_role("button", name="Clear failed tasks").click()
-    expect(tab.get_by_role("dialog")).to_contain_text("Clears the failed tasks of the last run: 1 table, notify.")
-    assert violations(tab) == []
-    tab.get_by_role("dialog").get_by_role("button", name="Clear the failed tasks").click()
-    expect(tab.get_by_role("dialog")).to_contain_text("The failed tasks are cleared")
-    assert airflow.posted == [
-        ("/dags/canvas_data_2/clearTaskInstances", {"dry_run": False, "dag_run_id": "r2", "only_failed": True})
-    ]
-
-
-def test_chosen_tables_get_a_full_refresh_after_what_the_trigger_form_says(tab: Page) -> None:
-    airflow = three_tables()
-    airflow.open(tab)
-    expect(tab.get_by_role("button", name="Full refresh")).to_be_disabled()
-    expect(tab.get_by_role("button", name="Verify")).to_have_count(0)
-    tab.get_by_label("Select canvas.users").check()
-    tab.get_by_label("Select catalog.carts").check()
-    tab.get_by_role("button", name="Full refresh").click()
-    dialog = tab.get_by_role("dialog")
-    expect(dialog).to_contain_text("canvas.users, catalog.carts.")
-    expect(dialog).to_contain_text("DAP may refuse repeated snapshots.")
-    tab.keyboard.press("Escape")
-    assert airflow.posted == []
-    tab.get_by_role("button", name="Full refresh").click()
-    dialog.get_by_role("button", name="Start the full refresh").click()
-    expect(dialog).to_contain_text("The run is started.")
-    conf = {"tables": ["canvas.users", "catalog.carts"], "namespaces": ["canvas", "catalog"], "full_refresh": True}
-    assert airflow.posted == [("/dags/canvas_data_2/dagRuns", {"logical_date": None, "conf": conf})]
-
-
-def test_verify_is_offered_once_the_trigger_form_has_it(tab: Page) -> None:
-    airflow = three_tables()
-    airflow.dag = {"params": {"verify": {"value": False, "description": "Compares every value."}}}
-    airflow.open(tab)
-    tab.get_by_label("Select canvas.users").check()
-    tab.get_by_role("button", name="Verify").click()
-    expect(tab.get_by_role("dialog")).to_contain_text("Compares every value.")
-    expect(tab.get_by_role("button", name="Full refresh")).to_have_count(0)
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        (403, "You have no right to start a run of this DAG."),
-        (401, "You are logged out: log in to Airflow again"),
-        (400, "Airflow refused: 'users; drop' does not match"),
-        (0, "Airflow does not answer. Try again in a moment."),
-    ],
-)
-def test_an_action_that_airflow_refuses_says_why_and_can_be_repeated(tab: Page, code: int, said: str) -> None:
-    airflow = three_tables()
-    airflow.refuses["POST"] = (code, "'users; drop' does not match")
-    airflow.open(tab)
-    tab.get_by_role("button", name="Sync all tables").click()
-    dialog = tab.get_by_role("dialog")
-    dialog.get_by_role("button", name="Start the run").click()
-    expect(dialog.get_by_role("alert")).to_contain_text(said)
-    airflow.refuses.clear()
-    dialog.get_by_role("button", name="Start the run").click()
-    expect(dialog).to_contain_text("The run is started.")
 
 
 @pytest.mark.parametrize(
@@ -247,36 +172,12 @@ def test_a_running_refresh_shows_what_each_table_waits_for_and_how_fast_rows_com
     assert violations(tab) == []
 
 
-def test_tables_are_filtered_and_sorted_by_the_keyboard(tab: Page) -> None:
-    three_tables().open(tab)
-    tab.get_by_label("Filter the tables by name or error").fill("canvas acc")
-    assert names(tab) == ["canvas.accounts"]
-    expect(tab.get_by_role("status")).to_have_text("1 of 3 tables")
-    tab.get_by_label("Filter the tables by name or error").fill("")
-    tab.get_by_role("button", name="Last run").focus()
-    tab.keyboard.press("Enter")
-    expect(tab.get_by_role("columnheader", name="Last run")).to_have_attribute("aria-sort", "descending")
-    expect(tab.get_by_role("button", name="Last run")).to_be_focused()
-    assert names(tab)[0] == "canvas.accounts"
-    tab.get_by_role("button", name="Changed").press("Enter")
-    assert names(tab) == ["canvas.accounts"]
-    tab.get_by_label("Namespace").select_option("catalog")
-    expect(tab.locator(".tables tbody")).to_contain_text("No table is like that.")
-
-
 def test_texts_of_airflow_are_texts(tab: Page) -> None:
     airflow = failed_table()
     airflow.statuses["r2"]["tables"][1]["error"] = "<img src=x onerror=alert(1)> & more"
     airflow.open(tab)
     expect(tab.locator("tr.why")).to_contain_text("<img src=x onerror=alert(1)> & more")
     expect(tab.locator("tr.why img")).to_have_count(0)
-
-
-def test_on_another_dag_it_says_where_it_belongs(tab: Page) -> None:
-    airflow = three_tables()
-    airflow.open(tab, "?dag=other")
-    expect(tab.locator("#verdict")).to_contain_text("The DAG other does not replicate Canvas Data 2.")
-    assert airflow.asked == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
