@@ -34,7 +34,7 @@ async function call(method, path, { query, body, headers } = {}) {
     response = await fetch(url, {
       method,
       credentials: "same-origin",
-      redirect: "error", // a log-in page is no answer
+      redirect: "manual", // to a log-in page: that is no answer
       signal: AbortSignal.timeout(TIMEOUT_MS),
       headers: { Accept: "application/json", ...(body ? { "Content-Type": "application/json" } : {}), ...headers },
       body: body ? JSON.stringify(body) : undefined,
@@ -42,6 +42,7 @@ async function call(method, path, { query, body, headers } = {}) {
   } catch {
     throw new ApiError("down", 0, "");
   }
+  if (response.type === "opaqueredirect") throw new ApiError("logged-out", 401, "");
   let answer = null;
   try {
     answer = await response.json();

@@ -3,7 +3,7 @@
 import { clearButton, tableButtons } from "./actions.js";
 import { followTheme, link } from "./airflow.js";
 import * as api from "./api.js";
-import { el, show } from "./dom.js";
+import { el, say, show } from "./dom.js";
 import { clock, relative } from "./format.js";
 import { Live } from "./live.js";
 import { isActive, problemsOf, rows, verdict } from "./model.js";
@@ -17,7 +17,7 @@ const EVERY_MS = { active: 4000, idle: 30000, trouble: 10000 };
 const CLOCK_MS = 15000;
 
 const place = (id) => document.getElementById(id);
-const state = { dag: null, runs: [], report: null, failures: [], problems: [], told: null };
+const state = { dag: null, runs: [], report: null, failures: [], problems: [], told: null, sentence: null };
 const statuses = new Map(); // run and its end -> status; null: it left none
 const live = new Live();
 const tables = new Tables(place("tables"), (names) =>
@@ -100,11 +100,16 @@ function draw() {
   const active = runs.find(isActive);
   const told = verdict({ dag, runs, report, problems, tables: list }, now);
   const last = runs.find((run) => !isActive(run));
+  if (state.sentence !== told.text) {
+    state.sentence = told.text;
+    document.title = `${told.text} Canvas Data`;
+    say(told.text);
+  }
   show(place("verdict"), [told, problems, runs, Boolean(active), dag.is_paused], () => verdictSection({
     verdict: told, problems, runs,
     buttons: [
       last?.state === "failed" && failures.length && !active && clearButton({ run: last, failures, then: soon }),
-      told.failed && !active && el("button", { type: "button", onclick: () => tables.filter("bad") }, "Show the failed tables"),
+      told.failed && !active && el("button", { type: "button", "data-focus": "failed", onclick: () => tables.filter("bad") }, "Show the failed tables"),
       !list.length && !active && tableButtons({ dag, active, then: soon }, [])[0],
     ].filter(Boolean),
   }, now));
