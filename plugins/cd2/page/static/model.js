@@ -4,6 +4,7 @@ import { INIT, LIST, NOTIFY, SYNC } from "./api.js";
 import { clock, plural, relative, span } from "./format.js";
 
 export const STALE_S = 8 * 3600; // Canvas Data 2 is refreshed every 4 h, new_quizzes every 8 h
+const LATE_S = 900;
 const GOOD = new Set(["complete", "complete_with_schema_update", "initialized"]);
 
 // The states of a table: what people read, how urgent it is, and its color.
@@ -93,6 +94,7 @@ function nextRun(dag, active, now) {
   if (dag?.is_paused) return "the DAG is paused: no run will start by itself";
   const next = dag?.next_dagrun_run_after;
   if (!next) return "no run is scheduled";
+  if (age(next, now) > LATE_S) return `the run that was due at ${clock(next, now)} has not started`;
   return new Date(next) <= now ? "the next run is due" : `next run at ${clock(next, now)}`;
 }
 
