@@ -107,7 +107,7 @@ export async function taskInstances(runId, { since, state } = {}) {
 export async function log(runId, taskId, mapIndex, tryNumber) {
   const path = `${run(runId)}/taskInstances/${seg(taskId)}/logs/${tryNumber}`;
   try {
-    const answer = await call("GET", path, { query: { map_index: mapIndex, full_content: true } });
+    const answer = await call("GET", path, { query: { map_index: mapIndex } });
     return (answer?.content ?? []).filter((line) => typeof line === "object" && line?.event);
   } catch {
     return []; // somebody without the right to read logs still sees the rest
