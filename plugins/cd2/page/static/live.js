@@ -63,7 +63,7 @@ export class Live {
   }
 
   // What the page shows of it; null: nothing goes on.
-  shown(now) {
+  shown(now, paused) {
     if (!this.run) return null;
     const all = phases(this.names, this.instances, this.hints, now);
     const loading = all.filter((one) => one.kind === "loading").map((one) => {
@@ -71,6 +71,7 @@ export class Live {
       return { name: one.name, index: one.index, ti: { task_id: one.ti.task_id }, rows, rate, applying };
     });
     const slim = all.map(({ name, kind }) => ({ name, kind }));
-    return { run: { dag_run_id: this.run.dag_run_id, start_date: this.run.start_date }, phases: slim, loading, step: step(this.instances, this.names, this.run) };
+    const { dag_run_id, start_date, state } = this.run;
+    return { run: { dag_run_id, start_date, state }, phases: slim, loading, step: step(this.instances, this.names, this.run, paused) };
   }
 }

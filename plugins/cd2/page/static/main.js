@@ -62,9 +62,9 @@ async function read() {
   Object.assign(state, { dag, runs, report }, failed);
 }
 
-// The newest run that left a status; each run is asked once.
+// The newest run that left a status; each run is asked once. One that is cleared has its old one until notify begins again.
 async function newestReport(runs) {
-  for (const run of runs.filter((one) => !isActive(one)).slice(0, STATUSES_TRIED)) {
+  for (const run of runs.slice(0, STATUSES_TRIED)) {
     const key = `${run.dag_run_id} ${run.end_date}`;
     if (!statuses.has(key)) statuses.set(key, await api.xcom(run.dag_run_id, api.NOTIFY, "status"));
     const status = statuses.get(key);
@@ -113,7 +113,7 @@ function draw() {
       !list.length && !active && tableButtons({ dag, active, then: soon }, [])[0],
     ].filter(Boolean),
   }, now));
-  const shown = live.shown(now);
+  const shown = live.shown(now, dag.is_paused);
   show(place("live"), shown, () => (shown ? liveSection(shown, now) : []));
   tables.update(list, report?.run, now, [dag.is_paused, Boolean(active), dag.params]);
   refreshTimes(now);

@@ -171,8 +171,8 @@ export function hint(events) {
 const count = (text) => Number(text.replaceAll(",", ""));
 
 // What a run does before its tables begin and after they have ended.
-export function step(instances, names, active) {
-  if (active.state === "queued") return "It is queued: it begins when the run before it has ended.";
+export function step(instances, names, active, paused) {
+  if (active.state === "queued") return paused ? "It begins when somebody switches the DAG on." : "It begins in a moment, or when the run before it has ended.";
   const state = (task) => instances.get(`${task} -1`)?.state;
   if (!names.length) return state(LIST) === "running" ? "Listing the tables of DAP …" : "Preparing the database …";
   return state(NOTIFY) === "running" ? "Reporting the run …" : "";

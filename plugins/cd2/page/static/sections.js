@@ -45,7 +45,7 @@ export function liveSection({ run, phases, loading, step }, now) {
   const counts = new Map(PHASES.map(({ kind }) => [kind, phases.filter((one) => one.kind === kind)]));
   const all = phases.length;
   const done = counts.get("done").length;
-  const begun = run.start_date ? ["begun ", when(run.start_date, now, false)] : ["queued"];
+  const begun = run.start_date && run.state !== "queued" ? ["begun ", when(run.start_date, now, false)] : [];
   const bar = all ? el("div", { class: "progress", "aria-hidden": "true" }, BAR.map((kind) => {
     const part = el("span", { class: `phase ${kind}` });
     part.style.flexGrow = counts.get(kind).length;
@@ -53,7 +53,7 @@ export function liveSection({ run, phases, loading, step }, now) {
   })) : null;
   return el("div", { class: "card live" },
     el("div", { class: "title" },
-      el("h2", {}, "A refresh is running"),
+      el("h2", {}, run.state === "queued" ? "A refresh is queued" : "A refresh is running"),
       el("span", { class: "muted" }, all ? `${number(done)} of ${plural(all, "table")} done, ` : "", begun),
       link(urls.run(run.dag_run_id), { class: "aside" }, "Run in Airflow")),
     bar,
