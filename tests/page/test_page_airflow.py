@@ -172,7 +172,7 @@ def test_five_hundred_tables_are_one_xcom_of_one_run(calm: Stack, tab: Page) -> 
     path = f"/dags/canvas_data_2/dagRuns/{run_id}/taskInstances/notify/xcomEntries/status"
     calm.api.call("PATCH", path, json={"value": status})
     asked: list[str] = []
-    tab.on("request", lambda request: asked.append(request.url) if "/dagRuns/" in request.url else None)
+    tab.on("request", lambda request: asked.append(request.url) if "/taskInstances/" in request.url else None)
     devtools = tab.context.new_cdp_session(tab)
     log_in(calm, tab)
     devtools.send("Performance.enable")
