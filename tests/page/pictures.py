@@ -121,6 +121,7 @@ def running_picture(stack: Stack, browser: Browser) -> None:
         tab.get_by_test_id("nav-sidebar").get_by_text("Canvas Data").click()
         live = tab.frame_locator("iframe[title='Canvas Data']").locator("#live")
         expect(live.locator(".loads tbody tr")).to_have_count(len(SLOW), timeout=600_000)
+        expect(live.locator(".loads")).to_contain_text("2,481,337", timeout=600_000)
         expect(live).to_contain_text("waiting for a turn", timeout=PATIENCE_MS)
         picture(tab, "page-running")
     stack.api.fail_run(run_id)
@@ -159,7 +160,7 @@ def main() -> None:
         failed = run(stack)
         page_picture(stack, browser, "page-failed", "tables failed")
         with logged_in(stack, browser, "light") as tab:
-            tab.goto(f"{stack.ui}/dags/canvas_data_2/runs/{failed}/tasks/process_table.sync_table")
+            tab.goto(f"{stack.ui}/dags/canvas_data_2/runs/{failed}/tasks/process_table.sync_table/mapped")
             picture(tab, "grid")
         browser.close()
 
