@@ -1,4 +1,4 @@
-"""Makes the pictures of the page and the grid in docs/images: `PYTHONPATH=plugins python -m tests.page.pictures` (some minutes).
+"""Makes the pictures in docs/images in some minutes: `PYTHONPATH=plugins python -m tests.page.pictures`.
 
 The runs are real. What a new stack does not have is made up: a month of history in the XCom of a run, and the rate of
 loads that take long.
