@@ -36,7 +36,8 @@ if needed), and sends one notification with all results. The run is green only i
 * **Trigger** takes a subset of namespaces and tables, a full refresh, or a dry run that only lists.
 * DAP allows 5 job creations a minute: about 90 tables take at least 18 minutes. Tables that wait are *deferred*
   (purple) and hold no worker. Until a table has had a worker, the grid shows its number; its log names it.
-* How each table is: `SELECT * FROM cd2.status`; what was loaded when: `cd2.loads`.
+* How each table is: the page **Canvas Data** in the navigation, or `SELECT * FROM cd2.status`; what was loaded when:
+  `cd2.loads`.
 """
 
 TASK_DOCS = {

@@ -54,11 +54,11 @@ def aws_endpoint() -> Iterator[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
-    """Say in one line, after everything else, what was not tested because `../shared` is not beside the checkout."""
+    """Say in a line each, after everything else, what was not tested because something is not on this machine."""
     yield
-    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if "../shared" in str(report.longrepr)]
-    if skipped:
-        files = ", ".join(sorted({report.nodeid.split("::")[0] for report in skipped}))
-        terminalreporter.write_line(
-            f"without ../shared beside the checkout, {len(skipped)} tests were skipped: {files}"
-        )
+    for missing, told in (("../shared", "../shared beside the checkout"), ("no Chromium", "Chromium or Chrome")):
+        reports = terminalreporter.stats.get("skipped", ())
+        skipped = [report for report in reports if missing in str(report.longrepr)]
+        if skipped:
+            files = ", ".join(sorted({report.nodeid.split("::")[0] for report in skipped}))
+            terminalreporter.write_line(f"without {told}, {len(skipped)} tests were skipped: {files}")

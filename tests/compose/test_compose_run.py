@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+import requests
 
 from local.airflow.api import AirflowApi
 from local.aws import Aws
@@ -85,6 +86,11 @@ def test_runs_make_the_replica_equal_and_tell_of_it(containers: LocalContainers)
     assert notification.attributes["status"] == "success"
     # the API server reads what a task logged in another container
     assert "canvas_logs.web_logs" in airflow.log("first", "list_tables", 1)
+
+    # what the page in Airflow is made of
+    assert requests.get(f"{airflow.base_url}/canvas-data/", timeout=PATIENCE_S).ok
+    status = airflow.xcom("first", "notify", key="status")
+    assert [table["table"] for table in status["tables"]] == sorted(FEW)
 
     edit_dag_and_plugins(containers)
     wait_until(lambda: (airflow.dag() or {})["description"] == "Edited", "the edited DAG file is loaded")

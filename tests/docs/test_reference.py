@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import get_args
 
 import psycopg
 from airflow.dag_processing.dagbag import DagBag
 
+from cd2.notification.status import status_of
+from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import NAMESPACES, TableName
 from cd2.replication.results import GOOD_STATES, Action, State, TableResult
@@ -37,6 +40,16 @@ def test_the_fields_of_a_result_are_those_of_its_json() -> None:
     assert re.findall(r"`(\w+)`", dependents) == list(fields["dependents"])
     (namespaces,) = [row[2] for row in TABLES["field", "type", "meaning"] if row[0] == "`namespace`"]
     assert re.findall(r"`(\w+)`", namespaces) == list(NAMESPACES)
+
+
+def test_the_fields_of_the_status_are_those_of_its_json() -> None:
+    changed = TableResult(TableName("canvas", "users"), "sync", "complete_with_schema_update")
+    now = datetime.now(UTC)
+    status = status_of(RunSummary("dev", "run", now, now, (changed,)), {})
+    assert first_column("field of the status", "type", "meaning") == list(status)
+    assert first_column("field of a table's status", "type", "meaning") == list(status["tables"][0])
+    (said,) = [row[2] for row in TABLES["field of the status", "type", "meaning"] if row[0] == "`schema_changes`"]
+    assert re.findall(r"`(\w+)`", said)[: len(status["schema_changes"][0])] == list(status["schema_changes"][0])
 
 
 def test_actions_and_states_are_those_of_the_code() -> None:

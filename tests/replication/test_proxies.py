@@ -153,7 +153,7 @@ def test_https_is_tunneled(target: DatabaseTarget, environment: pytest.MonkeyPat
 def test_a_proxy_that_is_not_there_is_told_without_its_login(
     target: DatabaseTarget, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("HTTPS_PROXY", "http://somebody:proxy-pw-3@127.0.0.1:1")
+    environment.setenv("HTTPS_PROXY", "http://somebody:proxy-pw-3@127.0.0.1:1")  # pragma: allowlist secret
     replicator = Replicator(DapCredentials("https://dap.invalid", "id", "secret"), target, NO_PACE)
     with pytest.raises(TransientError, match="The proxy could not be reached") as caught:
         run(replicator.list_tables("canvas"))

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from scripts import rds_ca_bundle
-from scripts.package import BUNDLE, ROOT, PackagingError, build, check_bundle, check_region, main, regions
+from scripts.package import BUNDLE, PAGE, ROOT, PackagingError, build, check_bundle, check_region, main, regions
 
+FILES_OF_THE_PAGE = [path.name for path in (ROOT / "plugins" / PAGE).iterdir()]
 PARTS = ("plugins", "dags", "scripts", "requirements.txt")
 
 
@@ -59,13 +60,14 @@ def test_it_is_byte_identical_from_another_folder_umask_time_and_process(checkou
     assert f"sha256 {here['plugins.zip'][:16]}" in done.stdout
 
 
-def test_the_zip_holds_the_python_files_and_the_bundle_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
+def test_the_zip_holds_python_the_bundle_the_page_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
     build(checkout, tmp_path)
     with zipfile.ZipFile(tmp_path / "plugins.zip") as archive:
         names = archive.namelist()
         assert names == sorted(names)
         assert {"cd2_plugin.py", "cd2/__init__.py", "cd2/replication/load/load.py", ".airflowignore"} <= set(names)
-        assert [name for name in names if not name.endswith(".py")] == [".airflowignore", BUNDLE.as_posix()]
+        others = {".airflowignore", BUNDLE.as_posix(), *(f"{PAGE.as_posix()}/{name}" for name in FILES_OF_THE_PAGE)}
+        assert {name for name in names if not name.endswith(".py")} == others
         python = {path.relative_to(ROOT / "plugins").as_posix() for path in (ROOT / "plugins").rglob("*.py")}
         assert python <= set(names)
         assert archive.testzip() is None

@@ -148,10 +148,14 @@ class Freshness:
 
     :param checked_at: when it was last brought up to date with DAP.
     :param failing_since: time of the first failure since the last success; None: the last attempt succeeded.
+    :param data_as_of: the table holds Canvas as of this time.
+    :param error: why the last failed attempt failed.
     """
 
     checked_at: datetime | None
     failing_since: datetime | None
+    data_as_of: datetime | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)

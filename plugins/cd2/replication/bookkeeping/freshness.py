@@ -30,8 +30,10 @@ async def reinit_begins(replica: Replica, table: TableName) -> None:
 
 async def read(connection: asyncpg.Connection) -> dict[TableName, Freshness]:
     """How fresh each table is."""
-    rows = await connection.fetch("SELECT namespace, table_name, checked_at, failing_since FROM cd2.freshness")
-    return {TableName(row[0], row[1]): Freshness(row[2], row[3]) for row in rows}
+    rows = await connection.fetch(
+        "SELECT namespace, table_name, checked_at, failing_since, data_as_of, error FROM cd2.freshness"
+    )
+    return {TableName(row[0], row[1]): Freshness(*row[2:]) for row in rows}
 
 
 async def check_reinit(connection: asyncpg.Connection, table: TableName, required: ReinitRequired) -> None:

@@ -10,11 +10,12 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from cd2.notification import metrics
 from cd2.notification.message import Message, compose
+from cd2.notification.status import STATUS, status_of
 from cd2.settings import Settings
 from cd2.tasks.credentials import make_replicator
 from cd2.tasks.links import UP_TO_DATE
 from cd2.tasks.reporting.callbacks import REPORTED
-from cd2.tasks.reporting.outcomes import RunTasks, collect
+from cd2.tasks.reporting.outcomes import RunTasks, collect, status_from_ledger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,6 +53,9 @@ class Notify(BaseOperator):
             if settings.metrics_namespace:
                 metrics.put(settings, summary)
         context["ti"].xcom_push(key=REPORTED, value=message.subject)
+        # Where the freshness could not be read, nothing can: nobody waits for the database a second time.
+        ledger = status_from_ledger(make_replicator) if summary.freshness else {}
+        context["ti"].xcom_push(key=STATUS, value=status_of(summary, ledger))
         # So that people can see what a chat would show before they choose that format.
         context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
         if summary.status == "failure":
