@@ -59,7 +59,7 @@ def status(*results: TableResult, minutes_ago: float = 12, others: tuple[str, ..
     at = NOW - timedelta(minutes=minutes_ago)
     fresh = {one.table: Freshness(at, at if one.state == "failed" else None) for one in results}
     fresh |= {TableName.parse(name): Freshness(at, None, at) for name in others}
-    return status_of(RunSummary("dev", "r", at, at, results, freshness=fresh))
+    return status_of(RunSummary("dev", "r", at, at, results, freshness=fresh), {})
 
 
 @dataclass
