@@ -22,6 +22,7 @@ from cd2.replication.load.rows import MISSING_COLUMN
 from cd2.replication.results import Action, Applied, SchemaChange, State, TableResult
 from cd2.replication.schema.differences import differences
 from cd2.replication.schema.model import TableModel, table_model
+from cd2.replication.sqlerrors.quoting import raised_by_code
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Set
@@ -235,8 +236,8 @@ async def by_its_schema(table: TableName, job: Job, model: TableModel) -> AsyncI
     """
     try:
         yield
-    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.CannotCoerceError):
-        if job.schema_version == model.version:
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.CannotCoerceError) as error:
+        if job.schema_version == model.version or raised_by_code(error):
             raise
         raise _misfit(table, job, model) from None
     except TableFailure as failure:

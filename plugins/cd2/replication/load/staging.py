@@ -121,6 +121,8 @@ class Staging:
 
     async def deletes(self) -> bool:
         """Whether it may delete rows of the table."""
+        if self._append_only:
+            return False
         changes = f"SELECT EXISTS (SELECT FROM {self._qualified} WHERE {ACTION} = 'D')"
         return not self._incremental or bool(await self._connection.fetchval(changes))
 
