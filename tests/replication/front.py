@@ -11,12 +11,13 @@ from tests.replication.tls import SSL_REQUEST
 from tests.replication.waiting import WAIT_S
 
 
-def error_response(sqlstate: str, text: str) -> bytes:
-    """The message that ends a connection."""
-    fields = b"".join(
-        code + value.encode() + b"\0"
-        for code, value in ((b"S", "FATAL"), (b"V", "FATAL"), (b"C", sqlstate), (b"M", text))
-    )
+def error_response(sqlstate: str, text: str, source: str = "postinit.c") -> bytes:
+    """The message that ends a connection.
+
+    :param source: the file of PostgreSQL that raised it; empty: a pooler did.
+    """
+    said = ((b"S", "FATAL"), (b"V", "FATAL"), (b"C", sqlstate), (b"M", text), (b"F", source))
+    fields = b"".join(code + value.encode() + b"\0" for code, value in said if value)
     return b"E" + (len(fields) + 5).to_bytes(4, "big") + fields + b"\0"
 
 

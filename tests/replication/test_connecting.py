@@ -21,6 +21,7 @@ TargetWith = Callable[..., DatabaseTarget]
 
 NO_ENTRY = 'no pg_hba.conf entry for host "10.0.0.7", user "cd2_replication", database "cd2", no encryption'
 ALWAYS = 1000
+OF_A_POOLER = "Tenant or user not found"
 PASSES = [
     # Aurora at 0 ACU says this while it wakes up, although pg_hba.conf cannot be edited there.
     ("28000", NO_ENTRY),
@@ -40,7 +41,7 @@ PASSES = [
     ("58030", "could not read file: Input/output error"),
     ("58P01", "could not open file"),
     ("XX000", "could not fork new process for connection"),
-    ("XX000", "Tenant or user not found"),
+    ("XX000", OF_A_POOLER),
 ]
 LASTS = [
     ("28P01", 'password authentication failed for user "cd2"', StopAll, "check user and password"),
@@ -78,7 +79,8 @@ def test_what_passes_is_waited_for(
 def test_what_does_not_pass_is_worth_another_try_and_says_where(
     postgres: EmbeddedPostgres, target_with: TargetWith, sqlstate: str, text: str
 ) -> None:
-    with front(postgres.port, *[error_response(sqlstate, text)] * ALWAYS) as (port, seen):
+    answer = error_response(sqlstate, text, source="" if text == OF_A_POOLER else "postinit.c")
+    with front(postgres.port, *[answer] * ALWAYS) as (port, seen):
         error = failure(target_with(port=port), 0.1)
     assert type(error) is TransientError
     assert f"127.0.0.1:{port}" in error.message

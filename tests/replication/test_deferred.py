@@ -7,9 +7,8 @@ import pytest
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
+from tests.replication.people import BOXES, admin, equal
 from tests.replication.replica import execute, run
-from tests.replication.test_constraints import BOXES, equal
-from tests.replication.test_obstacles import admin
 from tests.steps import init, sync
 
 DEFERRED = f"""

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import psycopg
 import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
@@ -14,6 +13,7 @@ from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
+from tests.replication.people import admin
 from tests.replication.replica import assert_equal, execute, fetch, make_replicator, run, target_of
 from tests.steps import init, sync
 
@@ -25,11 +25,6 @@ CREATE TRIGGER nope BEFORE {} ON canvas.groups FOR EACH ROW EXECUTE FUNCTION pub
 MASK = """
 CREATE FUNCTION public.mask() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := ''somebody''; RETURN NEW; END';
 CREATE TRIGGER mask BEFORE INSERT OR UPDATE ON canvas.groups FOR EACH ROW EXECUTE FUNCTION public.mask()"""
-
-
-def admin(database: str, statements: str) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(statements.encode())
 
 
 def state(target: DatabaseTarget) -> list[object]:

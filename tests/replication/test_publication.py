@@ -16,8 +16,8 @@ from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
+from tests.replication.people import admin
 from tests.replication.replica import assert_equal, execute, make_replicator, prepare, run, target_of
-from tests.replication.test_obstacles import admin
 from tests.steps import init, sync
 
 CRATES = "canvas.crates"

@@ -17,8 +17,8 @@ from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
 from cd2.replication.sqlerrors.quoting import quoted, raised_by_code
 from local.simulator.control import SimulatorControl
+from tests.replication.people import admin
 from tests.replication.replica import execute, run
-from tests.replication.test_obstacles import admin
 from tests.steps import init, sync
 
 Load = Callable[..., Coroutine[Any, Any, TableResult]]

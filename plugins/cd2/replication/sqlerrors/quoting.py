@@ -37,7 +37,7 @@ _LANGUAGES = {
 }  # fmt: skip
 """What raises the errors that functions of people make up, or pass on from other servers."""
 _MAY_HOLD_VALUES = ("22", "23", "P0")
-_POOLERS = ("08", "28", "3D", "53300", "57P")
+_POOLERS = ("08", "28", "3D", "53300", "57P", "XX000")
 """What a pooler says for itself, without the name of a source file."""
 
 

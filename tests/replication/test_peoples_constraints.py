@@ -10,14 +10,13 @@ import pytest
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
-from local.compare import compare
 from local.simulator.control import SimulatorControl
+from tests.replication.people import BOXES, admin, equal
 from tests.replication.replica import execute, fetch, run
-from tests.replication.test_obstacles import admin
 from tests.steps import init, sync
 
 Load = Callable[..., Coroutine[Any, Any, Any]]
-BOXES, LIDS = "canvas.boxes", "canvas.lids"
+LIDS = "canvas.lids"
 DEFERRABILITIES = ("", "DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED")
 PASSING = {
     "a unique constraint": f"ALTER TABLE {BOXES} ADD CONSTRAINT mine UNIQUE (n)",
@@ -62,12 +61,6 @@ def boxes(simulator: SimulatorControl, replicator: Replicator, target: DatabaseT
 def again(target: DatabaseTarget, cursor: str) -> None:
     """Let the next sync bring all rows once more."""
     execute(target, f"UPDATE instructure_dap.table_sync SET timestamp = '{cursor}' WHERE source_table = 'boxes'")
-
-
-def equal(simulator: SimulatorControl, database: str) -> bool:
-    """Whether all values of Canvas are right; people may have columns of their own."""
-    (found,) = compare(simulator.base_url, database, [BOXES])
-    return not (found.missing or found.superfluous or found.changed)
 
 
 @pytest.mark.parametrize("load", [sync, init])
