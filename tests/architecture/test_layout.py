@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,12 @@ def test_no_folder_is_crowded(package: str) -> None:
     folder = PACKAGES[package].parent
     inside = sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
     assert len(inside) <= MODULES_IN_A_FOLDER, f"{folder.relative_to(REPOSITORY)}: {', '.join(inside)}"
+
+
+def test_no_two_modules_of_tests_have_one_name() -> None:
+    """Pytest imports them by name: of two, one is not collected in a fresh clone. And none imports from another."""
+    files = [*(REPOSITORY / "tests").rglob("test_*.py")]
+    counted = Counter(file.name for file in files)
+    assert [name for name, number in counted.items() if number > 1] == []
+    imports = re.compile(r"(?m)^(?:from|import) tests\.(?:\w+\.)*test_")
+    assert [file.name for file in files if imports.search(file.read_text())] == []
