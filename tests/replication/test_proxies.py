@@ -108,7 +108,7 @@ def test_calls_and_objects_go_through_the_proxy(
     simulator: SimulatorControl, target: DatabaseTarget, database: str, environment: pytest.MonkeyPatch
 ) -> None:
     with proxy() as there:
-        environment.setenv("HTTP_PROXY", f"http://some%20body:pw@127.0.0.1:{there.port}")
+        environment.setenv("HTTP_PROXY", f"http://some%20body:pw@127.0.0.1:{there.port}")  # pragma: allowlist secret
         assert run(init(through(simulator, target, "dap.invalid"), TABLE)).state == "initialized"
     assert_equal(simulator, database, TABLE)
     paths = [urlsplit(url).path for _, url in there.requests]
@@ -186,7 +186,7 @@ def test_the_proxy_depends_on_the_address(url: str, expected: str | None, enviro
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "ftp"])
 def test_a_proxy_of_another_kind_is_refused_without_its_login(scheme: str, environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("HTTPS_PROXY", f"{scheme}://somebody:proxy-pw-3@proxy.example:1080")
+    environment.setenv("HTTPS_PROXY", f"{scheme}://somebody:proxy-pw-3@proxy.example:1080")  # pragma: allowlist secret
     with pytest.raises(StopAll, match=rf"HTTPS_PROXY names a {scheme} proxy.*NO_PROXY") as caught:
         proxy_for("https://api-gateway.instructure.com")
     assert "proxy-pw-3" not in caught.value.message
