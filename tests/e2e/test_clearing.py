@@ -57,7 +57,7 @@ def test_a_run_that_is_cleared_after_the_list_has_grown_and_shrunk_replicates_wh
     assert clear(fresh, run_id, **list_again) == "success"
     assert fresh.api.xcom(run_id, "list_tables") == grown[1:]
     (message,) = fresh.notifications()
-    assert message.subject == "[OK] Canvas Data 2 dev: re-run, 2 tables up to date"
+    assert message.subject == "[WARNING] Canvas Data 2 dev: re-run, 2 tables up to date, 1 no longer listed"
     assert_equal_to_the_truth(fresh, grown[1:])
     for name in ("zz_second", "zz_added"):
         simulator.remove_table("canvas", name)

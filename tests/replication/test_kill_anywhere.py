@@ -67,18 +67,18 @@ def test_a_load_that_is_killed_at_any_message_is_wholly_old_or_wholly_new(world:
         ("reinit", ("widen", "retype", "delete")),
     ],
 )
-@pytest.mark.parametrize(("delivered", "step"), [(False, 7), (True, 11)], ids=["before-every-7th", "after-every-11th"])
+@pytest.mark.parametrize(("delivered", "step"), [(False, 11), (True, 17)], ids=["before-every-11th", "after-every-17th"])
 def test_a_load_that_is_killed_at_its_messages_in_turn_is_wholly_old_or_wholly_new(
     world: World, kind: str, changes: tuple[str, ...], delivered: bool, step: int
 ) -> None:
-    """A sync sends about 270 messages, an init 60; the two steps together meet every stage several times."""
+    """A sync sends about 400 messages, an init 60; the two steps together meet every stage several times."""
     outcomes: list[str] = []
     number = 1
     while not outcomes or outcomes[-1] != "done":
-        assert number < 400, "the loads grow as fast as we count"
+        assert number < 1000, "the loads grow as fast as we count"
         outcomes.append(killed_at(world, kind, number, delivered, changes))
         number += step
-    assert outcomes.count("old") > (3 if kind == "init" else 10)
+    assert outcomes.count("old") > (2 if kind == "init" else 10)
 
 
 @pytest.mark.slow
