@@ -67,7 +67,9 @@ def test_a_load_that_is_killed_at_any_message_is_wholly_old_or_wholly_new(world:
         ("reinit", ("widen", "retype", "delete")),
     ],
 )
-@pytest.mark.parametrize(("delivered", "step"), [(False, 11), (True, 17)], ids=["before-every-11th", "after-every-17th"])
+@pytest.mark.parametrize(
+    ("delivered", "step"), [(False, 11), (True, 17)], ids=["before-every-11th", "after-every-17th"]
+)
 def test_a_load_that_is_killed_at_its_messages_in_turn_is_wholly_old_or_wholly_new(
     world: World, kind: str, changes: tuple[str, ...], delivered: bool, step: int
 ) -> None:
