@@ -21,10 +21,13 @@ locals {
     "include_tables",
     "job_creations_per_minute",
     "max_active_tables",
+    "max_shrink",
     "namespaces",
     "notification_format",
     "postgres_conn_id",
+    "quiet_hours",
     "skip_tables",
+    "verify_tables_per_day",
   ]
   # Settings that must agree with what is made here.
   own_settings = {

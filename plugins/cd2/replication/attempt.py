@@ -7,16 +7,18 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.errors import Cd2Error, ReinitRequired, TransientError
+from cd2.replication.failures import classify
 from cd2.replication.load.objects import Tally
 from cd2.replication.results import Action, Applied, State, TableResult
 from cd2.replication.schema.model import TableModel, table_model
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Awaitable, Callable, Set
 
     from dap.dap_types import VersionedSchema
 
@@ -79,6 +81,34 @@ class Attempt:
             error=error.info if error else None,
             notes=notes,
         )
+
+
+class Reported:
+    """Turns a failure of an attempt into a `Cd2Error` with the table's result, and has it noted.
+
+    When nested, only the innermost notes it. A sync that needs a new snapshot has not failed.
+
+    :param note: notes the failure; returns the table's result.
+    """
+
+    def __init__(self, attempt: Attempt, note: Callable[[Attempt, Cd2Error], Awaitable[TableResult]]) -> None:
+        self._attempt = attempt
+        self._note = note
+
+    async def __aenter__(self) -> None:
+        """Nothing to do."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Note the failure, if there is one."""
+        if not isinstance(error, Exception):
+            return
+        failure = classify(error, self._attempt.what)
+        snapshot_helps = isinstance(failure, ReinitRequired) and self._attempt.action == "sync"
+        if failure.result is None and not snapshot_helps:
+            failure.result = await self._note(self._attempt, failure)
+        raise failure from None
 
 
 def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:

@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
 
-from cd2.replication.attempt import Attempt, already_loaded, decide, models
-from cd2.replication.bookkeeping import cursors, freshness, preparation, reports, stops
+from cd2.replication.attempt import Attempt, Reported, already_loaded, decide, models
+from cd2.replication.bookkeeping import cursors, freshness, preparation, reports, row_counts, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.dap import jobs
@@ -26,7 +25,8 @@ from cd2.replication.database import sizes
 from cd2.replication.database.connection import DatabaseTarget, Replica, connected
 from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
-from cd2.replication.failures import classify, in_our_words
+from cd2.replication.failures import in_our_words
+from cd2.replication.load.guard import Guard
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
@@ -52,6 +52,7 @@ class Replicator:
     :param progress: called about every ten seconds during a load.
     :param pooled: how many database connections the waits of many tables share; such a replicator must be closed.
         0: each wait opens its own, and its own session at DAP.
+    :param max_shrink: how many percent of a table's rows a load may delete (`cd2.replication.load.guard`).
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Replicator:
         job_creations_per_minute: int,
         progress: Callable[[Progress], None] = log_progress,
         pooled: int = 0,
+        max_shrink: float = Guard.max_shrink,
     ) -> None:
         self._credentials = credentials
         self._target = target
         self._progress = progress
         self._replica = Replica(target, pooled)
         self._shares = pooled > 0
+        self._max_shrink = max_shrink
         self._shared: DapSession | None = None
         self._pacer = Pacer(
             self._replica,
@@ -170,20 +173,23 @@ class Replicator:
                 request = JobRequest(session, self._pacer, self._replica, table, since, tries, place)
                 return (await request.finished_job()).id
 
-    async def load(self, table: TableName, job_id: str, action: Action, *, requested: bool = True) -> TableResult:
+    async def load(
+        self, table: TableName, job_id: str, action: Action, *, requested: bool = True, accept_shrink: bool = False
+    ) -> TableResult:
         """Load a finished job.
 
         :param action: sync or init; an init of a table that exists becomes a re-init.
         :param requested: whether a person requested the init; an automatic one counts towards the daily limit.
+        :param accept_shrink: a person has confirmed that many rows go.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
         :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
         """
         attempt = Attempt(table, action, job_id)
-        async with _Reported(self, attempt):
+        async with Reported(attempt, self._note_failure):
             try:
                 with in_our_words(attempt.what):
                     async with self._session() as session:
-                        return await self._load(attempt, session, await session.job(job_id), requested)
+                        return await self._load(attempt, session, await session.job(job_id), requested, accept_shrink)
             except ReinitRequired as required:
                 if action != "sync":
                     raise
@@ -196,14 +202,16 @@ class Replicator:
         :raises Cd2Error: the failure, with the table's result in it.
         """
         attempt = Attempt(table, action)
-        async with _Reported(self, attempt):
+        async with Reported(attempt, self._note_failure):
             if isinstance(failure, ReinitRequired) and action == "sync":
                 return await self._needs_init(attempt, failure)
             raise failure
 
     # -- inside ------------------------------------------------------------------------------------
 
-    async def _load(self, attempt: Attempt, session: DapSession, job: Job, requested: bool) -> TableResult:
+    async def _load(
+        self, attempt: Attempt, session: DapSession, job: Job, requested: bool, accept_shrink: bool
+    ) -> TableResult:
         """Load a finished job in one transaction; the table's lock is held from reading the cursor to the commit."""
         table = attempt.table
         if job.as_of is None:
@@ -220,14 +228,17 @@ class Replicator:
                 model, delivered = models(table, job, described, before, rows.columns)
                 plan = await plan_changes(connection, model, before.description if before else None)
                 attempt = replace(attempt, action=decide(table, job, plan))
-                async with _Reported(self, attempt):
+                async with Reported(attempt, self._note_failure):
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
                     async with connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
-                        load = Load(connection, plan, delivered, rows, alteration)
+                        found = (before.since if before else None, await row_counts.done(connection, table))
+                        guard = Guard(self._max_shrink, accept_shrink, self._only_added_to(table))
+                        load = Load(connection, plan, delivered, rows, alteration, guard)
                         applied = await load.run(attempt.action)
+                        await row_counts.note_load(connection, table, attempt.action, found, after.since)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)
                         await freshness.up_to_date(connection, table, after.since, reinitialized=not requested)
@@ -257,6 +268,10 @@ class Replicator:
                 cursor = await cursors.read(connection, attempt.table)
         return attempt.result("failed", cursor, error=failure)
 
+    def _only_added_to(self, table: TableName) -> bool:
+        """Whether the table keeps rows that DAP no longer has: a snapshot then says nothing about them."""
+        return table.namespace == "canvas_logs"
+
     def _connection(self) -> connected:
         return connected(self._target)
 
@@ -268,28 +283,3 @@ class Replicator:
 
     def _session(self) -> DapSession:
         return DapSession(self._credentials, self._pacer)
-
-
-class _Reported:
-    """Turns a failure of an attempt into a `Cd2Error` with the table's result, and notes it in `cd2.freshness`.
-
-    When nested, only the innermost notes it. A sync that needs a new snapshot has not failed.
-    """
-
-    def __init__(self, replicator: Replicator, attempt: Attempt) -> None:
-        self._replicator = replicator
-        self._attempt = attempt
-
-    async def __aenter__(self) -> None:
-        """Nothing to do."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not isinstance(error, Exception):
-            return
-        failure = classify(error, self._attempt.what)
-        snapshot_helps = isinstance(failure, ReinitRequired) and self._attempt.action == "sync"
-        if failure.result is None and not snapshot_helps:
-            failure.result = await self._replicator._note_failure(self._attempt, failure)
-        raise failure from None

@@ -55,7 +55,13 @@ def make_replicator(pooled: int = 0) -> Replicator:
     # Each lookup would log two lines about where it found credentials and endpoint.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     limit = settings.job_creations_per_minute
-    return Replicator(dap_credentials(settings), database_target(settings), limit, pooled=pooled)
+    return Replicator(
+        dap_credentials(settings),
+        database_target(settings),
+        limit,
+        pooled=pooled,
+        max_shrink=settings.max_shrink,
+    )
 
 
 def with_credentials(work: Callable[[Replicator], Coroutine[Any, Any, T]]) -> T:

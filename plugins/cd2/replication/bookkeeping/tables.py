@@ -65,6 +65,22 @@ COMMENT ON COLUMN cd2.freshness.error IS 'Why the last failed attempt failed';
 """
 """How fresh each table is."""
 
+ROW_COUNTS = """
+CREATE TABLE IF NOT EXISTS cd2.row_counts (
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    row_count bigint NOT NULL,
+    as_of timestamptz NOT NULL,
+    counted_at timestamptz,
+    PRIMARY KEY (namespace, table_name)
+);
+COMMENT ON TABLE cd2.row_counts IS 'How many rows each replicated table has';
+COMMENT ON COLUMN cd2.row_counts.row_count IS 'Exact, unless people have inserted or deleted rows since counted_at';
+COMMENT ON COLUMN cd2.row_counts.as_of IS 'The table holds Canvas Data 2 as of this time';
+COMMENT ON COLUMN cd2.row_counts.counted_at IS 'When they were last counted; each sync since then added its own';
+"""
+"""How many rows each table has."""
+
 # Checked first, because even IF NOT EXISTS would wait for the locks of a load that writes here.
 BROKEN_DEPENDENTS = """
 DO $$
@@ -120,4 +136,4 @@ END
 $$"""
 """What report writers are told to read. Few can enter the schema; `prepare_database --reader` lets its role in."""
 
-CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, BROKEN_DEPENDENTS, VIEW_TEXTS, LET_READ)
+CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, ROW_COUNTS, BROKEN_DEPENDENTS, VIEW_TEXTS, LET_READ)

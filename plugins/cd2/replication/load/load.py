@@ -13,6 +13,7 @@ import asyncpg
 
 from cd2.replication.errors import ReinitRequired, TableFailure
 from cd2.replication.load import obstacles
+from cd2.replication.load.guard import Guard
 from cd2.replication.load.staging import Staging, add_key
 from cd2.replication.results import Action, Applied
 from cd2.replication.schema.closing import NarrowEnum
@@ -38,6 +39,7 @@ class Load:
     :param model: the columns of the job's data.
     :param rows: the job's rows.
     :param alteration: runs the DDL, on the same connection.
+    :param guard: how many rows may go.
     """
 
     connection: asyncpg.Connection
@@ -45,13 +47,14 @@ class Load:
     model: TableModel
     rows: JobRows
     alteration: Alteration
+    guard: Guard
 
     async def run(self, action: Action) -> Applied:
         """Load the job.
 
         :raises ReinitRequired: (sync) the rows of the replica do not fit the new schema.
         :raises TableFailure: (re-init) the snapshot does not fit its schema; or users' objects on the table keep rows
-            from being changed.
+            from being changed; or far too many rows would go.
         :raises asyncpg.PostgresError: anything else that PostgreSQL rejects.
         """
         match action:
@@ -91,6 +94,7 @@ class Load:
                     "snapshot."
                 ) from None
         written, deleted = await staging.apply_changes()
+        await self.guard.check_changes(self.connection, self.model.name, deleted)
         await staging.drop()
         await self._run_closing(ReinitRequired)
         return Applied(written, deleted, await self.alteration.finish())
@@ -103,6 +107,7 @@ class Load:
         """
         await obstacles.find(self.connection, self.model.name)
         staging = await self._staged()
+        there = await self.guard.check_snapshot(self.connection, self.model.name, staging.rows)
         replaced = 0
         replace = self.plan.key_differs
         if self.plan.breaking and not replace:
@@ -117,6 +122,8 @@ class Load:
                 if statements:
                     await self.alteration.run(statements)
         written, deleted = await staging.apply_snapshot()
+        # Other rows may have come instead: only now is it known how many go. The caller rolls back.
+        self.guard.check(self.model.name, there, deleted, f"the snapshot has {staging.rows:,} row(s)")
         await staging.drop()
         await self._run_closing(TableFailure)
         return Applied(written, replaced + deleted, await self.alteration.finish())
