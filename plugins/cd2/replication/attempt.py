@@ -10,7 +10,10 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from cd2.replication.bookkeeping import cursors, freshness
 from cd2.replication.bookkeeping.cursors import Cursor
+from cd2.replication.dap import jobs
+from cd2.replication.database.connection import DatabaseTarget, connected
 from cd2.replication.errors import Cd2Error, ReinitRequired, TransientError
 from cd2.replication.failures import classify
 from cd2.replication.load.objects import Tally
@@ -18,7 +21,7 @@ from cd2.replication.results import Action, Applied, State, TableResult
 from cd2.replication.schema.model import TableModel, table_model
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Set
+    from collections.abc import Set
 
     from dap.dap_types import VersionedSchema
 
@@ -84,16 +87,14 @@ class Attempt:
 
 
 class Reported:
-    """Turns a failure of an attempt into a `Cd2Error` with the table's result, and has it noted.
+    """Turns a failure of an attempt into a `Cd2Error` with the table's result, and notes it in `cd2.freshness`.
 
     When nested, only the innermost notes it. A sync that needs a new snapshot has not failed.
-
-    :param note: notes the failure; returns the table's result.
     """
 
-    def __init__(self, attempt: Attempt, note: Callable[[Attempt, Cd2Error], Awaitable[TableResult]]) -> None:
+    def __init__(self, attempt: Attempt, target: DatabaseTarget) -> None:
         self._attempt = attempt
-        self._note = note
+        self._target = target
 
     async def __aenter__(self) -> None:
         """Nothing to do."""
@@ -107,8 +108,19 @@ class Reported:
         failure = classify(error, self._attempt.what)
         snapshot_helps = isinstance(failure, ReinitRequired) and self._attempt.action == "sync"
         if failure.result is None and not snapshot_helps:
-            failure.result = await self._note(self._attempt, failure)
+            failure.result = await self._note(failure)
         raise failure from None
+
+    async def _note(self, failure: Cd2Error) -> TableResult:
+        """Note a failure, if the database can be reached."""
+        table, cursor = self._attempt.table, None
+        with suppress(Exception):  # the original failure matters more
+            async with connected(self._target, patience_s=0) as connection:
+                await freshness.failed(connection, table, failure)
+                if not jobs.keeps_its_job(failure):
+                    await jobs.forget(connection, table)
+                cursor = await cursors.read(connection, table)
+        return self._attempt.result("failed", cursor, error=failure)
 
 
 def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:

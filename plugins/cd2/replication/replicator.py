@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 
@@ -26,7 +26,7 @@ from cd2.replication.database.connection import DatabaseTarget, Replica, connect
 from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
 from cd2.replication.failures import in_our_words
-from cd2.replication.load.guard import Guard
+from cd2.replication.load.guard import Guard, keeps_what_is_gone
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
@@ -34,6 +34,7 @@ from cd2.replication.results import Action, Freshness, State, TableResult
 from cd2.replication.schema import alter
 from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.plan import plan_changes
+from cd2.replication.verification.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,10 @@ class Replicator:
                 "list": max(LIST_CALLS_PER_MINUTE, job_creations_per_minute),
             },
         )
+
+        steps = (self.load, self._finished_job, self._asking, self._session)
+        self.verification = Verifier(*steps, self._replica, self._pacer.key, self._guard, progress)
+        """Compares tables with snapshots."""
 
     # -- for all tables ----------------------------------------------------------------------------
 
@@ -170,8 +175,7 @@ class Replicator:
         """
         with in_our_words(f"{table}: asking DAP"):
             async with self._asking() as session:
-                request = JobRequest(session, self._pacer, self._replica, table, since, tries, place)
-                return (await request.finished_job()).id
+                return (await self._finished_job(session, table, since, tries, place)).id
 
     async def load(
         self, table: TableName, job_id: str, action: Action, *, requested: bool = True, accept_shrink: bool = False
@@ -185,7 +189,7 @@ class Replicator:
         :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
         """
         attempt = Attempt(table, action, job_id)
-        async with Reported(attempt, self._note_failure):
+        async with Reported(attempt, self._target):
             try:
                 with in_our_words(attempt.what):
                     async with self._session() as session:
@@ -202,7 +206,7 @@ class Replicator:
         :raises Cd2Error: the failure, with the table's result in it.
         """
         attempt = Attempt(table, action)
-        async with Reported(attempt, self._note_failure):
+        async with Reported(attempt, self._target):
             if isinstance(failure, ReinitRequired) and action == "sync":
                 return await self._needs_init(attempt, failure)
             raise failure
@@ -228,14 +232,14 @@ class Replicator:
                 model, delivered = models(table, job, described, before, rows.columns)
                 plan = await plan_changes(connection, model, before.description if before else None)
                 attempt = replace(attempt, action=decide(table, job, plan))
-                async with Reported(attempt, self._note_failure):
+                async with Reported(attempt, self._target):
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
                     async with connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
                         found = (before.since if before else None, await row_counts.done(connection, table))
-                        guard = Guard(self._max_shrink, accept_shrink, self._only_added_to(table))
+                        guard = self._guard(table, accept_shrink)
                         load = Load(connection, plan, delivered, rows, alteration, guard)
                         applied = await load.run(attempt.action)
                         await row_counts.note_load(connection, table, attempt.action, found, after.since)
@@ -257,20 +261,13 @@ class Replicator:
             await freshness.check_reinit(connection, attempt.table, required)
         return attempt.result("needs_init", error=required)
 
-    async def _note_failure(self, attempt: Attempt, failure: Cd2Error) -> TableResult:
-        """Note a failure in `cd2.freshness`, if the database can be reached."""
-        cursor = None
-        with suppress(Exception):  # the original failure matters more
-            async with connected(self._target, patience_s=0) as connection:
-                await freshness.failed(connection, attempt.table, failure)
-                if not jobs.keeps_its_job(failure):
-                    await jobs.forget(connection, attempt.table)
-                cursor = await cursors.read(connection, attempt.table)
-        return attempt.result("failed", cursor, error=failure)
+    def _guard(self, table: TableName, accept_shrink: bool) -> Guard:
+        return Guard(self._max_shrink, accept_shrink, keeps_what_is_gone(table))
 
-    def _only_added_to(self, table: TableName) -> bool:
-        """Whether the table keeps rows that DAP no longer has: a snapshot then says nothing about them."""
-        return table.namespace == "canvas_logs"
+    async def _finished_job(
+        self, session: DapSession, table: TableName, since: datetime | None, tries: int, place: InLine | None
+    ) -> Job:
+        return await JobRequest(session, self._pacer, self._replica, table, since, tries, place).finished_job()
 
     def _connection(self) -> connected:
         return connected(self._target)

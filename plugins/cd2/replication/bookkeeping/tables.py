@@ -123,17 +123,90 @@ CREATE TABLE IF NOT EXISTS cd2.view_texts (
 )"""
 """The texts of views that PostgreSQL made others of when they were restored."""
 
+VERIFYING = """
+CREATE TABLE IF NOT EXISTS cd2.verifying (
+    key text NOT NULL,
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    job_id text NOT NULL,
+    noted_at timestamptz NOT NULL,
+    PRIMARY KEY (key, namespace, table_name)
+)"""
+"""The snapshots that wait for their comparison."""
+
+VERIFICATIONS = """
+CREATE TABLE IF NOT EXISTS cd2.verifications (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    verified_at timestamptz NOT NULL,
+    requested boolean NOT NULL,
+    outcome text NOT NULL,
+    reason text,
+    snapshot_as_of timestamptz,
+    data_as_of timestamptz,
+    snapshot_job text,
+    rows_compared bigint NOT NULL,
+    rows_left_out bigint NOT NULL,
+    rows_kept bigint NOT NULL,
+    missing bigint NOT NULL,
+    extra bigint NOT NULL,
+    different bigint NOT NULL,
+    columns jsonb NOT NULL
+);
+COMMENT ON TABLE cd2.verifications IS 'Which tables were compared with a snapshot, value by value, and what differed';
+COMMENT ON COLUMN cd2.verifications.outcome IS 'equal, different, repaired, refused (by DAP) or postponed (see reason)';
+COMMENT ON COLUMN cd2.verifications.snapshot_as_of IS 'The moment of Canvas that was compared';
+COMMENT ON COLUMN cd2.verifications.rows_compared IS 'Rows of the snapshot that were compared';
+COMMENT ON COLUMN cd2.verifications.rows_left_out IS 'Keys that have changed since the snapshot';
+COMMENT ON COLUMN cd2.verifications.missing IS 'Rows that the table lacked';
+COMMENT ON COLUMN cd2.verifications.extra IS 'Rows that only the table had';
+COMMENT ON COLUMN cd2.verifications.different IS 'Rows with other values';
+COMMENT ON COLUMN cd2.verifications.columns IS 'How many rows differed in which column';
+"""
+"""What verifications found."""
+
+VERIFICATION_DIFFERENCES = """
+CREATE TABLE IF NOT EXISTS cd2.verification_differences (
+    verification uuid NOT NULL REFERENCES cd2.verifications ON DELETE CASCADE,
+    kind text NOT NULL,
+    key jsonb NOT NULL,
+    columns text[],
+    PRIMARY KEY (verification, key)
+);
+COMMENT ON TABLE cd2.verification_differences IS 'Keys of rows that differed; the first thousand of each verification';
+"""
+"""Which rows differed."""
+
 LET_READ = """
 DO $$
+DECLARE
+    readable text;
 BEGIN
-    IF NOT (has_table_privilege('public', 'cd2.freshness', 'SELECT')
-            AND has_table_privilege('public', 'cd2.broken_dependents', 'SELECT')) THEN
-        GRANT SELECT ON cd2.freshness, cd2.broken_dependents TO PUBLIC;
-    END IF;
-EXCEPTION WHEN insufficient_privilege THEN
-    NULL;  -- they belong to another role, which decides
+    FOREACH readable IN ARRAY ARRAY['freshness', 'broken_dependents', 'row_counts', 'verifications'] LOOP
+        BEGIN
+            IF NOT has_table_privilege('public', 'cd2.' || readable, 'SELECT') THEN
+                EXECUTE format('GRANT SELECT ON cd2.%I TO PUBLIC', readable);
+            END IF;
+        EXCEPTION WHEN insufficient_privilege THEN
+            NULL;  -- it belongs to another role, which decides
+        END;
+    END LOOP;
 END
 $$"""
 """What report writers are told to read. Few can enter the schema; `prepare_database --reader` lets its role in."""
 
-CREATE_TABLES = (PACER, JOBS, STOPS, LATE_RUNS, FRESHNESS, ROW_COUNTS, BROKEN_DEPENDENTS, VIEW_TEXTS, LET_READ)
+CREATE_TABLES = (
+    PACER,
+    JOBS,
+    STOPS,
+    LATE_RUNS,
+    FRESHNESS,
+    ROW_COUNTS,
+    BROKEN_DEPENDENTS,
+    VIEW_TEXTS,
+    VERIFYING,
+    VERIFICATIONS,
+    VERIFICATION_DIFFERENCES,
+    LET_READ,
+)

@@ -10,9 +10,10 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cd2.replication.database.connection import Replica
+if TYPE_CHECKING:
+    from cd2.replication.database.connection import Replica
 
 log = logging.getLogger(__name__)
 

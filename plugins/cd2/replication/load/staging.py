@@ -27,13 +27,16 @@ class Staging:
     """The staging table of a job.
 
     :param incremental: whether its rows are changes; otherwise they are a snapshot.
+    :param prefix: of its name: two of one table have different ones.
     """
 
-    def __init__(self, connection: asyncpg.Connection, model: TableModel, incremental: bool) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, model: TableModel, incremental: bool, prefix: str = "stage"
+    ) -> None:
         self._connection = connection
         self._model = model
         self._incremental = incremental
-        self.name = f"stage_{hashlib.sha256(model.name.quoted.encode()).hexdigest()[:16]}"
+        self.name = f"{prefix}_{hashlib.sha256(model.name.quoted.encode()).hexdigest()[:16]}"
         self._qualified = f"cd2.{self.name}"
         self._table = model.name.quoted
         self._key = ", ".join(map(quote_identifier, model.key))
@@ -111,6 +114,27 @@ class Staging:
         """
         names = ", ".join(quote_identifier(column.name) for column in self._model.columns)
         return await self._count(f"INSERT INTO {self._table} ({names}) SELECT * FROM {self._source()}")
+
+    async def apply_some(self, keys: str, expected: tuple[int, int]) -> None:
+        """Make equal to the snapshot those rows whose keys another table has, and touch no other.
+
+        :param keys: the qualified name of that table.
+        :param expected: how many rows are to be written, and how many deleted.
+        :raises TableFailure: a user's object on the table keeps rows from being changed.
+        """
+        triggers = await self._begin()
+        of_table, of_stage = (self._match.replace(was, now) for was, now in ((" s.", " d."), ("t.", "d.")))
+        gone = f"NOT EXISTS (SELECT FROM {self._qualified} s WHERE {self._match})"
+        wanted = f" WHERE EXISTS (SELECT FROM {keys} d WHERE {of_stage})"
+        deleted = await self._count(f"DELETE FROM {self._table} t USING {keys} d WHERE {of_table} AND {gone}")
+        written = await self._merge(wanted)
+        if triggers or (written, deleted) != expected:
+            await self._check_rows(f"{keys} d JOIN {self._table} t ON {of_table} WHERE {gone}", wanted, triggers)
+        await self._end()
+
+    def source(self) -> str:
+        """The staged rows `s` with the table's columns, for FROM."""
+        return self._source()
 
     async def drop(self) -> None:
         """Remove the staging table."""
