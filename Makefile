@@ -24,7 +24,7 @@ help: ## this list
 		/^## / { print "\n" substr($$0, 4) } \
 		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
-## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1)
+## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1 VERIFY=1)
 run: venv ## start the stack, replicate every table once, show the results; again: sync what changed
 	@$(LOCAL) run
 up: venv ## start the stack and keep it running; prints the URL of the UI and the login

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
@@ -18,7 +17,9 @@ from tests.replication.verifying import compared, differences, rows_of, verify
 from tests.steps import init, sync
 
 NAME, KEY = "canvas.moving", "id"
-COLUMNS = "*id:i64 name:s50? score:i32? kind:enum(a|b|c)? tags:text[]? settings:json? ratio:f64? points:num(8,2)? at:ts?"
+COLUMNS = (
+    "*id:i64 name:s50? score:i32? kind:enum(a|b|c)? tags:text[]? settings:json? ratio:f64? points:num(8,2)? at:ts?"
+)
 
 Truth = Callable[[str], str]
 

@@ -14,11 +14,14 @@ import pytest
 from airflow.executors.workloads import TaskInstanceDTO
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent
 
-from cd2.replication.errors import Cd2Error, StopAll, TableFailure, WaitError
+from cd2.replication.errors import Cd2Error, StopAll, TableFailure, TransientError, WaitError
 from cd2.replication.names import TableName
+from cd2.replication.results import Verification
 from cd2.replication.waits import Replicators, Waits
 from cd2.tasks import triggers
-from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger
+from cd2.tasks.reporting.outcomes import RESULT
+from cd2.tasks.triggers import REFUSED, Found, InitTrigger, SyncTrigger
+from cd2.tasks.verifying import VERIFY
 
 REPOSITORY = Path(__file__).parents[2]
 USERS = "canvas.users"
@@ -54,7 +57,7 @@ class Dap:
 class Airflow:
     """Stands where Airflow does: XComs, the trigger form, and the row that begins.
 
-    :param xcoms: by task and map index.
+    :param xcoms: by task and map index; those with a key of their own, by that.
     """
 
     def __init__(self, xcoms: dict[tuple[str, int], Any], params: dict[str, Any] | None = None) -> None:
@@ -64,8 +67,8 @@ class Airflow:
     def run(self, trigger: BaseTrigger, dap: Dap, monkeypatch: pytest.MonkeyPatch) -> Any:
         """What comes of a trigger that begins for the second table of the list."""
 
-        async def pull(_: Any, task_id: str, map_index: int) -> Any:
-            return self._xcoms.get((task_id, map_index))
+        async def pull(_: Any, task_id: str, map_index: int, key: str = RESULT) -> Any:
+            return self._xcoms.get((task_id, map_index) if key == RESULT else (key, map_index))
 
         async def first_event() -> Any:
             async for event in trigger.run():
@@ -87,7 +90,22 @@ class Airflow:
         return asyncio.run(first_event())
 
 
+class Verified(Dap):
+    """The same, for a table that is to be verified: `ask` of the replicator's verifier, which asks for both jobs."""
+
+    def __init__(self, cursor: datetime | None = CURSOR, snapshot: str | Cd2Error = "snapshot-1") -> None:
+        super().__init__(cursor)
+        self.verification = SimpleNamespace(ask=self.ask_for_both)
+        self._snapshot = snapshot
+
+    async def ask_for_both(self, table: TableName, cursor: datetime, *, tries: int, place: object) -> tuple[str, str]:
+        if isinstance(self._snapshot, Cd2Error):
+            raise self._snapshot
+        return self._snapshot, await self.ask(table, cursor, tries=tries, place=place)
+
+
 LISTED = {("list_tables", -1): ["canvas.roles", USERS]}
+CHOSEN = {(VERIFY, -1): [USERS]}
 
 
 def test_a_table_that_was_replicated_before_is_asked_for_its_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +124,55 @@ def test_a_table_that_needs_an_init_is_not_asked_for_changes(
     found = Found.from_json(event.payload)
     assert (found.needs_init, found.since) == (True, cursor.isoformat() if cursor else None)
     assert dap.asked == []
+
+
+@pytest.mark.parametrize("form", [{"verify": True}, {"repair": True}])
+def test_a_table_that_a_person_wants_verified_is_asked_for_a_snapshot_too(
+    form: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = Airflow(LISTED, form).run(SyncTrigger("list_tables"), Verified(), monkeypatch)
+    assert Found.from_json(event.payload) == Found("job-1", since=CURSOR.isoformat(), snapshot_id="snapshot-1")
+
+
+def test_a_table_that_the_list_chose_is_verified_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = Airflow(LISTED | CHOSEN).run(SyncTrigger("list_tables"), Verified(), monkeypatch)
+    found = Found.from_json(event.payload)
+    assert (found.snapshot_id, found.on_its_own) == ("snapshot-1", True)
+
+
+def test_a_table_that_needs_an_init_has_nothing_to_verify(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = Airflow(LISTED, {"verify": True}).run(SyncTrigger("list_tables"), Verified(cursor=None), monkeypatch)
+    assert Found.from_json(event.payload) == Found(needs_init=True)
+
+
+@pytest.mark.parametrize("on_its_own", [True, False])
+def test_a_table_whose_snapshot_dap_refuses_is_synced_and_not_verified(
+    on_its_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dap = Verified(snapshot=TableFailure("DAP refuses this kind of request.", type=REFUSED))
+    listed, form = (LISTED | CHOSEN, {}) if on_its_own else (LISTED, {"verify": True})
+    found = Found.from_json(Airflow(listed, form).run(SyncTrigger("list_tables"), dap, monkeypatch).payload)
+    assert (found.job_id, found.snapshot_id, found.on_its_own) == ("job-1", None, on_its_own)
+    assert found.not_verified
+    assert Verification(**found.not_verified).outcome == "refused"
+    assert found.not_verified["reason"] == "DAP refuses this kind of request."
+
+
+@pytest.mark.parametrize(
+    ("failure", "on_its_own", "fails"),
+    [
+        (TransientError("DAP failed."), True, False),
+        (TransientError("DAP failed."), False, True),
+        (StopAll("DAP refused the key."), True, True),
+    ],
+)
+def test_a_verification_that_nobody_asked_for_fails_no_table_but_by_what_stops_all(
+    failure: Cd2Error, on_its_own: bool, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, form = (LISTED | CHOSEN, {}) if on_its_own else (LISTED, {"verify": True})
+    event = Airflow(listed, form).run(SyncTrigger("list_tables"), Verified(snapshot=failure), monkeypatch)
+    found = Found.from_json(event.payload)
+    assert (found.error is not None, found.not_verified is not None) == (fails, not fails)
 
 
 def test_an_init_that_the_sync_demands_asks_for_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +245,8 @@ def test_a_waiting_table_holds_less_than_a_megabyte_of_the_triggerer(monkeypatch
             await asyncio.Event().wait()
             return ""
 
-    async def pull(*_: Any) -> Any:
-        return [USERS]
+    async def pull(*arguments: Any) -> Any:
+        return [USERS] if VERIFY not in arguments else None
 
     def waiting() -> asyncio.Task[Any]:
         trigger = SyncTrigger("list_tables")

@@ -60,7 +60,11 @@ def _outcome(summary: RunSummary) -> str:
         return f"{', '.join(summary.problems)} failed"
     if not total:
         return "no table to replicate"
-    return f"{_tables(total)} up to date"
+    found = [result.verification for result in summary.verified if result.verification]
+    if differing := sum(verification.differences > 0 for verification in found):
+        return f"{_tables(total)} up to date, {differing} not equal to DAP's snapshot"
+    verified = sum(verification.outcome == "equal" for verification in found)
+    return f"{_tables(total)} up to date" + f", {verified} verified" * bool(verified)
 
 
 def _text(summary: RunSummary) -> str:
@@ -77,6 +81,8 @@ def _text(summary: RunSummary) -> str:
 def _attention(summary: RunSummary) -> list[str]:
     """What is not a failure, but deserves a look."""
     sections = []
+    if summary.verified:
+        sections.append("VERIFIED (compared with a snapshot of DAP, value by value)\n" + "\n".join(_verified(summary)))
     if summary.broken_dependents:
         sections.append(
             "VIEWS THAT COULD NOT BE RESTORED (definitions are kept in cd2.broken_dependents)\n"
@@ -92,6 +98,20 @@ def _attention(summary: RunSummary) -> list[str]:
             )
         )
     return sections
+
+
+def _verified(summary: RunSummary) -> list[str]:
+    """A line for each table that was compared, or should have been; those that need attention come first."""
+    attention = {result.table for result in summary.not_equal}
+    lines = []
+    for result in sorted(summary.verified, key=lambda result: (result.table not in attention, result.table)):
+        lines.append(f"{result.table}: {result.verification}")
+        if result.verification and result.verification.outcome == "different":
+            lines.append(
+                "  The keys are in cd2.verification_differences. To correct the table, trigger the DAG with it and "
+                "repair; if it comes again, give the job's id to Instructure's support."
+            )
+    return lines
 
 
 def _overview(summary: RunSummary) -> str:

@@ -69,6 +69,11 @@ class Verification:
         """How many rows differed."""
         return self.missing + self.extra + self.different
 
+    @property
+    def needs_attention(self) -> bool:
+        """Whether people should look: something differed, or they wanted a comparison and got none."""
+        return self.differences > 0 or (self.requested and self.outcome in ("refused", "postponed"))
+
     def __str__(self) -> str:
         if self.outcome in ("refused", "postponed"):
             return f"not verified: {self.reason}"

@@ -23,12 +23,13 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
 from cd2.replication.errors import Cd2Error, TableFailure, TransientError
 from cd2.replication.names import TableName
-from cd2.replication.results import Action, TableResult
+from cd2.replication.results import GOOD_STATES, Action, TableResult, Verification
 from cd2.tasks.credentials import load_settings, with_credentials
 from cd2.tasks.links import CHANGES, LINKS, asset_of
 from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT
 from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
-from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot
+from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot, find_verification
+from cd2.tasks.verifying import VERIFY, check_form, due, wants_verification
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -71,11 +72,17 @@ class ListTables(BaseOperator):
         dry_run = bool(params.get("dry_run"))
         store = context["task_state_store"]
         earlier = [TableName.parse(name) for name in cast("list[str]", store.get(ORDER) or [])]
+        to_verify: list[str] = []
         try:
-            tables = with_credentials(lambda replicator: list_and_choose(replicator, load_settings(), params))
+            check_form(params)
+            settings = load_settings()
+            tables = with_credentials(lambda replicator: list_and_choose(replicator, settings, params))
             check_number(tables)
             if not dry_run:
-                tables = in_turn(tables, with_credentials(partial(sizes_in_replica, tables=tables)), earlier)
+                sizes = with_credentials(partial(sizes_in_replica, tables=tables))
+                tables = in_turn(tables, sizes, earlier)
+                if context["dag_run"].run_type == "scheduled" and settings.verify_tables_per_day:
+                    to_verify = with_credentials(partial(due, tables=tables, sizes=sizes, settings=settings))
         except Cd2Error as error:
             _fail(context["ti"], error)
         names = [str(table) for table in tables]
@@ -84,6 +91,9 @@ class ListTables(BaseOperator):
             context["ti"].xcom_push(key=DRY_RUN, value=names)
             return []
         store.set(ORDER, cast("Any", names))
+        if to_verify:
+            self.log.info("To be verified in this run: %s", ", ".join(to_verify))
+            context["ti"].xcom_push(key=VERIFY, value=to_verify)
         return names
 
 
@@ -155,19 +165,33 @@ class _TableOperator(BaseOperator):
         ti.xcom_push(key=RESULT, value=result.to_json())
         _fail(ti, error)
 
-    def load_job(self, ti: RuntimeTaskInstanceProtocol, found: Found, *, requested: bool = True) -> TableResult:
-        """Load the job that the trigger found; its failure, or ours, fails this try."""
+    def load_job(self, context: Context, found: Found, *, requested: bool = True) -> TableResult:
+        """Load the job that the trigger found, and verify the table; its failure, or ours, fails this try."""
+        params = context["params"]
 
         async def load(replicator: Replicator) -> TableResult:
+            table, job_id, accept = self.table_name, str(found.job_id), bool(params.get("accept_shrink"))
             if found.error:
-                return await replicator.failed(self.table_name, self.action, found.error)
-            self.job_url = replicator.job_url(str(found.job_id))
-            return await replicator.load(self.table_name, str(found.job_id), self.action, requested=requested)
+                return await replicator.failed(table, self.action, found.error)
+            self.job_url = replicator.job_url(job_id)
+            if found.snapshot_id:
+                return await replicator.verification.verify(
+                    table,
+                    found.snapshot_id,
+                    job_id,
+                    requested=not found.on_its_own,
+                    repair=bool(params.get("repair")) and not found.on_its_own,
+                    accept_shrink=accept,
+                )
+            result = await replicator.load(table, job_id, self.action, requested=requested, accept_shrink=accept)
+            if not found.not_verified or result.state not in GOOD_STATES:
+                return result
+            return await replicator.verification.not_verified(result, Verification(**found.not_verified))
 
         try:
             return with_credentials(load)
         except Cd2Error as error:
-            self.fail_table(ti, error)
+            self.fail_table(context["ti"], error)
 
     def report(self, context: Context, result: TableResult) -> None:
         """Log the result and hand it on; if the table changed, add an event to its asset."""
@@ -202,7 +226,11 @@ class SyncTable(_TableOperator):
         self.init_task_id = init_task_id
 
     async def find(self, context: Context, replicator: Replicator) -> Found:
-        return await find_changes(replicator, self.table_name, full_refresh=bool(context["params"].get("full_refresh")))
+        params = context["params"]
+        on_its_own = self.table in (context["ti"].xcom_pull(task_ids=self.list_task_id, key=VERIFY) or ())
+        if on_its_own or wants_verification(params):
+            return await find_verification(replicator, self.table_name, on_its_own=on_its_own)
+        return await find_changes(replicator, self.table_name, full_refresh=bool(params.get("full_refresh")))
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job, or leave the table to `init_table`."""
@@ -211,7 +239,7 @@ class SyncTable(_TableOperator):
         if found.needs_init:
             result = TableResult(self.table_name, "sync", "needs_init", since=found.since, data_as_of=found.since)
         else:
-            result = self.load_job(ti, found)
+            result = self.load_job(context, found)
         self.report(context, result)
         if result.state != "needs_init":
             # A branch operator does not skip inside a mapped group in Airflow 3.3.1; this does.
@@ -243,7 +271,7 @@ class InitTable(_TableOperator):
         """Load the finished job."""
         synced = self._synced(context["ti"]) or {}
         # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
-        self.report(context, self.load_job(context["ti"], Found.from_json(event), requested=not synced.get("error")))
+        self.report(context, self.load_job(context, Found.from_json(event), requested=not synced.get("error")))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
         synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)

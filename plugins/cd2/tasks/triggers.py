@@ -10,19 +10,29 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
-from cd2.replication.errors import Cd2Error, RefusedCredentials, TableFailure, from_json, to_json
+from cd2.replication.errors import (
+    Cd2Error,
+    RefusedCredentials,
+    ReinitRequired,
+    StopAll,
+    TableFailure,
+    from_json,
+    to_json,
+)
 from cd2.replication.names import TableName
+from cd2.replication.results import Verification, VerificationOutcome
 from cd2.replication.waits import Line, Place, Replicators, Waits
 from cd2.tasks import credentials
 from cd2.tasks.credentials import make_replicator
 from cd2.tasks.links import LINKS
 from cd2.tasks.reporting.outcomes import ERROR, RESULT
+from cd2.tasks.verifying import VERIFY, wants_verification
 
 if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
@@ -37,6 +47,8 @@ LINE = Line()
 """Airflow creates each trigger from its stored arguments; what triggers share lives in their process."""
 PATIENCE_TRIES = 20
 """How often to ask while DAP answers 429: waiting costs nothing here."""
+REFUSED = "RequestTypeForbidden"
+"""DAP's type of error for a snapshot that it does not give now."""
 OF_A_TRY = (RESULT, ERROR, *(link.xcom_key for link in LINKS))
 """What a try leaves in XCom. Airflow deletes it when the next one starts in a worker, but not in the triggerer."""
 
@@ -50,6 +62,9 @@ class Found:
     :param since: the table's cursor, ISO 8601 in UTC.
     :param error: what went wrong.
     :param skip: there is nothing to do.
+    :param snapshot_id: the finished snapshot that the table is compared with.
+    :param not_verified: why it is not compared, though it was to be: `Verification` as JSON.
+    :param on_its_own: no person wants the comparison.
     """
 
     job_id: str | None = None
@@ -57,6 +72,9 @@ class Found:
     since: str | None = None
     error: Cd2Error | None = None
     skip: bool = False
+    snapshot_id: str | None = None
+    not_verified: dict[str, Any] | None = None
+    on_its_own: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As an event carries it."""
@@ -64,7 +82,10 @@ class Found:
             return {"error": to_json(self.error)}
         if self.needs_init:
             return {"needs_init": True, "since": self.since}
-        return {"job_id": self.job_id, "since": self.since}
+        event: dict[str, Any] = {"job_id": self.job_id, "since": self.since}
+        if self.snapshot_id or self.not_verified:
+            event |= {"snapshot_id": self.snapshot_id, "not_verified": self.not_verified, "on_its_own": self.on_its_own}
+        return event
 
     @classmethod
     def from_json(cls, event: dict[str, Any]) -> Found:
@@ -75,6 +96,10 @@ class Found:
             bool(event.get("needs_init")),
             event.get("since"),
             from_json(error) if error else None,
+            False,
+            event.get("snapshot_id"),
+            event.get("not_verified"),
+            bool(event.get("on_its_own")),
         )
 
 
@@ -90,6 +115,33 @@ async def find_changes(
     if since is None or full_refresh:
         return Found(needs_init=True, since=since.isoformat() if since else None)
     return Found(await replicator.ask(table, since, tries=PATIENCE_TRIES, place=place), since=since.isoformat())
+
+
+async def find_verification(
+    replicator: Replicator, table: TableName, *, on_its_own: bool, place: Place | None = None
+) -> Found:
+    """For `sync_table` of a table that is to be verified: a finished snapshot, and the changes that lead beyond it.
+
+    If DAP refuses the snapshot, the table is synced and not verified.
+
+    :param on_its_own: no person wants it: without a snapshot for another reason it is not verified either.
+    :param place: in the line of the tables that wait in this process.
+    :raises Cd2Error: what went wrong, in our words.
+    """
+    since = await replicator.cursor(table)
+    if since is None:
+        return Found(needs_init=True)
+    try:
+        snapshot_id, job_id = await replicator.verification.ask(table, since, tries=PATIENCE_TRIES, place=place)
+    except Cd2Error as failure:
+        refused = failure.type == REFUSED
+        if isinstance(failure, StopAll | ReinitRequired) or not (refused or on_its_own):
+            raise
+        found = await find_changes(replicator, table, full_refresh=False, place=place)
+        outcome: VerificationOutcome = "refused" if refused else "postponed"
+        why = Verification(outcome, not on_its_own, reason=failure.message)
+        return replace(found, not_verified=asdict(why), on_its_own=on_its_own)
+    return Found(job_id, since=since.isoformat(), snapshot_id=snapshot_id, on_its_own=on_its_own)
 
 
 async def find_snapshot(
@@ -188,11 +240,11 @@ class _TableTrigger(BaseTrigger):
                 DeleteXCom(key=key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
             )
 
-    async def _pull(self, task_id: str, map_index: int) -> Any:
+    async def _pull(self, task_id: str, map_index: int, key: str = RESULT) -> Any:
         from airflow.sdk.execution_time.xcom import XCom
 
         ti = self._ti
-        return await XCom.aget_one(key=RESULT, dag_id=ti.dag_id, task_id=task_id, run_id=ti.run_id, map_index=map_index)
+        return await XCom.aget_one(key=key, dag_id=ti.dag_id, task_id=task_id, run_id=ti.run_id, map_index=map_index)
 
     @property
     def _ti(self) -> Any:
@@ -212,6 +264,9 @@ class SyncTrigger(_TableTrigger):
 
     async def _find(self, replicator: Replicator, table: TableName) -> Found:
         params = self._ti.get_template_context()["params"]
+        on_its_own = str(table) in (await self._pull(self.list_task_id, -1, VERIFY) or ())
+        if on_its_own or wants_verification(params):
+            return await find_verification(replicator, table, on_its_own=on_its_own, place=self._place)
         return await find_changes(replicator, table, full_refresh=bool(params.get("full_refresh")), place=self._place)
 
 

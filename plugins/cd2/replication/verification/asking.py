@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dap.dap_error import NotFoundError
 
-from cd2.replication.errors import FailedJobError, TransientError, WaitError
+from cd2.replication.errors import FailedJobError, ReinitRequired, TableFailure, TransientError, WaitError
 
 if TYPE_CHECKING:
     import asyncpg
@@ -31,9 +31,6 @@ LATER_S = 300.0
 """How long to wait before DAP is asked for changes once more, if they end before the snapshot."""
 AGAIN_S = 20 * 60.0
 
-USELESS = ("DamagedObject", "HungJob")
-"""Types of failures that the same snapshot would cause again."""
-
 _RECALL = """
 SELECT job_id FROM cd2.verifying
 WHERE key = $1 AND namespace = $2 AND table_name = $3
@@ -44,6 +41,7 @@ INSERT INTO cd2.verifying (key, namespace, table_name, job_id, noted_at) VALUES 
 ON CONFLICT (key, namespace, table_name) DO UPDATE SET job_id = excluded.job_id, noted_at = excluded.noted_at
 RETURNING job_id"""
 _DISCARD = "DELETE FROM cd2.jobs WHERE key = $1 AND namespace = $2 AND table_name = $3 RETURNING job_id"
+_DISCARD_SNAPSHOT = _DISCARD.replace("cd2.jobs", "cd2.verifying")
 _FORGET = "DELETE FROM cd2.verifying WHERE namespace = $1 AND table_name = $2"
 
 
@@ -64,6 +62,7 @@ async def ask_for_both(
     :param place: the DAP key's hash, and the table.
     :param cursor: how far the table is replicated.
     :raises WaitError: the changes still end before the snapshot.
+    :raises TableFailure: the snapshot is so old that DAP no longer has the changes since then.
     :raises Cd2Error: DAP refuses, or cannot be reached.
     """
     key, table = place
@@ -76,7 +75,18 @@ async def ask_for_both(
         log.info("%s: going on with the snapshot %s of an earlier attempt.", table, snapshot.id)
     as_of = _as_of(snapshot)
     since = min(cursor, as_of)
-    changes = await ask(since)
+    try:
+        changes = await ask(since)
+    except ReinitRequired as required:
+        await replica.row(_DISCARD_SNAPSHOT, *row)
+        if since == cursor:
+            raise
+        raise TableFailure(
+            f"{table}: DAP served an old snapshot, as of {as_of.isoformat()}, and no longer has the changes since "
+            "then: the table cannot be compared with it. Verify it another time.",
+            type=required.type,
+            uuid=required.uuid,
+        ) from None
     if _as_of(changes) < as_of:
         log.info("%s: DAP's changes end before its snapshot; asking again in %.0f s.", table, LATER_S)
         await replica.row(_DISCARD, *row)

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from cd2.replication.bookkeeping import cursors, row_counts
+from cd2.replication.dap.jobs import keeps_its_job
 from cd2.replication.database.connection import connected
 from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, StopAll, TableFailure, TransientError
@@ -114,7 +115,7 @@ class Verifier:
                         work = _Work(connection, session, table, snapshot, changes, self.guard(table, accept_shrink))
                         found = await work.run(Verification("equal", requested), repair, tally, self.progress)
         except Cd2Error as failure:
-            if failure.type in asking.USELESS or not isinstance(failure, TransientError | StopAll):
+            if not keeps_its_job(failure):
                 await self._forget_snapshot(table)
             if requested or not isinstance(failure, TableFailure) or isinstance(failure, StopAll):
                 failure.result = replace(result, state="failed", error=failure.info)
