@@ -80,7 +80,8 @@ class Verifier:
             async with self.asking() as session:
 
                 async def ask(since: datetime | None) -> Job:
-                    return await self.finished_job(session, table, since, tries, place)
+                    with in_our_words(f"{table}: asking DAP"):
+                        return await self.finished_job(session, table, since, tries, place)
 
                 snapshot, changes = await asking.ask_for_both(ask, session.job, self.replica, (self.key, table), cursor)
                 return snapshot.id, changes.id
