@@ -26,6 +26,7 @@ from cd2.replication.errors import Cd2Error
 from cd2.replication.names import NAMESPACES
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
+from tests.replication.verifying import verified
 from tests.replication.waiting import WAIT_S
 from tests.steps import init, load_job, sync
 
@@ -47,6 +48,8 @@ async def _do(action: str, name: str, replicator: Replicator, job_id: str) -> Ta
             return await sync(replicator, name)
         case "init":
             return await init(replicator, name)
+        case "verify" | "repair":
+            return await verified(replicator, name, repair=action == "repair")
         case "update":
             return await up_to_date(replicator, name)
         case "prepare and init":
@@ -206,7 +209,7 @@ class Workers:
     def start(self, action: str, table: str, target: DatabaseTarget, job_id: str = "") -> Worker:
         """Start a process.
 
-        :param action: sync, init, `update` (sync, and init if needed), `prepare and init`, or `load`.
+        :param action: sync, init, verify, repair, `update` (sync, and init if needed), `prepare and init`, or `load`.
         :param job_id: the job to load.
         """
         number, worker = next(self._numbers), Worker()
