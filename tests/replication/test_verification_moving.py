@@ -14,8 +14,8 @@ from cd2.replication.replicator import Replicator
 from cd2.replication.verification import asking
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import assert_equal, execute, fetch, run
-from tests.replication.verifying import differences, verified
-from tests.steps import init, sync
+from tests.replication.verifying import differences
+from tests.steps import init, sync, verify
 
 TABLE = "canvas.busy"
 COLUMNS = (
@@ -53,7 +53,7 @@ async def one_run(
     try:
         with monkeypatch.context() as patch:
             patch.setattr(asking, "ask_for_both", with_changes)
-            return (await verified(replicator, TABLE)).verification
+            return (await verify(replicator, TABLE)).verification
     finally:
         over.set()
         await changing
@@ -92,5 +92,5 @@ def test_fifty_verifications_of_a_moving_table_find_no_difference_but_damage(
         left_out += found.rows_left_out
     assert left_out > RUNS
     simulator.clear_faults()
-    assert run(verified(replicator, TABLE, repair=True)).verification is not None
+    assert run(verify(replicator, TABLE, repair=True)).verification is not None
     assert_equal(simulator, database, TABLE)

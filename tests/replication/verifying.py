@@ -7,32 +7,15 @@ from typing import Any
 
 import psycopg
 
-from cd2.replication.errors import Cd2Error
-from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
+from tests import steps
 from tests.replication.replica import run
 
 
-async def verified(replicator: Replicator, table: str, **wanted: bool) -> TableResult:
-    """What `sync_table` does with a table that is to be verified.
-
-    :raises Cd2Error: the attempt failed.
-    """
-    name = TableName.parse(table)
-    cursor = await replicator.cursor(name)
-    if cursor is None:
-        return TableResult(name, "sync", "needs_init")
-    try:
-        snapshot, changes = await replicator.verification.ask(name, cursor, tries=3, place=None)
-    except Cd2Error as failure:
-        return await replicator.failed(name, "sync", failure)
-    return await replicator.verification.verify(name, snapshot, changes, **wanted)
-
-
 def verify(replicator: Replicator, table: str, **wanted: bool) -> TableResult:
-    """The same, to its end."""
-    return run(verified(replicator, table, **wanted))
+    """What `sync_table` does with a table that is to be verified."""
+    return run(steps.verify(replicator, table, **wanted))
 
 
 def differences(database: str, table: str) -> dict[str, set[Any]]:

@@ -26,9 +26,8 @@ from cd2.replication.errors import Cd2Error
 from cd2.replication.names import NAMESPACES
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
-from tests.replication.verifying import verified
 from tests.replication.waiting import WAIT_S
-from tests.steps import init, load_job, sync
+from tests.steps import init, load_job, sync, verify
 
 DATABASE_SECRET, DAP_SECRET = "CD2_TEST_DATABASE_PASSWORD", "CD2_TEST_DAP_SECRET"
 ROOT = Path(__file__).parents[2]
@@ -49,7 +48,7 @@ async def _do(action: str, name: str, replicator: Replicator, job_id: str) -> Ta
         case "init":
             return await init(replicator, name)
         case "verify" | "repair":
-            return await verified(replicator, name, repair=action == "repair")
+            return await verify(replicator, name, repair=action == "repair")
         case "update":
             return await up_to_date(replicator, name)
         case "prepare and init":
