@@ -67,17 +67,18 @@ def _measured(arena: Arena, action: str, table: str, dsn: str, database: str, na
     return usage, work_seconds(printed) or usage.wall
 
 
-def report(runs: Mapping[tuple[str, str], Sequence[tuple[Usage, float]]], rows: int) -> tuple[str, bool]:
+def report(runs: Mapping[tuple[str, str], Sequence[tuple[Usage, float]]], rows: int, repeats: int) -> tuple[str, bool]:
     """The page, and whether all that is to be reached is reached."""
     reached = True
     lines = [
         "# Benchmark: verification",
         "",
-        "Written by `make bench-verify` (`benchmarks/verification.py`), which overwrites manual changes. A verification",
-        "and a re-init of the same table take turns, each in its own process, on a copy of the same database, with the",
-        "same finished jobs. A figure is the median of its repeats, without starting Python; memory is the most.",
+        "Written by `make bench-verify` (`benchmarks/verification.py`), which overwrites manual changes. A",
+        "verification and a re-init of the same table take turns, each in its own process, on a copy of the same",
+        "database, with the same finished jobs. A figure is the median of its repeats, without starting Python; memory",
+        "is the most. What counts are the ratios.",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {rows:,} rows, {os.cpu_count()} processors. What counts are the ratios.",
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {rows:,} rows, {repeats} repeats, {os.cpu_count()} processors.",
         "",
         "| table | what | seconds | of a re-init | to reach | memory MB | to reach | temporary MB | server space MB |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -102,7 +103,7 @@ def main() -> int:
     """Measure and write the page; :returns: 1 if something is not reached."""
     rows, repeats = int(os.environ.get("ROWS") or ROWS), int(os.environ.get("REPEATS") or REPEATS)
     runs = run(Path(os.environ.get("CD2_LOCAL_DIR") or REPOSITORY / ".local") / "bench-verify", rows, repeats)
-    text, reached = report(runs, rows)
+    text, reached = report(runs, rows, repeats)
     print(text)
     if rows == ROWS:
         REPORT.write_text(text)
