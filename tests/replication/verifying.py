@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from cd2.replication.replicator import Replicator
-from cd2.replication.results import TableResult
+from cd2.replication.results import TableResult, Verification
 from tests import steps
 from tests.replication.replica import run
 
@@ -16,6 +16,13 @@ from tests.replication.replica import run
 def verify(replicator: Replicator, table: str, **wanted: bool) -> TableResult:
     """What `sync_table` does with a table that is to be verified."""
     return run(steps.verify(replicator, table, **wanted))
+
+
+def outcome(result: TableResult) -> Verification:
+    """What the verification of a table that is up to date found."""
+    assert result.state in ("complete", "complete_with_schema_update")
+    assert result.verification is not None
+    return result.verification
 
 
 def differences(database: str, table: str) -> dict[str, set[Any]]:

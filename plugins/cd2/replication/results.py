@@ -85,7 +85,9 @@ class Verification:
         most = sorted(self.columns.items(), key=lambda column: -column[1])
         where = ", ".join(f"{name} {number:,}" for name, number in most[:5]) + ", ..." * (len(most) > 5)
         where = f" (by column: {where})" if where else ""
-        return f"verified, {'repaired' if self.outcome == 'repaired' else 'not equal'}: {compared}: {counts}{where}"
+        if self.outcome == "repaired":
+            return f"verified, repaired: {compared}: {counts}{where}"
+        return f"verified, not equal: {compared}: {counts}{where}"
 
 
 @dataclass(frozen=True)
