@@ -14,7 +14,8 @@ from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.verification.journal import History
 from cd2.settings import Settings
-from cd2.tasks.verifying import check_form, due
+from cd2.tasks import operators
+from cd2.tasks.verifying import VERIFY, check_form, due
 
 NOON = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 A, B, C, D = (TableName("canvas", name) for name in "abcd")
@@ -65,6 +66,35 @@ def test_nothing_is_verified_in_quiet_hours(hour: int, count: int) -> None:
 
 def test_a_database_that_cannot_be_asked_fails_no_run() -> None:
     assert chosen(TransientError("away")) == []
+
+
+@pytest.mark.parametrize(("run_type", "told"), [("scheduled", ["canvas.b"]), ("manual", None)])
+def test_only_a_scheduled_run_verifies_on_its_own(
+    run_type: str, told: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def listed(*_: Any) -> list[TableName]:
+        return [A, B]
+
+    async def sizes(*_: Any, **__: Any) -> dict[TableName, int]:
+        return {A: 300, B: 100}
+
+    async def history() -> dict[TableName, History]:
+        return {A: History(), B: History()}
+
+    replicator: Any = SimpleNamespace(verification=SimpleNamespace(history=history))
+    monkeypatch.setattr(operators, "list_and_choose", listed)
+    monkeypatch.setattr(operators, "sizes_in_replica", sizes)
+    monkeypatch.setattr(operators, "load_settings", lambda: Settings(verify_tables_per_day=1))
+    monkeypatch.setattr(operators, "with_credentials", lambda work: asyncio.run(work(replicator)))
+    pushed: dict[str, Any] = {}
+    context: Any = {
+        "params": {},
+        "dag_run": SimpleNamespace(run_type=run_type),
+        "task_state_store": SimpleNamespace(get=lambda _: None, set=lambda *_: None),
+        "ti": SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value})),
+    }
+    operators.ListTables(task_id="list_tables").execute(context)
+    assert pushed.get(VERIFY) == told
 
 
 @pytest.mark.parametrize("name", ["verify", "repair", "accept_shrink"])
