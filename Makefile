@@ -33,8 +33,8 @@ down: venv ## stop the stack
 	@$(LOCAL) down
 status: venv ## what is running, and where
 	@$(LOCAL) status
-psql: venv ## open the replica in psql
-	@$(LOCAL) psql
+psql: venv ## open the replica in psql: make psql ARGS="-c 'TABLE cd2.freshness'"
+	@$(LOCAL) psql $(ARGS)
 compare: venv ## compare every table of the replica with the simulator's truth
 	@$(LOCAL) compare
 dap: venv ## the official client against the stack: make dap ARGS="syncdb --namespace canvas --table users"

@@ -9,6 +9,7 @@ import psycopg
 from rich.console import Console
 
 from local.command import run, service, tools
+from local.command.given import check_variables
 from local.command.service import Stopped, stop_on_signals
 from local.errors import LocalStackError
 from local.settings import Options
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(command: str, arguments: list[str], console: Console) -> int:
+    check_variables(command)
     options = Options.from_environment()
     match command:
         case "psql":

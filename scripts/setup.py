@@ -107,6 +107,8 @@ def run(what: str, *command: str | Path, text: str = "", environment: dict[str, 
 
 def set_up() -> None:
     """Install what the requirements and constraints name into `.venv`."""
+    if VENV.is_symlink():  # it belongs to another checkout, which still needs it
+        raise RuntimeError(f"{VENV} is a link to {VENV.readlink()}: remove the link, then run this again.")
     started, anew = time.monotonic(), stamp()[:1] != state()[:1]
     STAMP.unlink(missing_ok=True)  # whatever stops this half-way, the next set-up starts afresh
     say(f"{'making' if anew else 'refreshing'} {VENV} with Python {sys.version.split()[0]} ({sys.executable})")

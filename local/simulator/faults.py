@@ -30,6 +30,8 @@ KINDS: dict[str, str] = {
     "expired_url": "download",
     "slow_download": "download",
     "malformed_value": "rows",
+    "large_value": "rows",
+    "ragged_line": "rows",
     "duplicate_key": "rows",
     "missing_column": "rows",
     "shuffled_columns": "rows",

@@ -80,6 +80,24 @@ def test_a_table_that_is_cleared_while_it_waits_goes_on_with_its_job(filled: Sta
     assert_equal_to_the_truth(filled)
 
 
+def test_a_table_whose_job_hangs_is_loaded_once_a_person_clears_it(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.reset_stats()
+    filled.simulator.fault("canvas", "users", "hung_job")
+    run_id = filled.trigger(CONF)
+    wait_for(lambda: only_users_wait(filled, run_id), "only the table whose job hangs waits")
+    hanging = [[SYNC_TASK, index_of(filled, run_id, "canvas.users")]]
+    assert clear(filled, run_id, task_ids=hanging, only_failed=False, include_downstream=True) == "success"
+    assert filled.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1) | {"canvas.users": 2}
+    assert_equal_to_the_truth(filled)
+
+
+def only_users_wait(stack: Stack, run_id: str) -> bool:
+    if sorted(map(str, sync_states(stack, run_id))) != ["deferred"] + ["success"] * (len(NAMES) - 1):
+        return False
+    return bool(stack.simulator.stats()["jobs"] == dict.fromkeys(NAMES, 1))
+
+
 def users_begin_again(stack: Stack, run_id: str) -> bool:
     index = index_of(stack, run_id, "canvas.users")
     (row,) = [i for i in stack.api.task_instances(run_id) if (i["task_id"], i["map_index"]) == (SYNC_TASK, index)]

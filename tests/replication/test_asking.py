@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +15,7 @@ from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import assert_equal, execute, run
-from tests.replication.waiting import until
+from tests.replication.waiting import lost_when
 from tests.steps import init, sync
 
 NAMESPACE, TABLE = "canvas", "users"
@@ -55,15 +53,6 @@ def test_whoever_asks_again_gets_the_job_that_is_there(replicator: Replicator, s
     first = run(replicator.ask(TABLE_NAME, since))
     assert run(replicator.ask(TABLE_NAME, since)) == first
     assert jobs(simulator) == 1
-
-
-async def lost_when(work: Coroutine[Any, Any, object], moment: Callable[[], Awaitable[bool]]) -> None:
-    """Begin something, and end it at a certain moment, as if its process were gone."""
-    task = asyncio.create_task(work)
-    await until(moment, task)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 def test_a_process_that_is_lost_while_the_job_runs_costs_no_second_one(

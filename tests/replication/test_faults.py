@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from aiohttp import ClientTimeout
 
-from cd2.replication.dap import jobs, session
+from cd2.replication.dap import downloads, jobs, session
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import (
     Cd2Error,
@@ -74,6 +74,7 @@ CASES = [
     Case("too_many_requests", WaitError, "429", times=3, options={"retry_after": 0}, quick=("sync",)),
     # The job goes on while nobody can look at it.
     Case("too_many_requests", times=20, endpoint="job", options={"retry_after": 0}, quick=("init",)),
+    Case("too_many_requests", times=19, endpoint="object", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="object", options={"retry_after": 0}),
     Case("too_many_requests", WaitError, "429", times=20, endpoint="schema", options={"retry_after": 0}),
     *(
@@ -83,10 +84,10 @@ CASES = [
     ),
     Case("server_error", TransientError, "could not be downloaded", times=20, endpoint="download"),
     Case("server_error", TransientError, "502", times=20, options={"status": 502, "body": "html"}, quick=("reinit",)),
-    Case("server_error", told="resuming with a fresh URL", endpoint="download", quick=("sync",)),
+    Case("server_error", told="resuming", endpoint="download", quick=("sync",)),
     Case("hang", TransientError, "time limit", times=20, quick=("sync",)),
     Case("hang", TransientError, "time limit", times=20, endpoint="job"),
-    Case("hang", told="resuming with a fresh URL", endpoint="download"),
+    Case("hang", told="resuming", endpoint="download"),
     # A token may expire between any two calls, and a gateway may err once; a second refusal stops everything.
     Case("unauthorized", quick=("sync",)),
     Case("unauthorized", RefusedCredentials, "refused the credentials", times=2, quick=("init",)),
@@ -106,12 +107,14 @@ CASES = [
     Case("truncated_object", TransientError, "it is truncated", options={"cut": "mid_line"}),
     Case("truncated_object", TransientError, "it is truncated", options={"cut": "after_line"}, quick=("sync", "init")),
     Case("corrupt_object", TransientError, "damaged", quick=("reinit",)),
-    Case("expired_url", told="resuming with a fresh URL"),
+    Case("expired_url", told="resuming"),
     Case("expired_url", TransientError, "could not be downloaded", times=5, quick=("init",)),
     Case("slow_download", options={"seconds": 1}),
     Case(
         "malformed_value", TableFailure, "column id, line 1 of an object", options={"column": "id"}, quick=("reinit",)
     ),
+    Case("large_value", TableFailure, "column unique_id, line 1 of an object", options={"column": "unique_id"}),
+    Case("ragged_line", TableFailure, "A line of the data has more or fewer fields than its header", quick=("sync",)),
     Case("duplicate_key"),
     Case("missing_column", TableFailure, "which its schema", options={"column": "unique_id"}, quick=("sync",)),
     Case("shuffled_columns"),
@@ -132,7 +135,7 @@ def each_with_each_action() -> list[object]:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "DOWNLOAD_PAUSE_S", 0.01)
+    monkeypatch.setattr(downloads, "DOWNLOAD_PAUSE_S", 0.01)
     monkeypatch.setattr(jobs, "POLL_S", (0.05,))
 
 
@@ -140,8 +143,9 @@ def let_it_be_noticed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends by a time limit only gets a short one."""
     if case.kind == "hung_job":
         monkeypatch.setattr(jobs, "JOB_DEADLINE_S", 0.5)
+        monkeypatch.setattr(jobs, "CHANGES_DEADLINE_S", 0.5)
     elif case.kind == "hang" and case.endpoint == "download":
-        monkeypatch.setattr(session, "DOWNLOAD_TIMEOUT", ClientTimeout(total=None, sock_read=HANG_LIMIT_S))
+        monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", ClientTimeout(total=None, sock_read=HANG_LIMIT_S))
     elif case.kind == "hang":
         monkeypatch.setattr(session, "REQUEST_TIMEOUT", ClientTimeout(total=HANG_LIMIT_S))
 

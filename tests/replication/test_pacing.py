@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 import pytest
 
-from cd2.replication.dap.pacing import MOST_AT_ONCE, WINDOW_S, Pacer
+from cd2.replication.dap.pacing import MOST_AT_ONCE, OBJECT_CALLS_PER_MINUTE, WINDOW_S, Pacer, _clock
 from cd2.replication.database.connection import DatabaseTarget, Replica
 from tests.replication.replica import execute, prepare, run
 
@@ -87,6 +88,16 @@ def test_of_a_high_limit_some_come_at_once_and_the_rest_in_the_same_rhythm(targe
     turns[-1].assert_is_at(turns[0].at + WINDOW_S * MOST_AT_ONCE / 6000)
     size = execute(target, "SELECT cardinality(turns) FROM cd2.pacer")
     assert size == str(MOST_AT_ONCE)
+
+
+def test_no_minute_has_more_turns_than_the_limit_and_few_are_lost_to_that() -> None:
+    for limit in (*range(1, 1000), 60_000):
+        turns, seconds = _clock(limit)
+        # However they come: as many as there may be, each time that they may.
+        assert turns * math.ceil(60 / seconds) <= limit
+        assert turns <= MOST_AT_ONCE
+    turns, seconds = _clock(OBJECT_CALLS_PER_MINUTE)
+    assert turns * 60 / seconds * 1.1 >= OBJECT_CALLS_PER_MINUTE == 200
 
 
 def test_a_clock_of_version_0_1_goes_on(target: DatabaseTarget) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import random
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cd2.replication.errors import TableFailure, TransientError
+from cd2.replication.load import objects
 from cd2.replication.load.objects import BLOCK, ObjectStream, Tally
 from cd2.replication.names import TableName
 
@@ -123,23 +125,109 @@ def test_a_line_longer_than_a_block_stays_whole() -> None:
     assert rows == b"1\t" + long + b"\t{}\n2\tB\t{}\n"
 
 
+# -- lines that are longer than a block ------------------------------------------------------------
+
+PARTS = [
+    b"text ",
+    b"a\0b",
+    "Gr\u00fc\u00dfe \U0001f600 ".encode(),
+    b"\xff\xfe \xc3",
+    b"\\N",
+    b"\\n",
+    b"\\\\",
+    b"\\\\\\\\",
+    b"\\\\u0000",
+    b"\\\\ud83d",
+    b"\\\\uDE00",
+    b"\\\\ud83d\\\\ude00",
+    b"\\\\\\\\u0000",
+    b"\\\\t",
+    b"u0000",
+]
+"""Values are made of these: what is replaced, what is not, and what looks like either."""
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_long_line_becomes_what_a_short_one_becomes_wherever_it_is_cut(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+
+    def value() -> bytes:
+        return b"".join(chance.choices(PARTS, k=chance.randrange(12)))
+
+    lines = [b"\t".join([b"t", b"%d" % number, value(), value()]) for number in range(40)]
+    compressed = gzip.compress(HEADER + b"\n".join(lines) + b"\n"[: chance.randrange(2)])
+    wanted = chance.choice([("key.id", "value.name", "value.doc"), ("key.id", "value.doc"), ("value.name",)])
+    wanted = chance.choice([wanted, ("meta.ts", "key.id", "value.name", "value.doc")])
+    documents = tuple(name for name in wanted if name == "value.doc")
+    whole, tally = read(compressed, wanted=wanted, json_columns=documents)
+    monkeypatch.setattr(objects, "BLOCK", max(len(HEADER), chance.randrange(1, 90)))
+    pieces, same_tally = read(compressed, wanted=wanted, json_columns=documents)
+    assert pieces == whole
+    assert same_tally.rows == tally.rows == len(lines)
+    assert (same_tally.repaired > 0) == (tally.repaired > 0)
+
+
+def test_a_long_line_with_too_few_fields_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "BLOCK", len(HEADER))
+    long = b"x" * 500
+    with pytest.raises(TransientError, match="last line is truncated"):
+        read(gzip.compress(HEADER + b"t\t1\t" + long))
+    with pytest.raises(TableFailure, match="line 2 of an object has 3 fields, but its header has 4"):
+        read(gzip.compress(HEADER + b"t\t1\tA\t{}\nt\t2\t" + long + b"\n"))
+
+
+def test_a_line_with_too_many_fields_is_noticed_where_columns_are_left_out() -> None:
+    with pytest.raises(TableFailure, match="line 2 of an object has 5 fields, but its header has 4"):
+        read(gzip.compress(HEADER + b"t\t1\tA\t{}\nt\t2\tB\t{}\tC\n"), wanted=("key.id", "value.doc"))
+
+
+def test_a_line_that_postgresql_cannot_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "BLOCK", len(HEADER))
+    monkeypatch.setattr(objects, "LONGEST_LINE", 1000)
+    with pytest.raises(TableFailure, match=r"line 2 of an object is longer than 1 GB.*skip_tables"):
+        read(gzip.compress(HEADER + b"t\t1\tA\t{}\nt\t2\t" + b"x" * 5000 + b"\t{}\n"))
+
+
+def test_a_header_that_does_not_end_is_refused() -> None:
+    with pytest.raises(TableFailure, match="does not begin with the header"):
+        read(gzip.compress(b"meta.ts\t" + b"x" * 3 * BLOCK))
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+COLUMNS = ("key.id", "value.name", "value.doc")
+
+
+def peak(lines: bytes) -> int:
+    """Bytes that reading these lines takes at most."""
+    compressed = gzip.compress(HEADER + lines, 1)
+
+    async def run() -> int:
+        stream = ObjectStream(pieces(compressed, 1 << 18), TableName("canvas", "things"), Tally())
+        await stream.open()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        async for _ in stream.rows(COLUMNS, ("value.doc",)):
+            pass
+        return tracemalloc.get_traced_memory()[1] - before
+
+    tracemalloc.start()
+    try:
+        return asyncio.run(run())
+    finally:
+        tracemalloc.stop()
+
+
 def test_memory_does_not_grow_with_the_object() -> None:
-    def peak(rows: int) -> int:
-        compressed = gzip.compress(HEADER + b"2026-01-01T00:00:00Z\t1\tname of a thing\t{}\n" * rows, 1)
+    line = b"2026-01-01T00:00:00Z\t1\tname of a thing\t{}\n"
+    assert peak(line * 150_000) < 1.5 * peak(line * 50_000) < 20 * BLOCK
 
-        async def run() -> int:
-            stream = ObjectStream(pieces(compressed, 1 << 18), TableName("canvas", "things"), Tally())
-            await stream.open()
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            async for _ in stream.rows(("key.id", "value.name", "value.doc"), ("value.doc",)):
-                pass
-            return tracemalloc.get_traced_memory()[1] - before
 
-        tracemalloc.start()
-        try:
-            return asyncio.run(run())
-        finally:
-            tracemalloc.stop()
-
-    assert peak(150_000) < 1.5 * peak(50_000) < 20 * BLOCK
+@pytest.mark.parametrize("value", [b"plain text ", "\U0001f600 ".encode(), b"\xff\0", b"\\\\", b"\\\\ud83d"])
+@pytest.mark.parametrize("line", [b"t\t1\t%b\t{}\n", b"t\t1\tA\t%b\n"], ids=["text", "JSON"])
+def test_memory_does_not_grow_with_a_value(line: bytes, value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = 1 << 14
+    monkeypatch.setattr(objects, "BLOCK", block)
+    assert peak(line % (value * (100 * block // len(value)))) < 40 * block

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
 
 WAIT_S = 180.0
 """For what takes a second when nothing else runs."""
@@ -27,3 +29,13 @@ async def until(condition: Callable[[], Awaitable[bool]], while_running: asyncio
         while not await condition():
             assert while_running is None or not while_running.done(), "it ended before that happened"
             await asyncio.sleep(0.02)
+
+
+async def lost_when(work: Coroutine[Any, Any, object], moment: Callable[[], Awaitable[bool]]) -> None:
+    """Begin something, and end it at a certain moment, as if its process were gone."""
+    task = asyncio.create_task(work)
+    await until(moment, task)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert task.cancelled()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from local.airflow import environment
+from local.command.given import check_variables
 from local.errors import LocalStackError
-from local.settings import Options
+from local.settings import REPOSITORY, Options
 from local.simulator.catalogue import NAMESPACES
 from local.stack.folder import Folder
 
@@ -104,3 +105,24 @@ def test_a_cache_of_bytecode_that_a_person_chose_is_used(monkeypatch: pytest.Mon
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", "/elsewhere")
     monkeypatch.setattr("sys.pycache_prefix", "/elsewhere")
     assert environment.base()["PYTHONPYCACHEPREFIX"] == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "told"),
+    [
+        ("run", "tables=users", "make run does not read tables; did you mean TABLES?"),
+        ("run", "TABEL=users", "make run does not read TABEL; did you mean TABLES?"),
+        ("up", "TABLES=users", "make up does not read TABLES; it reads PACE, PORT, ROWS."),
+        ("psql", "args=-l", "make psql does not read args; did you mean ARGS?"),
+        ("status", "PORT=8080", "make status does not read PORT, or any variable."),
+    ],
+)
+def test_a_variable_that_does_nothing_is_refused_with_the_right_spelling(target: str, given: str, told: str) -> None:
+    ended = subprocess.run(["make", target, given], cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.stderr.splitlines()[0] == f"Error: {told}"
+    assert ended.returncode
+
+
+def test_what_a_target_reads_is_not_refused() -> None:
+    check_variables("run", {"MAKEFLAGS": r"w --no-print-directory -- TABLES=users,cour* ARGS\ not=1 PYTHON=python3.12"})
+    check_variables("run", {"MAKEFLAGS": "s"})

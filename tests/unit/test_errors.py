@@ -1,7 +1,10 @@
 """Every failure becomes one of five kinds, with a sentence, and without secrets or row values."""
 
+import ast
+import re
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 import asyncpg
@@ -19,9 +22,12 @@ from cd2.replication.errors import (
     TableFailure,
     TransientError,
     WaitError,
+    without_retry,
 )
 from cd2.replication.failures import classify
+from cd2.tasks.retries import JITTER, PATIENCE_S, delay_s
 
+REPOSITORY = Path(__file__).parents[2]
 SIGNED_URL = "https://bucket.example/object.gz?X-Amz-Signature=abc123"
 
 
@@ -102,3 +108,63 @@ def test_the_cause_of_a_wrapped_database_error_decides() -> None:
 def test_our_own_errors_are_kept_as_they_are() -> None:
     error = StopAll("said already")
     assert classify(error, "x") is error
+
+
+def promises() -> list[str]:
+    """What our code says that mentions a retry or another try."""
+    texts = []
+    for path in sorted((REPOSITORY / "plugins").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        documentation = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and isinstance(node.body[0], ast.Expr)
+        }
+        texts += [
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
+        ]
+    return [text for text in texts if re.search(r"[Ii]t will be retried|the retry asks", text)]
+
+
+def test_no_sentence_promises_a_retry_once_there_is_none() -> None:
+    found = promises()
+    assert len(found) > 30
+    for text in found:
+        last = without_retry(text)
+        assert "will be" not in last
+        assert "the retry asks" not in last
+        assert last.endswith("Clear the task, or wait for the next run.")
+
+
+@pytest.mark.parametrize(
+    ("message", "last"),
+    [
+        (
+            "canvas.users: sync failed: A time limit was reached: it will be retried. (TimeoutError)",
+            "canvas.users: sync failed: A time limit was reached: no retry is left. (TimeoutError) Clear the task, or "
+            "wait for the next run.",
+        ),
+        (
+            "DAP answered 500. It will be retried; if it lasts, say so.",
+            "DAP answered 500. No retry is left; if it lasts, say so. Clear the task, or wait for the next run.",
+        ),
+        ("The disk is full: add space.", "The disk is full: add space."),
+    ],
+)
+def test_the_last_failure_says_what_to_do(message: str, last: str) -> None:
+    failure = TransientError(message)
+    failure.is_last()
+    assert failure.message == str(failure) == last
+    failure.is_last()
+    assert failure.message == last
+
+
+def test_maintenance_says_how_long_is_waited() -> None:
+    failure = classify(operation_error(dap_error.AccountUnderMaintenanceError, "AccountUnderMaintenance"), "x")
+    least, most = PATIENCE_S // 60, PATIENCE_S * (1 + JITTER) // 60
+    assert f"it will be retried after {least:.0f} to {most:.0f} minutes" in failure.message
+    assert "no retry is left." in without_retry(failure.message)
+    assert all(PATIENCE_S <= delay_s(failure, 1) <= PATIENCE_S * (1 + JITTER) for _ in range(100))

@@ -103,6 +103,15 @@ def test_the_chatbot_format_is_the_json_that_chat_applications_show() -> None:
     assert json.loads(compose(summary_of(GOOD), "chatbot").body)["content"]["nextSteps"] == []
 
 
+def test_each_run_has_its_own_thread_in_the_chat_and_a_re_run_answers_in_it() -> None:
+    def thread(**changes: object) -> str:
+        content = json.loads(compose(replace(summary_of(BAD), **changes), "chatbot").body)  # type: ignore[arg-type]
+        return str(content["metadata"]["threadId"])
+
+    assert thread() == thread(rerun=True)
+    assert len({thread(), thread(run_id="scheduled__2027"), thread(environment="stg")}) == 3
+
+
 def test_what_several_tables_met_is_told_once() -> None:
     error = ErrorInfo("OperationError", "canvas.users: asking DAP failed: it is disabled.", "AccountDisabled", "0b7e")
     tables = [TableName("canvas", name) for name in ("users", "roles", "courses")]

@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from airflow.executors.workloads import TaskInstanceDTO
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent
 
-from cd2.replication.errors import Cd2Error, StopAll, TableFailure, TransientError, WaitError
+from cd2.replication.errors import Cd2Error, StopAll, TableFailure, WaitError
 from cd2.replication.names import TableName
-from cd2.replication.results import Verification
 from cd2.replication.waits import Replicators, Waits
 from cd2.tasks import triggers
+from cd2.tasks.finding import Found
 from cd2.tasks.reporting.outcomes import RESULT
-from cd2.tasks.triggers import REFUSED, Found, InitTrigger, SyncTrigger
+from cd2.tasks.triggers import InitTrigger, SyncTrigger
 from cd2.tasks.verifying import VERIFY
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,13 +35,15 @@ class Dap:
         self._cursor = cursor
         self._answer = answer
         self.asked: list[tuple[str, datetime | None]] = []
+        self.given_up: datetime | None = None
 
     async def cursor(self, _: TableName) -> datetime | None:
         return self._cursor
 
-    async def ask(self, table: TableName, since: datetime | None, *, tries: int, place: object) -> str:
-        assert tries > 1
-        assert place is not None
+    async def ask(self, table: TableName, since: datetime | None, **details: Any) -> str:
+        assert details["tries"] > 1
+        assert details["place"] is not None
+        self.given_up = details["given_up"]
         self.asked.append((str(table), since))
         if isinstance(self._answer, Cd2Error):
             raise self._answer
@@ -64,11 +66,17 @@ class Airflow:
         self._xcoms = xcoms
         self._params = params or {}
 
-    def run(self, trigger: BaseTrigger, dap: Dap, monkeypatch: pytest.MonkeyPatch) -> Any:
-        """What comes of a trigger that begins for the second table of the list."""
+    def run(self, trigger: BaseTrigger, dap: Dap, monkeypatch: pytest.MonkeyPatch, **row: Any) -> Any:
+        """What comes of a trigger that begins for the second table of the list.
+
+        :param row: what is not as in a first try.
+        """
 
         async def pull(_: Any, task_id: str, map_index: int, key: str = RESULT) -> Any:
-            return self._xcoms.get((task_id, map_index) if key == RESULT else (key, map_index))
+            return self._xcoms.get((task_id if key == RESULT else key, map_index))
+
+        async def forget(_: Any) -> None:
+            """Airflow has nothing of an earlier try."""
 
         async def first_event() -> Any:
             async for event in trigger.run():
@@ -79,33 +87,21 @@ class Airflow:
         monkeypatch.setattr(triggers, "REPLICATORS", replicators)
         monkeypatch.setattr(triggers, "WAITS", Waits(replicators))
         monkeypatch.setattr(triggers._TableTrigger, "_pull", pull)
-        trigger._task_instance = SimpleNamespace(
-            dag_id="canvas_data_2",
-            run_id="one",
-            task_id="process_table.sync_table",
-            map_index=1,
-            try_number=1,
-            get_template_context=lambda: {"params": self._params},
-        )
+        monkeypatch.setattr(triggers._TableTrigger, "_forget_earlier_try", forget)
+        values: dict[str, Any] = {
+            "id": uuid4(),
+            "dag_id": "canvas_data_2",
+            "run_id": "one",
+            "task_id": "process_table.sync_table",
+            "map_index": 1,
+            "try_number": 1,
+            "get_template_context": lambda: {"params": self._params},
+        }
+        trigger._task_instance = SimpleNamespace(**values | row)
         return asyncio.run(first_event())
 
 
-class Verified(Dap):
-    """The same, for a table that is to be verified: `ask` of the replicator's verifier, which asks for both jobs."""
-
-    def __init__(self, cursor: datetime | None = CURSOR, snapshot: str | Cd2Error = "snapshot-1") -> None:
-        super().__init__(cursor)
-        self.verification = SimpleNamespace(ask=self.ask_for_both)
-        self._snapshot = snapshot
-
-    async def ask_for_both(self, table: TableName, cursor: datetime, *, tries: int, place: object) -> tuple[str, str]:
-        if isinstance(self._snapshot, Cd2Error):
-            raise self._snapshot
-        return self._snapshot, await self.ask(table, cursor, tries=tries, place=place)
-
-
 LISTED = {("list_tables", -1): ["canvas.roles", USERS]}
-CHOSEN = {(VERIFY, -1): [USERS]}
 
 
 def test_a_table_that_was_replicated_before_is_asked_for_its_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +109,31 @@ def test_a_table_that_was_replicated_before_is_asked_for_its_changes(monkeypatch
     event = Airflow(LISTED).run(SyncTrigger("list_tables"), dap, monkeypatch)
     assert Found.from_json(event.payload) == Found("job-1", since=CURSOR.isoformat())
     assert dap.asked == [(USERS, CURSOR)]
+
+
+CLEARED = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("try_number", "retried", "given_up"),
+    [
+        pytest.param(1, None, None, id="first"),
+        pytest.param(2, 1, None, id="retried"),
+        # By a person: the earlier try failed for good, or was ended while it waited, maybe after a retry.
+        pytest.param(2, None, CLEARED, id="cleared"),
+        pytest.param(4, 2, CLEARED, id="cleared while the retry waited"),
+    ],
+)
+def test_only_a_person_who_clears_a_task_gives_up_a_job_that_is_not_done(
+    try_number: int, retried: int | None, given_up: datetime | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's own id of a try tells when that began."""
+    for trigger in (SyncTrigger("list_tables"), InitTrigger("list_tables", "sync")):
+        dap = Dap()
+        xcoms = LISTED | {("sync", 1): {"state": "needs_init"}, ("retried", 1): retried}
+        id_ = UUID(int=(int(CLEARED.timestamp() * 1000) << 80) + (7 << 76) + (2 << 62))
+        Airflow(xcoms).run(trigger, dap, monkeypatch, try_number=try_number, id=id_)
+        assert dap.given_up == given_up
 
 
 @pytest.mark.parametrize(("cursor", "full_refresh"), [(None, False), (CURSOR, True)])
@@ -124,55 +145,6 @@ def test_a_table_that_needs_an_init_is_not_asked_for_changes(
     found = Found.from_json(event.payload)
     assert (found.needs_init, found.since) == (True, cursor.isoformat() if cursor else None)
     assert dap.asked == []
-
-
-@pytest.mark.parametrize("form", [{"verify": True}, {"repair": True}])
-def test_a_table_that_a_person_wants_verified_is_asked_for_a_snapshot_too(
-    form: dict[str, bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    event = Airflow(LISTED, form).run(SyncTrigger("list_tables"), Verified(), monkeypatch)
-    assert Found.from_json(event.payload) == Found("job-1", since=CURSOR.isoformat(), snapshot_id="snapshot-1")
-
-
-def test_a_table_that_the_list_chose_is_verified_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    event = Airflow(LISTED | CHOSEN).run(SyncTrigger("list_tables"), Verified(), monkeypatch)
-    found = Found.from_json(event.payload)
-    assert (found.snapshot_id, found.on_its_own) == ("snapshot-1", True)
-
-
-def test_a_table_that_needs_an_init_has_nothing_to_verify(monkeypatch: pytest.MonkeyPatch) -> None:
-    event = Airflow(LISTED, {"verify": True}).run(SyncTrigger("list_tables"), Verified(cursor=None), monkeypatch)
-    assert Found.from_json(event.payload) == Found(needs_init=True)
-
-
-@pytest.mark.parametrize("on_its_own", [True, False])
-def test_a_table_whose_snapshot_dap_refuses_is_synced_and_not_verified(
-    on_its_own: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dap = Verified(snapshot=TableFailure("DAP refuses this kind of request.", type=REFUSED))
-    listed, form = (LISTED | CHOSEN, {}) if on_its_own else (LISTED, {"verify": True})
-    found = Found.from_json(Airflow(listed, form).run(SyncTrigger("list_tables"), dap, monkeypatch).payload)
-    assert (found.job_id, found.snapshot_id, found.on_its_own) == ("job-1", None, on_its_own)
-    assert found.not_verified
-    assert Verification(**found.not_verified).outcome == "refused"
-    assert found.not_verified["reason"] == "DAP refuses this kind of request."
-
-
-@pytest.mark.parametrize(
-    ("failure", "on_its_own", "fails"),
-    [
-        (TransientError("DAP failed."), True, False),
-        (TransientError("DAP failed."), False, True),
-        (StopAll("DAP refused the key."), True, True),
-    ],
-)
-def test_a_verification_that_nobody_asked_for_fails_no_table_but_by_what_stops_all(
-    failure: Cd2Error, on_its_own: bool, fails: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listed, form = (LISTED | CHOSEN, {}) if on_its_own else (LISTED, {"verify": True})
-    event = Airflow(listed, form).run(SyncTrigger("list_tables"), Verified(snapshot=failure), monkeypatch)
-    found = Found.from_json(event.payload)
-    assert (found.error is not None, found.not_verified is not None) == (fails, not fails)
 
 
 def test_an_init_that_the_sync_demands_asks_for_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +212,7 @@ def test_a_waiting_table_holds_less_than_a_megabyte_of_the_triggerer(monkeypatch
     waits: asyncio.Queue[None] = asyncio.Queue()
 
     class Waiting(Dap):
-        async def ask(self, table: TableName, since: datetime | None, *, tries: int, place: object) -> str:
+        async def ask(self, table: TableName, since: datetime | None, **_: Any) -> str:
             waits.put_nowait(None)
             await asyncio.Event().wait()
             return ""

@@ -277,6 +277,8 @@ def _write(
 
 _IN_LINES = (
     "malformed_value",
+    "large_value",
+    "ragged_line",
     "duplicate_key",
     "nul_byte",
     "invalid_utf8",

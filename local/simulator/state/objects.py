@@ -15,18 +15,24 @@ class Cancelled(Exception):
     """The simulator is stopping; the next start generates the job again."""
 
 
+LARGE = "A large value: Grüße, \N{GRINNING FACE} and so on. ".encode()
+"""What large values are made of."""
+
+
 @dataclass(frozen=True)
 class RowFault:
     """A fault in the data itself, at the `row`-th line (0: the first) of the first object.
 
     :param column: the column to spoil; None: the first value column that fits.
     :param every: of losses and alterations: every how many lines.
+    :param megabytes: how large a large value is.
     """
 
     kind: str
     row: int = 0
     column: str | None = None
     every: int = 5
+    megabytes: int = 2
 
     def spoil(self, lines: list[bytes], columns: tuple[Column, ...], first_field: int, separator: bytes) -> None:
         """Change the lines in place."""
@@ -42,11 +48,19 @@ class RowFault:
         if self.kind == "duplicate_key":
             lines.insert(index, lines[index])
             return
-        kinds = ("text", "string") if self.kind in ("nul_byte", "invalid_utf8") else ("ts", "i64", "i32", "f64", "date")
+        if self.kind == "ragged_line":
+            lines[index] += separator + b"one field more"
+            return
+        texts = ("nul_byte", "invalid_utf8", "large_value")
+        kinds = ("text", "string") if self.kind in texts else ("ts", "i64", "i32", "f64", "date")
         for position, column in enumerate(columns):
             wanted = column.name == self.column if self.column else not column.key and column.type.kind in kinds
             if wanted and not column.type.array:
                 fields = lines[index].split(separator)
+                if self.kind == "large_value":
+                    fields[first_field + position] = LARGE * (self.megabytes * 1_000_000 // len(LARGE))
+                    lines[index] = separator.join(fields)
+                    return
                 spoilt = {"nul_byte": b"nul \x00 byte", "invalid_utf8": b"not utf-8 \xff\xfe"}
                 fields[first_field + position] = spoilt.get(self.kind, b"not-a-value")
                 lines[index] = separator.join(fields)

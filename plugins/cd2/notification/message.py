@@ -193,7 +193,8 @@ def _chatbot(summary: RunSummary) -> str:
                 "nextSteps": steps,
             },
             "metadata": {
-                "threadId": f"cd2-{summary.environment}",
+                # One thread a run: in one for all, a failure would be an answer to a message of months ago.
+                "threadId": f"cd2-{summary.environment}-{summary.run_id}",
                 "summary": _headline(summary),
                 "eventType": summary.status,
                 "relatedResources": [summary.run_id],

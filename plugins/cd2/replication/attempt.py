@@ -1,4 +1,4 @@
-"""One attempt at one table: its result, and the decisions that depend on the cursor."""
+"""One attempt at one table: its result or failure, and the decisions that depend on the cursor."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cd2.replication.bookkeeping import cursors, freshness
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.dap import jobs
-from cd2.replication.database.connection import DatabaseTarget, connected
+from cd2.replication.database.connection import connected
 from cd2.replication.errors import Cd2Error, ReinitRequired, TransientError
 from cd2.replication.failures import classify
 from cd2.replication.load.objects import Tally
@@ -22,10 +21,12 @@ from cd2.replication.schema.model import TableModel, table_model
 
 if TYPE_CHECKING:
     from collections.abc import Set
+    from types import TracebackType
 
     from dap.dap_types import VersionedSchema
 
     from cd2.replication.dap.session import Job
+    from cd2.replication.database.connection import DatabaseTarget
     from cd2.replication.names import TableName
     from cd2.replication.schema.plan import SchemaPlan
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 class Attempt:
     """One attempt at one table.
 
+    :param last_try: no other try follows if this attempt fails.
     :param started: seconds of the monotonic clock.
     :param tally: counts what comes over the network during the attempt.
     """
@@ -43,6 +45,7 @@ class Attempt:
     table: TableName
     action: Action
     job_id: str | None = None
+    last_try: bool = False
     started: float = field(default_factory=time.monotonic)
     tally: Tally = field(default_factory=Tally)
 
@@ -85,6 +88,20 @@ class Attempt:
             notes=notes,
         )
 
+    def loaded(
+        self, before: Cursor | None, after: Cursor, applied: Applied, altered: bool, notes: tuple[str, ...]
+    ) -> TableResult:
+        """How the attempt ended that loaded a job.
+
+        :param altered: whether it changed the table's schema.
+        """
+        outcome: State = "complete"
+        if self.action != "sync":
+            outcome = "initialized"
+        elif altered or before is None or before.schema_version != after.schema_version:
+            outcome = "complete_with_schema_update"
+        return self.result(outcome, before, after, applied, notes=notes)
+
 
 class Reported:
     """Turns a failure of an attempt into a `Cd2Error` with the table's result, and notes it in `cd2.freshness`.
@@ -92,9 +109,9 @@ class Reported:
     When nested, only the innermost notes it. A sync that needs a new snapshot has not failed.
     """
 
-    def __init__(self, attempt: Attempt, target: DatabaseTarget) -> None:
-        self._attempt = attempt
+    def __init__(self, target: DatabaseTarget, attempt: Attempt) -> None:
         self._target = target
+        self._attempt = attempt
 
     async def __aenter__(self) -> None:
         """Nothing to do."""
@@ -102,25 +119,30 @@ class Reported:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Note the failure, if there is one."""
+        """Raise the failure in our words.
+
+        :raises Cd2Error: with the table's result.
+        """
         if not isinstance(error, Exception):
             return
         failure = classify(error, self._attempt.what)
         snapshot_helps = isinstance(failure, ReinitRequired) and self._attempt.action == "sync"
         if failure.result is None and not snapshot_helps:
+            if self._attempt.last_try:
+                failure.is_last()
             failure.result = await self._note(failure)
         raise failure from None
 
     async def _note(self, failure: Cd2Error) -> TableResult:
-        """Note a failure, if the database can be reached."""
-        table, cursor = self._attempt.table, None
+        """Note a failure in `cd2.freshness`, if the database can be reached."""
+        attempt, cursor = self._attempt, None
         with suppress(Exception):  # the original failure matters more
             async with connected(self._target, patience_s=0) as connection:
-                await freshness.failed(connection, table, failure)
+                await freshness.failed(connection, attempt.table, failure)
                 if not jobs.keeps_its_job(failure):
-                    await jobs.forget(connection, table)
-                cursor = await cursors.read(connection, table)
-        return self._attempt.result("failed", cursor, error=failure)
+                    await jobs.forget(connection, attempt.table)
+                cursor = await cursors.read(connection, attempt.table)
+        return attempt.result("failed", cursor, error=failure)
 
 
 def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:

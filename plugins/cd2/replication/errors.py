@@ -18,12 +18,23 @@ Airflow's processes can load it cheaply.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cd2.replication.results import TableResult
+
+_PROMISE = re.compile(r"\b([Ii])t will be retried(?: from there| after [\w ]+)?")
+_NEW_JOB = "the retry asks for a new one"
+
+
+def without_retry(message: str) -> str:
+    """The sentence of a failure that is not retried any more: it must not promise that."""
+    text = _PROMISE.sub(lambda found: "No retry is left" if found[1] == "I" else "no retry is left", message)
+    text = text.replace(_NEW_JOB, "the next try asks for a new one")
+    return text if text == message else f"{text} Clear the task, or wait for the next run."
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,11 @@ class Cd2Error(Exception):
         self.cause = cause
         self.type = type
         self.uuid = uuid
+
+    def is_last(self) -> None:
+        """No try follows this failure: its sentence no longer promises one."""
+        self.message = without_retry(self.message)
+        self.args = (self.message,)
 
     @property
     def info(self) -> ErrorInfo:

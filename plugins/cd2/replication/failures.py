@@ -74,7 +74,7 @@ RULES: tuple[Rule, ...] = (
         OperationError,
         "AccountUnderMaintenance",
         WaitError,
-        "Instructure is maintaining this account: it will be retried.",
+        "Instructure is maintaining this account: it will be retried after 20 to 30 minutes.",
     ),
     Rule(
         OperationError,
@@ -87,7 +87,7 @@ RULES: tuple[Rule, ...] = (
         OperationError,
         "NotFound",
         TableFailure,
-        "DAP does not have this table, job or object (any more): the next run lists the tables again.",
+        "DAP does not have this (any more): the next run lists the tables again.",
     ),
     Rule(
         OperationError,

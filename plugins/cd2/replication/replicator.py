@@ -12,14 +12,16 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from cd2.replication.attempt import Attempt, Reported, already_loaded, decide, models
 from cd2.replication.bookkeeping import cursors, freshness, preparation, reports, row_counts, stops
 from cd2.replication.bookkeeping.cursors import Cursor
 from cd2.replication.bookkeeping.stops import Stop
 from cd2.replication.dap import jobs
+from cd2.replication.dap.downloads import Downloads
 from cd2.replication.dap.jobs import CREATION_TRIES, InLine, JobRequest
-from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, Pacer
+from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, OBJECT_CALLS_PER_MINUTE, Pacer
 from cd2.replication.dap.session import DapCredentials, DapSession, Job
 from cd2.replication.database import sizes
 from cd2.replication.database.connection import DatabaseTarget, Replica, connected
@@ -30,7 +32,7 @@ from cd2.replication.load.guard import Guard, keeps_what_is_gone
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.names import TableName
-from cd2.replication.results import Action, Freshness, State, TableResult
+from cd2.replication.results import Action, Freshness, TableResult
 from cd2.replication.schema import alter
 from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.plan import plan_changes
@@ -78,12 +80,11 @@ class Replicator:
             {
                 "data": job_creations_per_minute,
                 "list": max(LIST_CALLS_PER_MINUTE, job_creations_per_minute),
+                "object": max(OBJECT_CALLS_PER_MINUTE, job_creations_per_minute),
             },
         )
-
         steps = (self.load, self._finished_job, self._asking, self._session)
         self.verification = Verifier(*steps, self._replica, self._pacer.key, self._guard, progress)
-        """Compares tables with snapshots."""
 
     # -- for all tables ----------------------------------------------------------------------------
 
@@ -162,7 +163,13 @@ class Replicator:
             return await cursors.since(self._replica, table)
 
     async def ask(
-        self, table: TableName, since: datetime | None, *, tries: int = CREATION_TRIES, place: InLine | None = None
+        self,
+        table: TableName,
+        since: datetime | None,
+        *,
+        tries: int = CREATION_TRIES,
+        place: InLine | None = None,
+        given_up: datetime | None = None,
     ) -> str:
         """Take a turn, ask DAP for the changes since `since` (None: all rows), and wait until the job is done.
 
@@ -170,26 +177,35 @@ class Replicator:
 
         :param tries: how often to ask while DAP answers 429.
         :param place: in the line of the tables that wait in this process.
+        :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
         with in_our_words(f"{table}: asking DAP"):
             async with self._asking() as session:
-                return (await self._finished_job(session, table, since, tries, place)).id
+                return (await self._finished_job(session, table, since, tries, place, given_up)).id
 
     async def load(
-        self, table: TableName, job_id: str, action: Action, *, requested: bool = True, accept_shrink: bool = False
+        self,
+        table: TableName,
+        job_id: str,
+        action: Action,
+        *,
+        requested: bool = True,
+        last_try: bool = False,
+        accept_shrink: bool = False,
     ) -> TableResult:
         """Load a finished job.
 
         :param action: sync or init; an init of a table that exists becomes a re-init.
         :param requested: whether a person requested the init; an automatic one counts towards the daily limit.
+        :param last_try: no other try follows if this one fails.
         :param accept_shrink: a person has confirmed that many rows go.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
         :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
         """
-        attempt = Attempt(table, action, job_id)
-        async with Reported(attempt, self._target):
+        attempt = Attempt(table, action, job_id, last_try)
+        async with self._reported(attempt):
             try:
                 with in_our_words(attempt.what):
                     async with self._session() as session:
@@ -199,14 +215,17 @@ class Replicator:
                     raise
                 return await self._needs_init(attempt, required)
 
-    async def failed(self, table: TableName, action: Action, failure: Cd2Error) -> TableResult:
+    async def failed(
+        self, table: TableName, action: Action, failure: Cd2Error, *, last_try: bool = False
+    ) -> TableResult:
         """The outcome of a table whose `ask` failed.
 
+        :param last_try: no other try follows this one.
         :returns: state needs_init, if a new snapshot helps.
         :raises Cd2Error: the failure, with the table's result in it.
         """
-        attempt = Attempt(table, action)
-        async with Reported(attempt, self._target):
+        attempt = Attempt(table, action, last_try=last_try)
+        async with self._reported(attempt):
             if isinstance(failure, ReinitRequired) and action == "sync":
                 return await self._needs_init(attempt, failure)
             raise failure
@@ -227,12 +246,15 @@ class Replicator:
                 await freshness.up_to_date(connection, table, job.as_of)
                 return attempt.result("complete", before)
             log.info("%s: %s", table, job)
-            async with JobRows(session.download, job, table, attempt.tally, self._progress) as rows:
+            async with (
+                Downloads(session, job.objects, connection) as objects,
+                JobRows(objects.download, job, table, attempt.tally, self._progress) as rows,
+            ):
                 described = await session.schema(table)
                 model, delivered = models(table, job, described, before, rows.columns)
                 plan = await plan_changes(connection, model, before.description if before else None)
                 attempt = replace(attempt, action=decide(table, job, plan))
-                async with Reported(attempt, self._target):
+                async with self._reported(attempt):
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
@@ -246,13 +268,8 @@ class Replicator:
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)
                         await freshness.up_to_date(connection, table, after.since, reinitialized=not requested)
-        notes = (*model.notes, *alteration.notes)
-        if attempt.action != "sync":
-            return attempt.result("initialized", before, after, applied, notes=notes)
-        updated = before is None or before.schema_version != after.schema_version
-        updated = updated or alteration.altered or plan.additive is not None
-        outcome: State = "complete_with_schema_update" if updated else "complete"
-        return attempt.result(outcome, before, after, applied, notes=notes)
+        altered = alteration.altered or plan.additive is not None
+        return attempt.loaded(before, after, applied, altered, (*model.notes, *alteration.notes))
 
     async def _needs_init(self, attempt: Attempt, required: ReinitRequired) -> TableResult:
         log.warning("%s", required.message)
@@ -261,13 +278,14 @@ class Replicator:
             await freshness.check_reinit(connection, attempt.table, required)
         return attempt.result("needs_init", error=required)
 
+    def _reported(self, attempt: Attempt) -> Reported:
+        return Reported(self._target, attempt)
+
     def _guard(self, table: TableName, accept_shrink: bool) -> Guard:
         return Guard(self._max_shrink, accept_shrink, keeps_what_is_gone(table))
 
-    async def _finished_job(
-        self, session: DapSession, table: TableName, since: datetime | None, tries: int, place: InLine | None
-    ) -> Job:
-        return await JobRequest(session, self._pacer, self._replica, table, since, tries, place).finished_job()
+    async def _finished_job(self, session: DapSession, table: TableName, since: datetime | None, *how: Any) -> Job:
+        return await JobRequest(session, self._pacer, self._replica, table, since, *how).finished_job()
 
     def _connection(self) -> connected:
         return connected(self._target)

@@ -109,8 +109,19 @@ SQLSTATES: tuple[Meaning, ...] = (
     # -- data and statements ---------------------------------------------------------------------------------------
     Meaning("0A000", "TableFailure", _BLOCKED),
     Meaning("2BP01", "TableFailure", _BLOCKED),
+    Meaning(
+        "22P04",
+        "TableFailure",
+        "A line of the data has more or fewer fields than its header: report this table to Instructure.",
+    ),
     Meaning("22", "TableFailure", "A value does not fit its column: report this table to Instructure."),
     Meaning("23", "TableFailure", "Rows violate a constraint of the table (duplicate key or missing value)."),
+    Meaning(
+        "54000",
+        "TableFailure",
+        "A value is larger than PostgreSQL can hold (1 GB for a line, 256 MB for a text in JSON, 2.7 KB for a key): "
+        "shorten it in Canvas, or skip this table ([cd2] skip_tables).",
+    ),
     Meaning("", "TableFailure", "PostgreSQL rejected a statement."),
 )
 """The first match wins."""

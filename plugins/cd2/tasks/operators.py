@@ -6,7 +6,7 @@ Heavy packages are imported inside functions: every parse and every task process
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -23,12 +23,13 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
 from cd2.replication.errors import Cd2Error, TableFailure, TransientError
 from cd2.replication.names import TableName
-from cd2.replication.results import GOOD_STATES, Action, TableResult, Verification
+from cd2.replication.results import Action, TableResult
 from cd2.tasks.credentials import load_settings, with_credentials
+from cd2.tasks.finding import Found, Loading, find_changes, find_snapshot, find_verification, load_found
 from cd2.tasks.links import CHANGES, LINKS, asset_of
-from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT
+from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT, RETRIED
 from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
-from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot, find_verification
+from cd2.tasks.triggers import InitTrigger, SyncTrigger
 from cd2.tasks.verifying import VERIFY, check_form, due, wants_verification
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
 
 ORDER = "order"  # in the task state store, for a listing after a clear
+NO_FORM: Mapping[str, Any] = {}
 CHANGED_STATES = ("initialized", "complete_with_schema_update")
 WAIT_TIMEOUT = timedelta(hours=10)
 """For turn and job together; the job alone has a shorter limit (`cd2.replication.dap.jobs`)."""
@@ -45,10 +47,17 @@ WAIT_TIMEOUT = timedelta(hours=10)
 
 def _fail(ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
     """Fail this try with a sentence; Airflow retries, unless a person must act."""
+    if _is_last(ti):
+        error.is_last()
     ti.xcom_push(key=ERROR, value=error.message)
     if isinstance(error, TableFailure):
         raise AirflowFailException(error.message) from None
     raise error from None
+
+
+def _is_last(ti: RuntimeTaskInstanceProtocol) -> bool:
+    """Whether no try follows if this one fails."""
+    return ti.try_number > ti.max_tries
 
 
 class PrepareDatabase(BaseOperator):
@@ -161,37 +170,30 @@ class _TableOperator(BaseOperator):
 
     def fail_table(self, ti: RuntimeTaskInstanceProtocol, error: Cd2Error) -> NoReturn:
         """Fail this try, and leave the table's result for the notification."""
+        last = _is_last(ti)
+        if last:
+            error.is_last()
+        if not last and not isinstance(error, TableFailure):
+            ti.xcom_push(key=RETRIED, value=ti.try_number)
         result = error.result or TableResult(self.table_name, self.action, "failed", error=error.info)
         ti.xcom_push(key=RESULT, value=result.to_json())
         _fail(ti, error)
 
-    def load_job(self, context: Context, found: Found, *, requested: bool = True) -> TableResult:
+    def load_job(
+        self, ti: RuntimeTaskInstanceProtocol, found: Found, requested: bool = True, form: Mapping[str, Any] = NO_FORM
+    ) -> TableResult:
         """Load the job that the trigger found, and verify the table; its failure, or ours, fails this try."""
-        params = context["params"]
 
         async def load(replicator: Replicator) -> TableResult:
-            table, job_id, accept = self.table_name, str(found.job_id), bool(params.get("accept_shrink"))
-            if found.error:
-                return await replicator.failed(table, self.action, found.error)
-            self.job_url = replicator.job_url(job_id)
-            if found.snapshot_id:
-                return await replicator.verification.verify(
-                    table,
-                    found.snapshot_id,
-                    job_id,
-                    requested=not found.on_its_own,
-                    repair=bool(params.get("repair")) and not found.on_its_own,
-                    accept_shrink=accept,
-                )
-            result = await replicator.load(table, job_id, self.action, requested=requested, accept_shrink=accept)
-            if not found.not_verified or result.state not in GOOD_STATES:
-                return result
-            return await replicator.verification.not_verified(result, Verification(**found.not_verified))
+            if found.job_id:
+                self.job_url = replicator.job_url(found.job_id)
+            how = Loading(requested, bool(form.get("accept_shrink")), bool(form.get("repair")), _is_last(ti))
+            return await load_found(replicator, self.table_name, self.action, found, how)
 
         try:
             return with_credentials(load)
         except Cd2Error as error:
-            self.fail_table(context["ti"], error)
+            self.fail_table(ti, error)
 
     def report(self, context: Context, result: TableResult) -> None:
         """Log the result and hand it on; if the table changed, add an event to its asset."""
@@ -239,7 +241,7 @@ class SyncTable(_TableOperator):
         if found.needs_init:
             result = TableResult(self.table_name, "sync", "needs_init", since=found.since, data_as_of=found.since)
         else:
-            result = self.load_job(context, found)
+            result = self.load_job(ti, found, form=context["params"])
         self.report(context, result)
         if result.state != "needs_init":
             # A branch operator does not skip inside a mapped group in Airflow 3.3.1; this does.
@@ -271,7 +273,8 @@ class InitTable(_TableOperator):
         """Load the finished job."""
         synced = self._synced(context["ti"]) or {}
         # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
-        self.report(context, self.load_job(context, Found.from_json(event), requested=not synced.get("error")))
+        requested, form = not synced.get("error"), context["params"]
+        self.report(context, self.load_job(context["ti"], Found.from_json(event), requested=requested, form=form))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
         synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)

@@ -10,28 +10,20 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
-from cd2.replication.errors import (
-    Cd2Error,
-    RefusedCredentials,
-    ReinitRequired,
-    StopAll,
-    TableFailure,
-    from_json,
-    to_json,
-)
+from cd2.replication.errors import RefusedCredentials, TableFailure
 from cd2.replication.names import TableName
-from cd2.replication.results import Verification, VerificationOutcome
 from cd2.replication.waits import Line, Place, Replicators, Waits
 from cd2.tasks import credentials
 from cd2.tasks.credentials import make_replicator
+from cd2.tasks.finding import Found, find_changes, find_snapshot, find_verification
 from cd2.tasks.links import LINKS
-from cd2.tasks.reporting.outcomes import ERROR, RESULT
+from cd2.tasks.reporting.outcomes import ERROR, RESULT, RETRIED
 from cd2.tasks.verifying import VERIFY, wants_verification
 
 if TYPE_CHECKING:
@@ -45,117 +37,8 @@ REPLICATORS = Replicators(partial(make_replicator, POOLED))
 WAITS = Waits(REPLICATORS)
 LINE = Line()
 """Airflow creates each trigger from its stored arguments; what triggers share lives in their process."""
-PATIENCE_TRIES = 20
-"""How often to ask while DAP answers 429: waiting costs nothing here."""
-REFUSED = "RequestTypeForbidden"
-"""DAP's type of error for a snapshot that it does not give now."""
 OF_A_TRY = (RESULT, ERROR, *(link.xcom_key for link in LINKS))
 """What a try leaves in XCom. Airflow deletes it when the next one starts in a worker, but not in the triggerer."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a task found out before it loads; an event carries it from the triggerer to a worker.
-
-    :param job_id: the finished job.
-    :param needs_init: the table needs an init, which is not this task's work.
-    :param since: the table's cursor, ISO 8601 in UTC.
-    :param error: what went wrong.
-    :param skip: there is nothing to do.
-    :param snapshot_id: the finished snapshot that the table is compared with.
-    :param not_verified: why it is not compared, though it was to be: `Verification` as JSON.
-    :param on_its_own: no person wants the comparison.
-    """
-
-    job_id: str | None = None
-    needs_init: bool = False
-    since: str | None = None
-    error: Cd2Error | None = None
-    skip: bool = False
-    snapshot_id: str | None = None
-    not_verified: dict[str, Any] | None = None
-    on_its_own: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """As an event carries it."""
-        if self.error:
-            return {"error": to_json(self.error)}
-        if self.needs_init:
-            return {"needs_init": True, "since": self.since}
-        event: dict[str, Any] = {"job_id": self.job_id, "since": self.since}
-        if self.snapshot_id or self.not_verified:
-            event |= {"snapshot_id": self.snapshot_id, "not_verified": self.not_verified, "on_its_own": self.on_its_own}
-        return event
-
-    @classmethod
-    def from_json(cls, event: dict[str, Any]) -> Found:
-        """Read what `to_json` returned."""
-        error = event.get("error")
-        return cls(
-            event.get("job_id"),
-            bool(event.get("needs_init")),
-            event.get("since"),
-            from_json(error) if error else None,
-            False,
-            event.get("snapshot_id"),
-            event.get("not_verified"),
-            bool(event.get("on_its_own")),
-        )
-
-
-async def find_changes(
-    replicator: Replicator, table: TableName, *, full_refresh: bool, place: Place | None = None
-) -> Found:
-    """For `sync_table`: a finished job with the changes since the cursor, or that the table needs an init.
-
-    :param place: in the line of the tables that wait in this process.
-    :raises Cd2Error: what went wrong, in our words.
-    """
-    since = await replicator.cursor(table)
-    if since is None or full_refresh:
-        return Found(needs_init=True, since=since.isoformat() if since else None)
-    return Found(await replicator.ask(table, since, tries=PATIENCE_TRIES, place=place), since=since.isoformat())
-
-
-async def find_verification(
-    replicator: Replicator, table: TableName, *, on_its_own: bool, place: Place | None = None
-) -> Found:
-    """For `sync_table` of a table that is to be verified: a finished snapshot, and the changes that lead beyond it.
-
-    If DAP refuses the snapshot, the table is synced and not verified.
-
-    :param on_its_own: no person wants it: without a snapshot for another reason it is not verified either.
-    :param place: in the line of the tables that wait in this process.
-    :raises Cd2Error: what went wrong, in our words.
-    """
-    since = await replicator.cursor(table)
-    if since is None:
-        return Found(needs_init=True)
-    try:
-        snapshot_id, job_id = await replicator.verification.ask(table, since, tries=PATIENCE_TRIES, place=place)
-    except Cd2Error as failure:
-        refused = failure.type == REFUSED
-        if isinstance(failure, StopAll | ReinitRequired) or not (refused or on_its_own):
-            raise
-        found = await find_changes(replicator, table, full_refresh=False, place=place)
-        outcome: VerificationOutcome = "refused" if refused else "postponed"
-        why = Verification(outcome, not on_its_own, reason=failure.message)
-        return replace(found, not_verified=asdict(why), on_its_own=on_its_own)
-    return Found(job_id, since=since.isoformat(), snapshot_id=snapshot_id, on_its_own=on_its_own)
-
-
-async def find_snapshot(
-    replicator: Replicator, table: TableName, *, synced: dict[str, Any] | None, place: Place | None = None
-) -> Found:
-    """For `init_table`: a finished job with all rows, if the table's sync said that it needs one.
-
-    :param synced: the result of the sync.
-    :param place: in the line of the tables that wait in this process.
-    :raises Cd2Error: what went wrong, in our words.
-    """
-    if not synced or synced["state"] != "needs_init":
-        return Found(skip=True)
-    return Found(await replicator.ask(table, None, tries=PATIENCE_TRIES, place=place))
 
 
 class _TableTrigger(BaseTrigger):
@@ -169,6 +52,7 @@ class _TableTrigger(BaseTrigger):
     def __init__(self, list_task_id: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.list_task_id = list_task_id
+        self._given_up: datetime | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments that Airflow stores."""
@@ -185,6 +69,7 @@ class _TableTrigger(BaseTrigger):
             subject = str(table)
             # While it waits, the grid shows its number only: Airflow renders the name in a worker.
             log.info("%s: %s begins here; a worker loads the job when DAP has finished it.", table, self.task_id)
+            self._given_up = await self._when_cleared()
             await self._forget_earlier_try()
             async with REPLICATORS.lease() as replicator:
                 found = await WAITS.until_done(
@@ -227,6 +112,18 @@ class _TableTrigger(BaseTrigger):
             )
         return TableName.parse(names[self._ti.map_index])
 
+    async def _when_cleared(self) -> datetime | None:
+        """When a person cleared the task; None: it is the first try, or a retry by Airflow.
+
+        The job of an earlier try may hang, and clearing is how people give it up. A try that fails and is retried
+        leaves its number; one that is cleared while it waits leaves nothing. Each try has a new id, a UUID that begins
+        with the time.
+        """
+        ti = self._ti
+        if ti.try_number <= 1 or await self._pull(ti.task_id, ti.map_index, RETRIED) == ti.try_number - 1:
+            return None
+        return datetime.fromtimestamp((ti.id.int >> 80) / 1000, UTC) if ti.id.version == 7 else None
+
     async def _forget_earlier_try(self) -> None:
         """Delete what an earlier try left, so that it is not taken for ours if this one is killed."""
         ti = self._ti
@@ -266,8 +163,13 @@ class SyncTrigger(_TableTrigger):
         params = self._ti.get_template_context()["params"]
         on_its_own = str(table) in (await self._pull(self.list_task_id, -1, VERIFY) or ())
         if on_its_own or wants_verification(params):
-            return await find_verification(replicator, table, on_its_own=on_its_own, place=self._place)
-        return await find_changes(replicator, table, full_refresh=bool(params.get("full_refresh")), place=self._place)
+            return await find_verification(
+                replicator, table, on_its_own=on_its_own, place=self._place, given_up=self._given_up
+            )
+        full_refresh = bool(params.get("full_refresh"))
+        return await find_changes(
+            replicator, table, full_refresh=full_refresh, place=self._place, given_up=self._given_up
+        )
 
 
 class InitTrigger(_TableTrigger):
@@ -285,4 +187,4 @@ class InitTrigger(_TableTrigger):
 
     async def _find(self, replicator: Replicator, table: TableName) -> Found:
         synced = await self._pull(self.sync_task_id, self._ti.map_index)
-        return await find_snapshot(replicator, table, synced=synced, place=self._place)
+        return await find_snapshot(replicator, table, synced=synced, place=self._place, given_up=self._given_up)

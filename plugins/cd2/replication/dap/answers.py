@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from cd2.replication.errors import Cd2Error, RefusedCredentials, StopAll, TransientError
+from cd2.replication.errors import (
+    Cd2Error,
+    FailedJobError,
+    RefusedCredentials,
+    StopAll,
+    TableFailure,
+    TransientError,
+)
+
+if TYPE_CHECKING:
+    from dap.dap_error import NotFoundError
 
 LOGIN_PATH = "/ids/auth/login"
 
@@ -42,6 +52,26 @@ async def unread(response: aiohttp.ClientResponse) -> Cd2Error:
             type=kind,
         )
     return TransientError(f"{found}: it will be retried. If it lasts, check dap_base_url.", type=kind)
+
+
+def missing(error: NotFoundError, path: str) -> Cd2Error:
+    """What DAP's 404 means: a job or an object that is gone is made anew, a namespace or a table is not.
+
+    :param path: of the call.
+    """
+    about: dict[str, str | None] = {"type": error.type, "uuid": error.uuid}
+    kind = "job" if "/dap/job/" in path else str(error.kind).lower()
+    if kind in ("job", "object"):
+        return FailedJobError(f"DAP no longer has the {kind} ({error.message}): the retry asks for a new one.", **about)
+    if kind == "namespace":
+        return TableFailure(
+            f"DAP has no namespace {error.id}, or does not let this key see it: correct [cd2] namespaces, or have "
+            "Instructure grant it to the key.",
+            **about,
+        )
+    return TableFailure(
+        f"DAP does not have the {kind} {error.id} (any more): the next run lists the tables again.", **about
+    )
 
 
 def _error(body: str) -> dict[str, str]:

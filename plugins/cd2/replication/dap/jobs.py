@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dap.dap_error import NotFoundError
-
 from cd2.replication.dap.pacing import TAKE_TURN
 from cd2.replication.dap.session import TOO_MANY_REQUESTS, Job
 from cd2.replication.errors import Cd2Error, FailedJobError, StopAll, TransientError, WaitError
@@ -39,7 +37,11 @@ POLLS_PER_LOG_LINE = 12
 POLL_TRIES = 4
 """How many polls in a row may fail with a server error."""
 JOB_DEADLINE_S = 6 * 60 * 60
-"""The longest wait for one job; the official client polls a hung one forever."""
+"""The longest wait for a snapshot; the official client polls a job that hangs forever."""
+CHANGES_DEADLINE_S = 60 * 60
+"""The longest wait for an incremental, which takes minutes."""
+UNFINISHED_LIFE_S = 30 * 60
+"""A job that is older and still not done may hang: whoever comes next asks anew. If it is well, DAP answers with it."""
 JOB_LIFE_S = 6 * 60 * 60
 """A snapshot older than this is not reused: its data is old, and DAP keeps jobs for one day only."""
 CHANGES_LIFE_S = 60 * 60
@@ -50,7 +52,8 @@ TURN_LIFE_S = 60
 """A turn that was due this long ago has expired: others have taken theirs since."""
 
 _RECALL = f"""
-SELECT job_id, greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait FROM cd2.jobs
+SELECT job_id, turn, greatest(0, extract(epoch FROM turn - clock_timestamp()))::float8 AS wait,
+    turn < clock_timestamp() - {UNFINISHED_LIFE_S} * interval '1 second' AS old FROM cd2.jobs
 WHERE key = $1 AND namespace = $2 AND table_name = $3 AND since IS NOT DISTINCT FROM $4::timestamp
     AND turn > clock_timestamp()
         - CASE WHEN job_id IS NULL THEN {TURN_LIFE_S} ELSE $5::float8 END * interval '1 second'"""
@@ -69,7 +72,7 @@ _NOTE = "UPDATE cd2.jobs SET job_id = $4 WHERE key = $1 AND namespace = $2 AND t
 _FORGET = "DELETE FROM cd2.jobs WHERE namespace = $1 AND table_name = $2"
 
 
-USELESS = ("HungJob", "DamagedObject")
+USELESS = ("HungJob", "DamagedObject", "NotFound")
 """Types of failures that the same job would cause again, but a new one may not."""
 
 
@@ -94,6 +97,7 @@ class JobRequest:
     :param since: the changes since then (UTC); None: a snapshot.
     :param tries: how often to ask while DAP answers 429.
     :param place: in the line of the tables that wait in this process; given up when DAP has been asked.
+    :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
     """
 
     session: DapSession
@@ -103,16 +107,19 @@ class JobRequest:
     since: datetime | None
     tries: int = CREATION_TRIES
     place: InLine | None = None
+    given_up: datetime | None = None
 
     async def finished_job(self) -> Job:
         """The finished job.
 
         :raises WaitError: DAP kept answering 429; another program may use the same key.
-        :raises TransientError: the job failed (FailedJobError), or is not done after `JOB_DEADLINE_S` seconds.
+        :raises TransientError: the job failed or is gone (FailedJobError), or is not done after `JOB_DEADLINE_S` or
+            `CHANGES_DEADLINE_S` seconds.
         :raises ReinitRequired, TableFailure, StopAll: DAP refuses.
         """
-        job_id, wait = await self._recall()
-        job = await self._pick_up(job_id) if job_id else None
+        noted = await self._recall()
+        job = await self._pick_up(noted) if noted and noted["job_id"] else None
+        wait = noted["wait"] if noted and not noted["job_id"] else None
         if job is None and wait is not None:
             job = await self._start(wait)
         elif job is None:
@@ -122,11 +129,21 @@ class JobRequest:
 
     # -- asking ----------------------------------------------------------------------------------
 
-    async def _pick_up(self, job_id: str) -> Job | None:
+    async def _pick_up(self, noted: asyncpg.Record) -> Job | None:
+        """The noted job, unless it is gone, or may hang."""
+        job_id = noted["job_id"]
         try:
             job = await self.session.job(job_id)
-        except (NotFoundError, FailedJobError) as gone:
-            log.info("%s: job %s can no longer be used (%s).", self.table, job_id, type(gone).__name__)
+        except FailedJobError as gone:
+            log.info("%s: job %s can no longer be used: %s", self.table, job_id, gone.message)
+            return None
+        if not job.done and (noted["old"] or (self.given_up and noted["turn"] < self.given_up)):
+            log.warning(
+                "%s: job %s was asked for at %s and is not done: asking DAP anew.",
+                self.table,
+                job_id,
+                f"{noted['turn']:%Y-%m-%d %H:%M:%S} UTC",
+            )
             return None
         log.info("%s: resuming with job %s of an earlier attempt.", self.table, job_id)
         return job
@@ -156,7 +173,8 @@ class JobRequest:
     # -- waiting ---------------------------------------------------------------------------------
 
     async def _finished(self, job: Job) -> Job:
-        deadline = asyncio.timeout(JOB_DEADLINE_S)
+        limit_s = JOB_DEADLINE_S if self.since is None else CHANGES_DEADLINE_S
+        deadline = asyncio.timeout(limit_s)
         try:
             async with deadline:
                 failures = 0
@@ -181,7 +199,7 @@ class JobRequest:
             if not deadline.expired():  # a single response took too long
                 raise
             raise TransientError(
-                f"{self.table}: the DAP job {job.id} is not done after {JOB_DEADLINE_S // 3600} h: "
+                f"{self.table}: the DAP job {job.id} is not done after {limit_s // 3600} h: "
                 "the retry asks for a new one.",
                 type="HungJob",
             ) from None
@@ -189,14 +207,11 @@ class JobRequest:
 
     # -- what is noted ---------------------------------------------------------------------------
 
-    async def _recall(self) -> tuple[str | None, float | None]:
-        """The job of an earlier attempt with the same question, or the seconds until the turn that it took."""
+    async def _recall(self) -> asyncpg.Record | None:
+        """The turn or the job of an earlier attempt with the same question."""
         life_s = JOB_LIFE_S if self.since is None else CHANGES_LIFE_S
         place = (self.pacer.key, self.table.namespace, self.table.table)
-        row = await self.replica.row(_RECALL, *place, self._naive_since, life_s)
-        if row is None:
-            return None, None
-        return row["job_id"], None if row["job_id"] else row["wait"]
+        return await self.replica.row(_RECALL, *place, self._naive_since, life_s)
 
     async def _queue(self) -> float:
         """Take a turn and note it: the seconds until then."""

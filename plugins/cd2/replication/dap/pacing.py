@@ -1,7 +1,7 @@
 """Turns at the DAP service, shared by all workers through the database.
 
-DAP allows a key a few calls a minute (5 job creations, 5 listings), counted across all processes, tasks and runs. The
-last turns are one row per key and endpoint in `cd2.pacer`; one atomic statement takes the next one.
+DAP allows a key a few calls a minute (5 job creations, 5 listings, 200 calls for URLs), counted across all processes,
+tasks and runs. The last turns are one row per key and endpoint in `cd2.pacer`; one atomic statement takes the next one.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from cd2.replication.database.connection import Replica
 
 log = logging.getLogger(__name__)
 
-Endpoint = Literal["data", "list"]
+Endpoint = Literal["data", "list", "object"]
+"""Job creations, listings, and calls for the URLs of objects."""
 LIST_CALLS_PER_MINUTE = 5
+OBJECT_CALLS_PER_MINUTE = 200
 WINDOW_S = 60 * 1.03
 """In this time there are no more turns than DAP allows in a minute: the network delays some calls more than others."""
 MOST_AT_ONCE = 60
@@ -83,23 +87,26 @@ class Pacer:
         """The parameters of `TAKE_TURN`."""
         return (self.key, endpoint, *self._clocks[endpoint])
 
-    async def turn(self, endpoint: Endpoint) -> float:
+    async def turn(self, endpoint: Endpoint, connection: asyncpg.Connection | None = None) -> float:
         """Take the next turn and wait for it; no database connection is held while waiting.
 
+        :param connection: takes it, outside of a transaction; None: one of the replica's.
         :returns: seconds waited.
         :raises StopAll, TransientError: the database cannot be reached; see `connect`.
         """
-        seconds = await self.reserve(endpoint)
+        seconds = await self.reserve(endpoint, connection)
         await self.wait(endpoint, seconds)
         return seconds
 
-    async def reserve(self, endpoint: Endpoint) -> float:
+    async def reserve(self, endpoint: Endpoint, connection: asyncpg.Connection | None = None) -> float:
         """Take the next turn.
 
+        :param connection: as `turn`.
         :returns: seconds until then.
         :raises StopAll, TransientError: as `turn`.
         """
-        row = await self._replica.row(_SECONDS_UNTIL_TURN, *self.clock(endpoint))
+        take = connection.fetchrow if connection else self._replica.row
+        row = await take(_SECONDS_UNTIL_TURN, *self.clock(endpoint))
         return row["wait"] if row else 0.0
 
     async def wait(self, endpoint: Endpoint, seconds: float) -> None:
@@ -114,6 +121,6 @@ class Pacer:
 
 
 def _clock(per_minute: int) -> tuple[int, float]:
-    """How many turns there are in how many seconds."""
-    turns = min(per_minute, MOST_AT_ONCE)
-    return turns, WINDOW_S * turns / per_minute
+    """How many turns there are in how many seconds: a whole part of the window, or a minute could have a part more."""
+    parts = -(-per_minute // MOST_AT_ONCE)
+    return per_minute // parts, WINDOW_S / parts

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 from dap.api import DAPClientError, DAPSession
-from dap.dap_error import AuthenticationError, ServerError
+from dap.dap_error import AuthenticationError, NotFoundError, ServerError
 from dap.dap_types import (
     CompleteIncrementalJob,
     CompleteSnapshotJob,
@@ -26,6 +29,7 @@ from dap.dap_types import (
     IncrementalQuery,
     Mode,
     Object,
+    ResourceResult,
     SnapshotQuery,
     VersionedSchema,
 )
@@ -37,7 +41,7 @@ from cd2.replication.dap.proxies import proxy_for
 from cd2.replication.errors import FailedJobError, RefusedCredentials, TransientError, WaitError
 
 if TYPE_CHECKING:
-    from cd2.replication.dap.pacing import Pacer
+    from cd2.replication.dap.pacing import Endpoint, Pacer
     from cd2.replication.names import TableName
 
 log = logging.getLogger(__name__)
@@ -45,15 +49,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30 * 60, connect=30, sock_read=5 * 60)
-DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_read=2 * 60)
-"""No limit for a whole object, which may be big; two minutes of silence are a lost connection."""
-DOWNLOAD_BLOCK = 1 << 18
-DOWNLOAD_TRIES = 5
-"""How many tries in a row may receive nothing."""
-DOWNLOAD_PAUSE_S = 0.25
-"""Before a download resumes; doubled each time that it received nothing."""
 DEFAULT_RETRY_AFTER_S = 60.0
+LONGEST_RETRY_AFTER_S = 30 * 60.0
+"""DAP may say more: whoever asks again too early hears the next 429, but a wrong number must not stop us for days."""
 TOO_MANY_REQUESTS = "TooManyRequests"
+PACED: dict[str, Endpoint] = {"data": "data", "url": "object"}
+"""The calls whose 429 pushes the shared clock back, by the end of their path."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,8 @@ class DapSession(DAPSession):
             Credentials.create(client_id=credentials.client_id, client_secret=credentials.client_secret),
             None,  # no tracking: the client would send data to a third party's analytics host
         )
-        self._pacer = pacer
+        self.pacer = pacer
         self._logging_in = asyncio.Lock()
-        # A separate session: signed URLs must not get our Authorization header, and we check gzip ourselves.
-        self._downloads = aiohttp.ClientSession(timeout=DOWNLOAD_TIMEOUT, auto_decompress=False)
 
     async def __aenter__(self) -> DapSession:
         """Nothing to do; the first call authenticates."""
@@ -123,16 +122,11 @@ class DapSession(DAPSession):
         """Close it."""
         await self.close()
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._downloads.close()
-        await super().close()
-
     # -- what is there ---------------------------------------------------------------------------
 
     async def get_tables(self, namespace: str) -> list[str]:
         """Names of the tables that DAP offers in a namespace."""
-        await self._pacer.turn("list")
+        await self.pacer.turn("list")
         tables: list[str] = await super().get_tables(namespace)
         return tables
 
@@ -152,7 +146,7 @@ class DapSession(DAPSession):
             query = SnapshotQuery(format=Format.TSV, mode=Mode.condensed)
         else:
             query = IncrementalQuery(format=Format.TSV, mode=Mode.condensed, since=since, until=None)
-        return _job(await self._post_query(f"/dap/query/{table.namespace}/table/{table.table}/data", query))
+        return _job(await self._post_once(f"/dap/query/{table.namespace}/table/{table.table}/data", query, ClientJob))
 
     async def job(self, job_id: str) -> Job:
         """The state of a job.
@@ -161,61 +155,27 @@ class DapSession(DAPSession):
         """
         return _job(await self.get_job(job_id))
 
-    # -- objects ---------------------------------------------------------------------------------
+    async def urls(self, object_ids: Sequence[str]) -> dict[str, str]:
+        """Signed URLs of objects, by id. Call it when it is our turn; see `cd2.replication.dap.downloads`.
 
-    async def download(self, object_id: str) -> AsyncIterator[bytes]:
-        """The bytes of an object as they are stored (gzip).
-
-        Every try gets a fresh URL; after a lost connection or an expired URL the stream resumes where it stopped.
-
-        :raises TransientError: several tries in a row received nothing.
+        :raises WaitError: DAP answered 429; the shared clock has been pushed back.
+        :raises FailedJobError: DAP no longer has one of them.
         """
-        received = 0
-        failures = 0
-        while failures < DOWNLOAD_TRIES:
-            before = received
-            try:
-                resource = (await self.get_resources([Object(object_id)]))[object_id]
-                headers = {"Range": f"bytes={received}-"} if received else {}
-                url = str(resource.url)
-                async with self._downloads.get(url, headers=headers, proxy=proxy_for(url)) as response:
-                    if response.status in (200, 206):
-                        skip = received if response.status == 200 else 0
-                        async for block in response.content.iter_chunked(DOWNLOAD_BLOCK):
-                            if skip >= len(block):
-                                skip -= len(block)
-                                continue
-                            block, skip = block[skip:], 0
-                            received += len(block)
-                            yield block
-                        return
-                    problem = f"HTTP {response.status}"
-            except (aiohttp.ClientError, TimeoutError) as error:
-                # The text of the error may hold the signed URL.
-                problem = type(error).__name__
-            failures = 0 if received > before else failures + 1
-            log.info(
-                "The download of an object stopped after %s bytes (%s); resuming with a fresh URL.", received, problem
-            )
-            if failures < DOWNLOAD_TRIES:
-                await asyncio.sleep(2.0**failures * DOWNLOAD_PAUSE_S)
-        raise TransientError(
-            f"An object of the job could not be downloaded ({problem} after {received} bytes): it will be retried.",
-            type=problem,
-        )
+        answer = await self._post_once("/dap/object/url", [Object(part) for part in object_ids], ResourceResult)
+        return {part: str(resource.url) for part, resource in answer.urls.items()}
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _post_query(self, path: str, query: SnapshotQuery | IncrementalQuery) -> Any:
+    async def _post_once(self, path: str, question: Any, response_type: Any) -> Any:
         # Not through the client's `_post`, which would retry a 429 three times without taking a turn.
         async def post() -> Any:
             await self.authenticate()
             async with self._session.post(
                 f"{self._base_url}{path}",
-                data=json_dump_string(object_to_json(query)),
+                data=json_dump_string(object_to_json(question)),
                 headers={"Content-Type": "application/json"} | self._headers,
             ) as response:
-                return await self._process(response, ClientJob)
+                return await self._process(response, response_type)
 
         return await self._authorized(post)
 
@@ -255,8 +215,8 @@ class DapSession(DAPSession):
         # The client loses the status of such a response and raises a ProcessingError with an empty text.
         if response.status == 429:
             wait = _retry_after(response)
-            if response.method == "POST" and response.url.path.endswith("/data"):
-                await self._pacer.push_back("data", wait)
+            if response.method == "POST" and (endpoint := PACED.get(response.url.path.rpartition("/")[2])):
+                await self.pacer.push_back(endpoint, wait)
             raise WaitError(
                 f"DAP answered 429 (too many requests) for {response.url.path}: another program may use the "
                 f"same key. Retry after {wait:.0f} s.",
@@ -270,6 +230,8 @@ class DapSession(DAPSession):
             )
         try:
             return await super()._process(response, *args, **kwargs)
+        except NotFoundError as missing:
+            failure = answers.missing(missing, response.url.path)
         except (ServerError, DAPClientError):
             failure = await answers.unread(response)
         raise failure
@@ -292,5 +254,12 @@ def _job(job: Any) -> Job:
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float:
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() else DEFAULT_RETRY_AFTER_S
+    """Seconds, from either form of the header."""
+    text = response.headers.get("Retry-After", "").strip()
+    seconds = DEFAULT_RETRY_AFTER_S
+    if text.isdecimal():
+        seconds = float(text)
+    elif text:
+        with suppress(ValueError):
+            seconds = max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    return min(seconds, LONGEST_RETRY_AFTER_S)

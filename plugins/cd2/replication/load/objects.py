@@ -1,4 +1,4 @@
-"""One object: compressed bytes -> blocks of whole, checked lines that COPY can read. Memory stays flat."""
+"""One object: compressed bytes -> checked blocks that COPY can read. Memory stays flat, however long a line is."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cd2.replication.errors import TableFailure, TransientError
+from cd2.replication.load.long_lines import REPLACEMENT, LongLine
 
 if TYPE_CHECKING:
     from cd2.replication.names import TableName
 
 BLOCK = 1 << 20
-"""Decompressed bytes handled at once."""
-REPLACEMENT = "\ufffd".encode()
+"""Decompressed bytes handled at once; a line that is longer is handled in pieces."""
+LONGEST_LINE = (1 << 30) - (1 << 20)
+"""Bytes: PostgreSQL cannot read a line of 1 GB."""
 # Ten times as fast as ^ with MULTILINE, which tries every position.
 _NEXT_FIRST_FIELD = re.compile(rb"\n[^\t\n]*\t")
 # In TSV each backslash of JSON is doubled. A surrogate pair is one character and stays; so does an escaped backslash.
@@ -50,8 +52,10 @@ class ObjectStream:
         self._table = table
         self._tally = tally
         self._source = source
-        self._blocks = self._whole_lines()
+        self._blocks = self._in_blocks()
         self._first = b""
+        self._lines_before = 0  # as PostgreSQL counts them, without the header
+        self._cut = False
         self.columns: tuple[str, ...] = ()
         """Names in the header, as DAP writes them: meta.ts, meta.action, key.*, value.*"""
         self.empty = False
@@ -65,7 +69,8 @@ class ObjectStream:
         """
         header = b""
         async for block in self._blocks:
-            header, _, self._first = block.partition(b"\n")
+            # What does not end with a newline is too long for a header.
+            header, _, self._first = block.partition(b"\n") if block.endswith(b"\n") else (b"", b"", b"")
             break
         if not self._first:
             async for block in self._blocks:
@@ -86,25 +91,71 @@ class ObjectStream:
                 await close()
 
     async def rows(self, wanted: Sequence[str], json: Collection[str]) -> AsyncIterator[bytes]:
-        """Blocks of whole lines with the wanted columns of the header, in the header's order.
+        """Blocks of lines with the wanted columns of the header, in the header's order; long lines come in pieces.
 
         :param wanted: a subsequence of `columns`.
         :param json: the wanted columns that hold JSON.
         :raises TransientError: the object is truncated or damaged.
+        :raises TableFailure: a line has another number of fields than the header, or is longer than PostgreSQL reads.
         """
         positions = [self.columns.index(name) for name in wanted]
         json_positions = [self.columns.index(name) for name in json]
         everything = len(positions) == len(self.columns)
-        all_but_first = positions == list(range(1, len(self.columns)))
+        # PostgreSQL counts the fields of a line, but for a single column it takes whatever there is.
+        all_but_first = positions == list(range(1, len(self.columns))) and len(positions) > 1
+        long_line: LongLine | None = None
         async for block in self._lines():
+            if long_line or not block.endswith(b"\n"):
+                long_line = long_line or LongLine(positions, json_positions, _storable_json)
+                yield long_line.feed(block)
+                if block.endswith(b"\n") or long_line.length > LONGEST_LINE:
+                    self._check_long(long_line)
+                    long_line = None
+                continue
             block = self._storable(block, json_positions)
-            self._tally.rows += block.count(b"\n")
             if everything:
                 yield block
             elif all_but_first:
                 yield _NEXT_FIRST_FIELD.sub(b"\n", block[block.find(b"\t") + 1 :])
             else:
-                yield _projected(block, positions)
+                yield self._projected(block, positions)
+            self._count(block.count(b"\n"))
+
+    def _count(self, lines: int) -> None:
+        self._tally.rows += lines
+        self._lines_before += lines
+
+    def _check_long(self, line: LongLine) -> None:
+        if line.length > LONGEST_LINE:
+            raise TableFailure(
+                f"{self._table}: line {self._lines_before + 1} of an object is longer than 1 GB, which PostgreSQL "
+                "cannot read: shorten the value in Canvas, or skip this table ([cd2] skip_tables).",
+                type="54000",
+            )
+        if line.fields != len(self.columns):
+            raise self._damaged("its last line is truncated") if self._cut else self._ragged(0, line.fields)
+        self._tally.repaired += line.repaired
+        self._count(1)
+
+    def _ragged(self, line: int, fields: int) -> TableFailure:
+        """A line with another number of fields than the header.
+
+        :param line: its number in the block, from 0.
+        """
+        return TableFailure(
+            f"{self._table}: line {self._lines_before + line + 1} of an object has {fields} fields, but its header has "
+            f"{len(self.columns)}: report this table to Instructure.",
+            type="22P04",
+        )
+
+    def _projected(self, block: bytes, positions: list[int]) -> bytes:
+        lines = []
+        for number, line in enumerate(block.split(b"\n")[:-1]):
+            fields = line.split(b"\t")
+            if len(fields) != len(self.columns):
+                raise self._ragged(number, len(fields))
+            lines.append(b"\t".join([fields[position] for position in positions]))
+        return b"\n".join(lines) + b"\n" if lines else b""
 
     async def _lines(self) -> AsyncIterator[bytes]:
         if self._first:
@@ -113,22 +164,37 @@ class ObjectStream:
         async for block in self._blocks:
             yield block
 
-    async def _whole_lines(self) -> AsyncIterator[bytes]:
-        pending: list[bytes] = []
+    async def _in_blocks(self) -> AsyncIterator[bytes]:
+        """Blocks of whole lines; a line that is longer than a block comes in pieces.
+
+        A block that does not end with a newline is such a piece. The last one ends with it, and holds nothing else.
+        """
+        pending = b""
+        long = False
         async for data in self._decompressed():
+            if long:
+                end = data.find(b"\n") + 1
+                yield data[:end] if end else data
+                if not end:
+                    continue
+                data = data[end:]
+                long = False
             end = data.rfind(b"\n") + 1
-            if not end:
-                pending.append(data)
-                continue
-            pending.append(data[:end])
-            yield b"".join(pending)
-            pending = [data[end:]] if end < len(data) else []
-        last = b"".join(pending)
-        if last:
+            if end:
+                yield pending + data[:end]
+                pending = data[end:]
+            else:
+                pending += data
+            if len(pending) > BLOCK:
+                yield pending
+                pending = b""
+                long = True
+        if pending or long:
             # The checksum proves that the file is complete, but it may have been cut before it was compressed.
-            if self.columns and last.count(b"\t") != len(self.columns) - 1:
+            self._cut = True
+            if not long and self.columns and pending.count(b"\t") != len(self.columns) - 1:
                 raise self._damaged("its last line is truncated")
-            yield last + b"\n"
+            yield pending + b"\n"
 
     async def _decompressed(self) -> AsyncIterator[bytes]:
         decompressor = zlib.decompressobj(wbits=31)
@@ -172,7 +238,7 @@ class ObjectStream:
             except UnicodeDecodeError:
                 block = b"\n".join(self._as_utf8(line) for line in block.split(b"\n"))
         if json_positions and _SUSPICIOUS_JSON.search(block):
-            block = b"\n".join(self._storable_json(line, json_positions) for line in block.split(b"\n"))
+            block = b"\n".join(self._with_storable_json(line, json_positions) for line in block.split(b"\n"))
         return block
 
     def _as_utf8(self, line: bytes) -> bytes:
@@ -183,15 +249,21 @@ class ObjectStream:
             return line.decode("utf-8", "replace").encode()
         return line
 
-    def _storable_json(self, line: bytes, positions: list[int]) -> bytes:
+    def _with_storable_json(self, line: bytes, positions: list[int]) -> bytes:
         if not _SUSPICIOUS_JSON.search(line):
             return line
         fields = line.split(b"\t")
         for position in positions:
-            fields[position] = _JSON_ESCAPE.sub(_storable_escape, fields[position])
+            if position < len(fields):
+                fields[position] = _storable_json(fields[position])
         repaired = b"\t".join(fields)
         self._tally.repaired += repaired != line
         return repaired
+
+
+def _storable_json(text: bytes) -> bytes:
+    """A JSON text without what jsonb cannot hold."""
+    return _JSON_ESCAPE.sub(_storable_escape, text) if _SUSPICIOUS_JSON.search(text) else text
 
 
 def _storable_escape(match: re.Match[bytes]) -> bytes:
@@ -200,11 +272,3 @@ def _storable_escape(match: re.Match[bytes]) -> bytes:
     if code is None or (code != b"0000" and not 0xD800 <= int(code, 16) <= 0xDFFF):
         return match[0]
     return rb"\\ufffd"
-
-
-def _projected(block: bytes, positions: list[int]) -> bytes:
-    lines = []
-    for line in block.split(b"\n")[:-1]:
-        fields = line.split(b"\t")
-        lines.append(b"\t".join([fields[position] for position in positions]))
-    return b"\n".join(lines) + b"\n" if lines else b""

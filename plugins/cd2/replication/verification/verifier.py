@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from cd2.replication.bookkeeping import cursors, row_counts
+from cd2.replication.dap.downloads import Downloads
 from cd2.replication.dap.jobs import keeps_its_job
 from cd2.replication.database.connection import connected
 from cd2.replication.database.locks import table_lock
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cd2.replication.dap.session import DapSession, Job
     from cd2.replication.database.connection import Replica
     from cd2.replication.load.guard import Guard
+    from cd2.replication.schema.model import TableModel
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,14 @@ class LoadJob(Protocol):
     """`Replicator.load`."""
 
     def __call__(
-        self, table: TableName, job_id: str, action: Action, *, requested: bool = True, accept_shrink: bool = False
+        self,
+        table: TableName,
+        job_id: str,
+        action: Action,
+        *,
+        requested: bool = True,
+        last_try: bool = False,
+        accept_shrink: bool = False,
     ) -> Awaitable[TableResult]:
         """Load a finished job."""
 
@@ -63,7 +72,7 @@ class Verifier:
     """
 
     load: LoadJob
-    finished_job: Callable[[DapSession, TableName, datetime | None, int, InLine | None], Awaitable[Job]]
+    finished_job: Callable[..., Awaitable[Job]]
     asking: Callable[[], AbstractAsyncContextManager[DapSession, None]]
     session: Callable[[], DapSession]
     replica: Replica
@@ -71,7 +80,15 @@ class Verifier:
     guard: Callable[[TableName, bool], Guard]
     progress: Callable[[Progress], None]
 
-    async def ask(self, table: TableName, cursor: datetime, *, tries: int, place: InLine | None) -> tuple[str, str]:
+    async def ask(
+        self,
+        table: TableName,
+        cursor: datetime,
+        *,
+        tries: int,
+        place: InLine | None,
+        given_up: datetime | None = None,
+    ) -> tuple[str, str]:
         """Ask DAP for a snapshot and then for changes, and wait for both; for the rest, see `Replicator.ask`.
 
         :returns: the ids of the two jobs.
@@ -81,7 +98,7 @@ class Verifier:
 
                 async def ask(since: datetime | None) -> Job:
                     with in_our_words(f"{table}: asking DAP"):
-                        return await self.finished_job(session, table, since, tries, place)
+                        return await self.finished_job(session, table, since, tries, place, given_up)
 
                 snapshot, changes = await asking.ask_for_both(ask, session.job, self.replica, (self.key, table), cursor)
                 return snapshot.id, changes.id
@@ -95,16 +112,18 @@ class Verifier:
         requested: bool = True,
         repair: bool = False,
         accept_shrink: bool = False,
+        last_try: bool = False,
     ) -> TableResult:
         """Load the changes of a finished job; then compare the table with a snapshot, in a transaction of its own.
 
         :param requested: by a person; otherwise what is wrong with the snapshot fails no table.
         :param repair: make equal what differs.
         :param accept_shrink: see `Replicator.load`; for the repair, too.
+        :param last_try: see `Replicator.load`.
         :returns: as `load`; needs_init: there was nothing to compare.
         :raises Cd2Error: what went wrong, in our words. If the comparison failed, the changes are loaded.
         """
-        result = await self.load(table, job_id, "sync", accept_shrink=accept_shrink)
+        result = await self.load(table, job_id, "sync", last_try=last_try, accept_shrink=accept_shrink)
         if result.state == "needs_init":
             return result
         tally = Tally()
@@ -116,6 +135,8 @@ class Verifier:
                         work = _Work(connection, session, table, snapshot, changes, self.guard(table, accept_shrink))
                         found = await work.run(Verification("equal", requested), repair, tally, self.progress)
         except Cd2Error as failure:
+            if last_try:
+                failure.is_last()
             if not keeps_its_job(failure):
                 await self._forget_snapshot(table)
             if requested or not isinstance(failure, TableFailure) or isinstance(failure, StopAll):
@@ -185,10 +206,14 @@ class _Work:
             return found
         model = table_model(self.table, described.schema, described.version)
         async with (
-            JobRows(self.session.download, self.snapshot, self.table, tally, progress) as rows,
-            JobRows(self.session.download, self.changes, self.table, tally, progress) as changed,
+            Downloads(self.session, self.changes.objects, self.connection) as changes,
+            JobRows(changes.download, self.changes, self.table, tally, progress) as changed,
+            Downloads(self.session, self.snapshot.objects, self.connection) as objects,
+            JobRows(objects.download, self.snapshot, self.table, tally, progress) as rows,
             self.connection.transaction(),
         ):
+            # The few changes first: a download that waits for long is cut off, and must resume.
+            keys = None if changed.empty else await self._stage_keys(model, changed)
             staged = Staging(self.connection, model, incremental=False, prefix="compare")
             await staged.create()
             await staged.fill(rows)
@@ -196,14 +221,7 @@ class _Work:
             comparison = Comparison(self.connection, model, staged)
             there = await comparison.find()
             left_out, inside = 0, 0
-            if not changed.empty:
-                keys = Staging(
-                    self.connection,
-                    model.limited_to([column.source for column in model.columns if column.key]),
-                    incremental=True,
-                )
-                await keys.create()
-                await keys.fill(changed)
+            if keys is not None:
                 left_out, inside = await comparison.leave_out(keys, self.snapshot.as_of)
                 await keys.drop()
             kept = await comparison.keep_extra() if self.guard.only_added_to else 0
@@ -230,6 +248,14 @@ class _Work:
             await staged.drop()
         log.log(logging.WARNING if kinds else logging.INFO, "%s: %s.", self.table, found)
         return found
+
+    async def _stage_keys(self, model: TableModel, changed: JobRows) -> Staging:
+        """Stage the keys of the changes, and when each changed last."""
+        keys = model.limited_to([column.source for column in model.columns if column.key])
+        staged = Staging(self.connection, keys, incremental=True)
+        await staged.create()
+        await staged.fill(changed)
+        return staged
 
     async def _note(self, found: Verification) -> object:
         await asking.forget(self.connection, self.table)

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 RESULT = "return_value"
 ERROR = "error"
 DRY_RUN = "dry_run"
+RETRIED = "retried"
 """Keys of XComs."""
 RAN = ("success", "failed")
 """States of a task that ran. A skipped init may still have the XCom of an earlier try."""
