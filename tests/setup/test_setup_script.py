@@ -199,6 +199,17 @@ def test_where_the_checkout_was_moved_the_environment_is_made_anew(project: Proj
 
 
 @pytest.mark.slow
+def test_an_environment_that_is_linked_from_another_checkout_is_left_alone(offline_project: Project) -> None:
+    other = offline_project.folder / "other"
+    other.mkdir()
+    (other / "in-use").touch()
+    offline_project.venv.symlink_to(other)
+    status, output = offline_project.setup()
+    assert status == 1
+    assert f"is a link to {other}: remove the link, then run this again." in output
+    assert (other / "in-use").exists()
+
+
 def test_killed_half_way_the_next_one_starts_afresh(project: Project) -> None:
     killed = project.start()
     while not list(project.venv.glob("lib/*/site-packages/pip/__init__.py")):
