@@ -37,6 +37,24 @@ async def init(replicator: Replicator, table: TableName | str) -> TableResult:
     return await replicator.load(name, job_id, "init")
 
 
+async def verify(
+    replicator: Replicator, table: TableName | str, *, repair: bool = False, requested: bool = True
+) -> TableResult:
+    """What `sync_table` does with a table that is to be verified.
+
+    :raises Cd2Error: the attempt failed.
+    """
+    name = _name(table)
+    cursor = await replicator.cursor(name)
+    if cursor is None:
+        return TableResult(name, "sync", "needs_init")
+    try:
+        snapshot, changes = await replicator.verification.ask(name, cursor, tries=3, place=None)
+    except Cd2Error as failure:
+        return await replicator.failed(name, "sync", failure)
+    return await replicator.verification.verify(name, snapshot, changes, repair=repair, requested=requested)
+
+
 async def load_job(replicator: Replicator, table: TableName | str, job_id: str, action: Action) -> TableResult:
     """Load one certain job, whatever is noted about the table.
 

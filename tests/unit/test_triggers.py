@@ -18,7 +18,10 @@ from cd2.replication.errors import Cd2Error, StopAll, TableFailure, WaitError
 from cd2.replication.names import TableName
 from cd2.replication.waits import Replicators, Waits
 from cd2.tasks import triggers
-from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger
+from cd2.tasks.finding import Found
+from cd2.tasks.reporting.outcomes import RESULT
+from cd2.tasks.triggers import InitTrigger, SyncTrigger
+from cd2.tasks.verifying import VERIFY
 
 REPOSITORY = Path(__file__).parents[2]
 USERS = "canvas.users"
@@ -58,7 +61,7 @@ class Dap:
 class Airflow:
     """Stands where Airflow does: XComs, the trigger form, and the row that begins.
 
-    :param xcoms: by task and map index.
+    :param xcoms: by task and map index; those with a key of their own, by that.
     """
 
     def __init__(self, xcoms: dict[tuple[str, int], Any], params: dict[str, Any] | None = None) -> None:
@@ -71,8 +74,8 @@ class Airflow:
         :param row: what is not as in a first try.
         """
 
-        async def pull(_: Any, task_id: str, map_index: int, key: str = "return_value") -> Any:
-            return self._xcoms.get((task_id if key == "return_value" else key, map_index))
+        async def pull(_: Any, task_id: str, map_index: int, key: str = RESULT) -> Any:
+            return self._xcoms.get((task_id if key == RESULT else key, map_index))
 
         async def forget(_: Any) -> None:
             """Airflow has nothing of an earlier try."""
@@ -221,8 +224,8 @@ def test_a_waiting_table_holds_less_than_a_megabyte_of_the_triggerer(monkeypatch
             await asyncio.Event().wait()
             return ""
 
-    async def pull(*_: Any) -> Any:
-        return [USERS]
+    async def pull(*arguments: Any) -> Any:
+        return [USERS] if VERIFY not in arguments else None
 
     def waiting() -> asyncio.Task[Any]:
         trigger = SyncTrigger("list_tables")
