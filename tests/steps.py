@@ -6,6 +6,7 @@ from cd2.replication.errors import Cd2Error
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import Action, TableResult
+from cd2.replication.verification.verifier import Verifier
 
 
 async def sync(replicator: Replicator, table: TableName | str, *, full_refresh: bool = False) -> TableResult:
@@ -49,10 +50,10 @@ async def verify(
     if cursor is None:
         return TableResult(name, "sync", "needs_init")
     try:
-        snapshot, changes = await replicator.verification.ask(name, cursor, tries=3, place=None)
+        snapshot, changes = await Verifier(replicator).ask(name, cursor, tries=3, place=None)
     except Cd2Error as failure:
         return await replicator.failed(name, "sync", failure)
-    return await replicator.verification.verify(name, snapshot, changes, repair=repair, requested=requested)
+    return await Verifier(replicator).verify(name, snapshot, changes, repair=repair, requested=requested)
 
 
 async def load_job(replicator: Replicator, table: TableName | str, job_id: str, action: Action) -> TableResult:

@@ -14,6 +14,7 @@ from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
 from cd2.replication.verification import questions
+from cd2.replication.verification.verifier import Verifier
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import assert_equal, execute, run
 from tests.replication.verifying import outcome, verify
@@ -64,8 +65,8 @@ def test_a_change_that_is_made_while_the_table_is_verified_is_no_difference(
             return await ask(moved, *rest)
 
         monkeypatch.setattr(questions, "ask_for_both", with_changes)
-        jobs = await replicator.verification.ask(name, cursor, tries=3, place=None)
-        return await replicator.verification.verify(name, *jobs)
+        jobs = await Verifier(replicator).ask(name, cursor, tries=3, place=None)
+        return await Verifier(replicator).verify(name, *jobs)
 
     found = outcome(run(work()))
     assert found.outcome == "equal"
@@ -98,7 +99,7 @@ def test_what_dap_says_about_time_is_awaited_once_and_then_told(
 
         with monkeypatch.context() as patch:
             patch.setattr(questions, "ask_for_both", standing)
-            return await replicator.verification.ask(name, cursor, tries=3, place=None)
+            return await Verifier(replicator).ask(name, cursor, tries=3, place=None)
 
     with pytest.raises(WaitError, match=r"DAP's changes end at .*, before its snapshot as of"):
         run(work())
@@ -117,7 +118,7 @@ def test_a_snapshot_that_waits_is_used_by_the_next_attempt(
     async def ask() -> tuple[str, str]:
         cursor = await replicator.cursor(name)
         assert cursor
-        return await replicator.verification.ask(name, cursor, tries=3, place=None)
+        return await Verifier(replicator).ask(name, cursor, tries=3, place=None)
 
     snapshot, _ = run(ask())
     simulator.advance(tables=[table], inserts=5, updates=5, deletes=5)
@@ -125,7 +126,7 @@ def test_a_snapshot_that_waits_is_used_by_the_next_attempt(
     run(sync(replicator, table))
     again, changes = run(ask())
     assert again == snapshot
-    assert outcome(run(replicator.verification.verify(name, again, changes))).outcome == "equal"
+    assert outcome(run(Verifier(replicator).verify(name, again, changes))).outcome == "equal"
     assert run(ask())[0] != snapshot
 
 
@@ -137,14 +138,14 @@ def test_a_cursor_that_another_process_moves_meanwhile_postpones_the_comparison(
     async def ask() -> tuple[str, str]:
         cursor = await replicator.cursor(name)
         assert cursor
-        return await replicator.verification.ask(name, cursor, tries=3, place=None)
+        return await Verifier(replicator).ask(name, cursor, tries=3, place=None)
 
     snapshot, changes = run(ask())
     simulator.advance(tables=[table], inserts=5)
     execute(target, "DELETE FROM cd2.jobs")  # as if it had another DAP key
     run(sync(replicator, table))
     with pytest.raises(TransientError, match="another process has moved its cursor"):
-        run(replicator.verification.verify(name, snapshot, changes))
+        run(Verifier(replicator).verify(name, snapshot, changes))
     assert execute(target, "SELECT job_id FROM cd2.verifying") == snapshot
 
 
@@ -156,11 +157,11 @@ def test_a_schema_that_changes_meanwhile_postpones_the_comparison_and_not_the_sy
     async def work() -> TableResult:
         cursor = await replicator.cursor(name)
         assert cursor
-        snapshot, _ = await replicator.verification.ask(name, cursor, tries=3, place=None)
+        snapshot, _ = await Verifier(replicator).ask(name, cursor, tries=3, place=None)
         async with connected(target) as connection:
             await connection.execute("DELETE FROM cd2.jobs")
         simulator.alter("canvas", "moving", "add_column", "late", type="s20", backfill=True)
-        return await replicator.verification.verify(name, snapshot, await replicator.ask(name, cursor))
+        return await Verifier(replicator).verify(name, snapshot, await replicator.ask(name, cursor))
 
     result = run(work())
     found = outcome(result)

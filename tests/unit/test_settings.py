@@ -103,7 +103,7 @@ def test_what_may_shrink_is_a_percentage() -> None:
         ("max_shrink", "a fifth", "it must be a percentage from 0 to 100"),
         ("max_shrink", "120", "it must be a percentage from 0 to 100"),
         ("max_shrink", "nan", "it must be a percentage from 0 to 100"),
-        ("verify_tables_per_day", "-1", "it must be a whole number; 0: none"),
+        ("verify_tables_per_day", "-1", "it must be a whole number of 0 or more"),
         ("quiet_hours", "7", "it must be hours of UTC such as 7-19"),
         ("quiet_hours", "7-25", "it must be hours of UTC such as 7-19"),
     ],

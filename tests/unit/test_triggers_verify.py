@@ -11,6 +11,7 @@ import pytest
 from cd2.replication.errors import Cd2Error, StopAll, TableFailure, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.results import Verification
+from cd2.tasks import finding
 from cd2.tasks.finding import REFUSED, Found
 from cd2.tasks.triggers import SyncTrigger
 from cd2.tasks.verifying import VERIFY
@@ -20,17 +21,21 @@ CHOSEN = {(VERIFY, -1): [USERS]}
 
 
 class Verified(Dap):
-    """The same, for a table that is to be verified: `ask` of the replicator's verifier, which asks for both jobs."""
+    """The same, for a table that is to be verified: a verifier asks it for both jobs."""
 
     def __init__(self, cursor: datetime | None = CURSOR, snapshot: str | Cd2Error = "snapshot-1") -> None:
         super().__init__(cursor)
-        self.verification = SimpleNamespace(ask=self.ask_for_both)
         self._snapshot = snapshot
 
     async def ask_for_both(self, table: TableName, cursor: datetime, **details: Any) -> tuple[str, str]:
         if isinstance(self._snapshot, Cd2Error):
             raise self._snapshot
         return self._snapshot, await self.ask(table, cursor, **details)
+
+
+@pytest.fixture(autouse=True)
+def _verifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "verifier", lambda dap: SimpleNamespace(ask=dap.ask_for_both))
 
 
 @pytest.mark.parametrize("form", [{"verify": True}, {"repair": True}])

@@ -12,6 +12,8 @@ import pytest
 
 from cd2.replication.errors import TableFailure, TransientError
 from cd2.replication.names import TableName
+from cd2.replication.results import Unlisted
+from cd2.replication.verification import journal
 from cd2.replication.verification.journal import History
 from cd2.settings import Settings
 from cd2.tasks import operators
@@ -27,14 +29,16 @@ def chosen(
 ) -> list[str]:
     """What is chosen of a, b, c, d, of which b is the smallest and the size of d is unknown."""
 
-    async def read() -> dict[TableName, History]:
+    async def read(_: object) -> dict[TableName, History]:
         if isinstance(history, Exception):
             raise history
         return history
 
-    replicator: Any = SimpleNamespace(verification=SimpleNamespace(history=read))
+    replicator: Any = SimpleNamespace(replica=None)
     sizes = {A: 300, B: 100, C: 200}
-    return asyncio.run(due(replicator, [A, B, C, D], sizes, settings, now))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "history", read)
+        return asyncio.run(due(replicator, [A, B, C, D], sizes, settings, now))
 
 
 def test_small_tables_come_first_if_none_was_ever_verified() -> None:
@@ -72,16 +76,17 @@ def test_a_database_that_cannot_be_asked_fails_no_run() -> None:
 def test_only_a_scheduled_run_verifies_on_its_own(
     run_type: str, told: list[str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def listed(*_: Any) -> list[TableName]:
-        return [A, B]
+    async def listed(*_: Any) -> tuple[list[TableName], list[Unlisted]]:
+        return [A, B], []
 
     async def sizes(*_: Any, **__: Any) -> dict[TableName, int]:
         return {A: 300, B: 100}
 
-    async def history() -> dict[TableName, History]:
+    async def history(_: object) -> dict[TableName, History]:
         return {A: History(), B: History()}
 
-    replicator: Any = SimpleNamespace(verification=SimpleNamespace(history=history))
+    replicator: Any = SimpleNamespace(replica=None)
+    monkeypatch.setattr(journal, "history", history)
     monkeypatch.setattr(operators, "list_and_choose", listed)
     monkeypatch.setattr(operators, "sizes_in_replica", sizes)
     monkeypatch.setattr(operators, "load_settings", lambda: Settings(verify_tables_per_day=1))

@@ -37,7 +37,6 @@ from cd2.replication.results import Action, Freshness, TableResult
 from cd2.replication.schema import alter
 from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.plan import plan_changes
-from cd2.replication.verification.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +66,13 @@ class Replicator:
     ) -> None:
         self._credentials = credentials
         self._target = target
-        self._progress = progress
+        self.progress = progress
         self._replica = Replica(target, pooled)
         self._shares = pooled > 0
-        self._append_only = append_only
-        self._guard = Guard(max_shrink)
+        self.append_only = append_only
+        self.guard = Guard(max_shrink)
         self._shared: DapSession | None = None
-        self._pacer = Pacer(self._replica, credentials.client_id, limits(job_creations_per_minute))
-        steps = (self.ask, self.load, self._asking, self._session)
-        self.verification = Verifier(*steps, self._replica, self._pacer.key, self._guard, append_only, progress)
+        self.pacer = Pacer(self._replica, credentials.client_id, limits(job_creations_per_minute))
 
     @property
     def replica(self) -> Replica:
@@ -99,7 +96,7 @@ class Replicator:
         :raises Cd2Error: DAP refuses or cannot be reached.
         """
         with in_our_words(f"Listing the tables of {namespace}"):
-            async with self._session() as session:
+            async with self.session() as session:
                 return sorted(TableName(namespace, table) for table in await session.get_tables(namespace))
 
     async def sizes(self, namespaces: Iterable[str]) -> dict[TableName, int]:
@@ -179,8 +176,8 @@ class Replicator:
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
-        question = Question(self._pacer, self._replica, table, since, tries, place, given_up, requested)
-        return await question.finished_job(self._asking)
+        question = Question(self.pacer, self._replica, table, since, tries, place, given_up, requested)
+        return await question.finished_job(self.asking)
 
     async def load(
         self,
@@ -207,7 +204,7 @@ class Replicator:
         async with self._reported(attempt):
             try:
                 with in_our_words(attempt.what):
-                    async with self._session() as session:
+                    async with self.session() as session:
                         return await self._load(attempt, session, await session.job(job_id))
             except ReinitRequired as required:
                 if action != "sync":
@@ -246,12 +243,12 @@ class Replicator:
             log.info("%s: %s", table, job)
             async with (
                 Downloads(session, job.objects, connection) as objects,
-                JobRows(objects.download, job, table, attempt.tally, self._progress) as rows,
+                JobRows(objects.download, job, table, attempt.tally, self.progress) as rows,
             ):
                 least, previous = (before.schema_version, before.description) if before else (0, None)
                 described = await schemas.described(session, connection, table, job, least)
                 model, delivered = models(table, job, described, before, rows.columns)
-                keep = table.matches(self._append_only)
+                keep = table.matches(self.append_only)
                 plan = await plan_changes(connection, model, previous, keep_columns=keep)
                 attempt = replace(attempt, action=decide(table, job, plan))
                 async with self._reported(attempt), told(connection, table, attempt.what):
@@ -261,7 +258,7 @@ class Replicator:
                     changes = changes_since(before, model, plan.kept)
                     async with by_its_schema(table, job, model), connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
-                        guard = replace(self._guard, accepted=attempt.accept_shrink)
+                        guard = replace(self.guard, accepted=attempt.accept_shrink)
                         load = Load(connection, plan, plan.named(delivered), rows, alteration, guard, append_only=keep)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
@@ -289,11 +286,13 @@ class Replicator:
     def _connection(self) -> connected:
         return connected(self._target)
 
-    def _asking(self) -> AbstractAsyncContextManager[DapSession, None]:
+    def asking(self) -> AbstractAsyncContextManager[DapSession, None]:
+        """A session at DAP for asking; the waits of many tables share one."""
         if not self._shares:
-            return self._session()
-        self._shared = self._shared or self._session()
+            return self.session()
+        self._shared = self._shared or self.session()
         return nullcontext(self._shared)
 
-    def _session(self) -> DapSession:
-        return DapSession(self._credentials, self._pacer)
+    def session(self) -> DapSession:
+        """A session at DAP for a load."""
+        return DapSession(self._credentials, self.pacer)

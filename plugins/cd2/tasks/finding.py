@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cd2.replication.names import TableName
     from cd2.replication.replicator import Replicator
+    from cd2.replication.verification.verifier import Verifier
     from cd2.replication.waits import Place
 
 PATIENCE_TRIES = 20
@@ -74,6 +75,13 @@ class Found:
         )
 
 
+def verifier(replicator: Replicator) -> Verifier:
+    """What verifies tables."""
+    from cd2.replication.verification.verifier import Verifier
+
+    return Verifier(replicator)
+
+
 async def find_changes(
     replicator: Replicator,
     table: TableName,
@@ -118,7 +126,7 @@ async def find_verification(
         return Found(needs_init=True)
     started = time.monotonic()
     try:
-        snapshot_id, job_id = await replicator.verification.ask(
+        snapshot_id, job_id = await verifier(replicator).ask(
             table, since, tries=PATIENCE_TRIES, place=place, given_up=given_up
         )
     except Cd2Error as failure:
@@ -189,7 +197,7 @@ async def load_found(
         return await replicator.failed(table, action, found.error, last_try=last, run=run)
     job_id = str(found.job_id)
     if found.snapshot_id:
-        return await replicator.verification.verify(
+        return await verifier(replicator).verify(
             table,
             found.snapshot_id,
             job_id,
@@ -204,7 +212,7 @@ async def load_found(
     )
     if not found.not_verified or result.state not in GOOD_STATES:
         return result
-    return await replicator.verification.not_verified(result, Verification(**found.not_verified), run)
+    return await verifier(replicator).not_verified(result, Verification(**found.not_verified), run)
 
 
 def _since(started: float) -> float:

@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import (
     TaskDeferralError,
     TaskDeferralTimeout,
 )
-from airflow.triggers.base import BaseTrigger, StartTriggerArgs
+from airflow.triggers.base import StartTriggerArgs
 
 from cd2.replication.errors import Cd2Error, TableFailure, TransientError
 from cd2.replication.names import TableName
@@ -30,7 +30,6 @@ from cd2.tasks.finding import Found, Loading, find_changes, find_snapshot, find_
 from cd2.tasks.links import CHANGES, LINKS, asset_of
 from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT, RETRIED, UNLISTED
 from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
-from cd2.tasks.triggers import InitTrigger, SyncTrigger
 from cd2.tasks.verifying import VERIFY, check_form, due, wants_verification
 
 if TYPE_CHECKING:
@@ -118,7 +117,8 @@ class _TableOperator(BaseOperator):
     template_fields: Sequence[str] = ("table",)
     operator_extra_links = LINKS
     start_from_trigger = True
-    trigger: type[BaseTrigger]
+    trigger: str
+    """The triggerer imports it; here it would only cost time."""
     action: Action
     job_url: str | None = None
 
@@ -127,7 +127,7 @@ class _TableOperator(BaseOperator):
         self.table = table
         self.list_task_id = list_task_id
         self.start_trigger_args = StartTriggerArgs(
-            trigger_cls=f"{self.trigger.__module__}.{self.trigger.__qualname__}",
+            trigger_cls=f"cd2.tasks.triggers.{self.trigger}",
             trigger_kwargs=self.trigger_arguments(),
             next_method="load",
             timeout=WAIT_TIMEOUT,
@@ -223,7 +223,7 @@ class SyncTable(_TableOperator):
     :param init_task_id: the task to skip if the table needs no init.
     """
 
-    trigger = SyncTrigger
+    trigger = "SyncTrigger"
     action: Action = "sync"
 
     def __init__(self, *, init_task_id: str, **kwargs: Any) -> None:
@@ -259,7 +259,7 @@ class InitTable(_TableOperator):
     :param sync_task_id: the task whose result at our map index decides.
     """
 
-    trigger = InitTrigger
+    trigger = "InitTrigger"
     action: Action = "init"
 
     def __init__(self, *, sync_task_id: str, **kwargs: Any) -> None:

@@ -63,8 +63,10 @@ async def due(
     """
     if (now or datetime.now(UTC)).hour in settings.quiet_hours:
         return []
+    from cd2.replication.verification import journal
+
     try:
-        history = await replicator.verification.history()
+        history = await journal.history(replicator.replica)
     except Cd2Error:
         return []
     left = settings.verify_tables_per_day - sum(known.today for known in history.values())

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from cd2.replication.bookkeeping import ledger
+from cd2.replication.database.connection import Replica, connected
+from cd2.replication.failures import in_our_words
 from cd2.replication.names import TableName
 from cd2.replication.results import TableResult, Verification
 
@@ -91,6 +93,12 @@ async def note(
     return noted
 
 
-async def history(connection: asyncpg.Connection) -> dict[TableName, History]:
-    """The history of each table that is up to date; one that fails is verified when it no longer does."""
-    return {TableName(row[0], row[1]): History(*row[2:]) for row in await connection.fetch(_HISTORY)}
+async def history(replica: Replica) -> dict[TableName, History]:
+    """The history of each table that is up to date; one that fails is verified when it no longer does.
+
+    :raises Cd2Error: the database cannot be reached, or is not prepared.
+    """
+    with in_our_words("Reading cd2.verifications"):
+        async with connected(replica.target) as connection:
+            rows = await connection.fetch(_HISTORY)
+    return {TableName(row[0], row[1]): History(*row[2:]) for row in rows}

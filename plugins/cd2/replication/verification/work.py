@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from cd2.replication.bookkeeping import cursors
 from cd2.replication.constraints.satisfied import satisfied
 from cd2.replication.dap import schemas
 from cd2.replication.dap.downloads import Downloads
+from cd2.replication.dependents.parts import Touched
 from cd2.replication.errors import TransientError
 from cd2.replication.load.objects import Tally
 from cd2.replication.load.rows import JobRows, Progress
@@ -20,7 +21,7 @@ from cd2.replication.load.staging import Staging
 from cd2.replication.results import TableResult, Verification
 from cd2.replication.schema.alter import Alteration
 from cd2.replication.schema.model import TableModel, table_model
-from cd2.replication.schema.plan import SchemaPlan, plan_changes
+from cd2.replication.schema.taken import names_of_types, with_type_names
 from cd2.replication.verification import journal, questions
 from cd2.replication.verification.comparison import Comparison
 
@@ -35,6 +36,31 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class How:
+    """How a table is compared.
+
+    :param repair: make equal what differs.
+    :param guard: how many rows a repair may delete.
+    :param append_only: rows that DAP no longer has are no difference, and are never deleted.
+    :param progress: called about every ten seconds while the snapshot is staged.
+    :param run: the id of the run, for the ledger.
+    :param started: seconds of the monotonic clock.
+    """
+
+    repair: bool
+    guard: Guard
+    append_only: bool
+    progress: Callable[[Progress], None]
+    run: str | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """How long the comparison has taken so far."""
+        return round(time.monotonic() - self.started, 3)
+
+
+@dataclass(frozen=True)
 class Work:
     """One comparison.
 
@@ -42,10 +68,6 @@ class Work:
     :param snapshot: the job that the table is compared with, as of S.
     :param changes: the job whose changes are in the table: since S or before, up to S or later.
     :param result: of the comparison; its numbers are still to be found.
-    :param guard: how many rows a repair may delete.
-    :param append_only: rows that DAP no longer has are no difference, and are never deleted.
-    :param started: seconds of the monotonic clock.
-    :param run: the id of the run, for the ledger.
     """
 
     connection: asyncpg.Connection
@@ -53,12 +75,9 @@ class Work:
     snapshot: Job
     changes: Job
     result: TableResult
-    guard: Guard
-    append_only: bool
-    started: float
-    run: str | None
+    how: How
 
-    async def do(self, repair: bool, progress: Callable[[Progress], None]) -> TableResult:
+    async def do(self) -> TableResult:
         """Compare, repair if that is wanted, and note the outcome, in one transaction.
 
         :returns: the result, with what was found, the rows that were repaired, bytes and seconds.
@@ -76,13 +95,12 @@ class Work:
         if isinstance(model, str):
             async with self.connection.transaction():
                 return await self._noted(replace(found, outcome="postponed", reason=model), Tally())
-        plan = await plan_changes(self.connection, model, cursor.description, keep_columns=self.append_only)
-        model, tally = plan.named(model), Tally()
+        tally = Tally()
         async with (
             Downloads(self.session, self.changes.objects, self.connection) as changes,
-            JobRows(changes.download, self.changes, table, tally, progress) as changed,
+            JobRows(changes.download, self.changes, table, tally, self.how.progress) as changed,
             Downloads(self.session, self.snapshot.objects, self.connection) as objects,
-            JobRows(objects.download, self.snapshot, table, tally, progress) as rows,
+            JobRows(objects.download, self.snapshot, table, tally, self.how.progress) as rows,
             self.connection.transaction(),
         ):
             # The few changes first: a download that waits for long is cut off, and must resume.
@@ -97,7 +115,7 @@ class Work:
             if keys is not None:
                 left_out, inside = await comparison.leave_out(keys, self.snapshot.as_of)
                 await keys.drop()
-            kept = await comparison.keep_extra() if self.append_only else 0
+            kept = await comparison.keep_extra() if self.how.append_only else 0
             kinds = await comparison.by_kind()
             found = replace(
                 found,
@@ -110,9 +128,9 @@ class Work:
                 different=kinds.get("different", 0),
                 columns=await comparison.by_column(),
             )
-            if repair and kinds:
-                self.guard.check_repair(table, there, staged.rows, found.extra)
-                await self._repair(model, plan, staged, comparison, found)
+            if self.how.repair and kinds:
+                self.how.guard.check_repair(table, there, staged.rows, found.extra)
+                await self._repair(model, staged, comparison, found)
                 found = replace(found, outcome="repaired")
                 there += found.missing - found.extra
             result = await self._noted(found, tally, there, comparison)
@@ -127,7 +145,9 @@ class Work:
         versions = {described.version, cursor.schema_version, self.snapshot.schema_version, self.changes.schema_version}
         if len(versions) > 1:
             return f"its schema has just changed (versions {', '.join(map(str, sorted(versions)))}); verify it again"
-        return table_model(table, described.schema, described.version)
+        model = table_model(table, described.schema, described.version)
+        relation = await self.connection.fetchval("SELECT to_regclass($1::text)::oid", table.quoted)
+        return with_type_names(model, await names_of_types(self.connection, model, relation))
 
     async def _stage_keys(self, model: TableModel, changed: JobRows) -> Staging:
         """Stage the keys of the changes, and when each changed last."""
@@ -137,15 +157,13 @@ class Work:
         await staged.fill(changed)
         return staged
 
-    async def _repair(
-        self, model: TableModel, plan: SchemaPlan, staged: Staging, comparison: Comparison, found: Verification
-    ) -> None:
+    async def _repair(self, model: TableModel, staged: Staging, comparison: Comparison, found: Verification) -> None:
         """Make equal what differs; constraints that people made judge the result, as after a load."""
 
         async def deletes() -> bool:
             return found.extra > 0
 
-        alteration = Alteration(self.connection, model.name, plan.touched)
+        alteration = Alteration(self.connection, model.name, Touched())
         apply = partial(staged.apply_some, comparison.differences, (found.missing + found.different, found.extra))
         await satisfied(self.connection, model, alteration, apply, deletes)
         await alteration.finish()
@@ -165,10 +183,10 @@ class Work:
             rows_upserted=written,
             rows_deleted=deleted,
             bytes_downloaded=tally.bytes,
-            duration_s=round(time.monotonic() - self.started, 3),
+            duration_s=self.how.seconds,
         )
         await questions.forget(self.connection, result.table)
-        verification = await journal.note(self.connection, result, there, self.run)
+        verification = await journal.note(self.connection, result, there, self.how.run)
         if comparison is not None:
             await comparison.note_keys(verification)
         well = found.outcome == "equal"

@@ -10,6 +10,7 @@ import pytest
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
+from cd2.settings import Settings
 from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
 from tests.replication.conftest import NewDatabase
@@ -122,8 +123,11 @@ def test_an_empty_snapshot_is_told_and_repairs_nothing(
     assert_equal(simulator, database, table)
 
 
-def test_rows_that_dap_no_longer_keeps_are_no_difference_and_stay(replicator: Replicator, database: str) -> None:
+def test_rows_that_dap_no_longer_keeps_are_no_difference_and_stay(
+    simulator: SimulatorControl, target: DatabaseTarget, database: str
+) -> None:
     logs = "canvas_logs.web_logs"
+    replicator = make_replicator(simulator, target, append_only=Settings().append_only_tables)
     run(init(replicator, logs))
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE TEMPORARY TABLE older AS SELECT * FROM canvas_logs.web_logs LIMIT 5")
