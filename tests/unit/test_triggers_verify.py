@@ -15,7 +15,7 @@ from cd2.tasks import finding
 from cd2.tasks.finding import REFUSED, Found
 from cd2.tasks.triggers import SyncTrigger
 from cd2.tasks.verifying import VERIFY
-from tests.unit.test_triggers import CURSOR, LISTED, USERS, Airflow, Dap
+from tests.unit.triggering import CURSOR, LISTED, USERS, Airflow, Dap
 
 CHOSEN = {(VERIFY, -1): [USERS]}
 
