@@ -8,7 +8,7 @@ import pytest
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
-from tests.replication.replica import execute, run
+from tests.replication.replica import execute, fetch, run
 from tests.steps import init, sync
 
 
@@ -67,3 +67,23 @@ def test_rows_are_counted_where_somebody_else_has_moved_the_cursor(
     simulator.advance(tables=["canvas.accounts"], updates=3)
     run(sync(replicator, "canvas.accounts"))
     assert noted(target, "accounts") == there(target, "canvas.accounts")
+
+
+def test_a_load_that_begins_again_because_of_a_constraint_counts_no_row_twice(
+    replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget
+) -> None:
+    simulator.add_table("canvas", "counted", "n:uuid note:text?", 12)
+    run(init(replicator, "canvas.counted"))
+    cursor = execute(target, "SELECT timestamp FROM instructure_dap.table_sync")
+    simulator.advance(tables=["canvas.counted"], updates=12)
+    run(sync(replicator, "canvas.counted"))
+    (one, first), (two, second) = fetch(target, "SELECT id, n FROM canvas.counted ORDER BY id LIMIT 2")
+    moved = f"n = CASE id WHEN {one} THEN '{second}' ELSE '{first}' END::uuid WHERE id IN ({one}, {two})"
+    execute(target, f"UPDATE canvas.counted SET {moved}")
+    execute(target, f"CREATE UNIQUE INDEX mine ON canvas.counted (n) WHERE id IN ({one}, {two})")
+    # All changes come again, with some more.
+    execute(target, f"UPDATE instructure_dap.table_sync SET timestamp = '{cursor}'")
+    execute(target, f"UPDATE cd2.loads SET data_as_of = '{cursor}'::timestamp AT TIME ZONE 'UTC'")
+    simulator.advance(tables=["canvas.counted"], inserts=9)
+    assert run(sync(replicator, "canvas.counted")).rows_upserted == 11
+    assert noted(target, "counted") == there(target, "canvas.counted") == 21
