@@ -94,19 +94,19 @@ PARAMS = {
         False,
         title="Verify",
         type="boolean",
-        description="Compare these tables with a new snapshot, value by value. Name them above, without wildcards.",
+        description="Compare the named tables with a new snapshot, value by value. DAP may refuse repeated snapshots.",
     ),
     "repair": Param(
         False,
         title="Repair",
         type="boolean",
-        description="The same, and make equal what differs.",
+        description="Compare the named tables like that, and make equal what differs.",
     ),
     "accept_shrink": Param(
         False,
         title="Accept shrink",
         type="boolean",
-        description="Load even if far more rows go than [cd2] max_shrink allows. Name the tables above.",
+        description="Load the named tables even if far more rows go than [cd2] max_shrink allows.",
     ),
     "dry_run": Param(False, title="Dry run", type="boolean", description="Only list the tables; replicate nothing."),
 }
