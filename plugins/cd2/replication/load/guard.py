@@ -37,24 +37,25 @@ class Guard:
         :raises TableFailure: the snapshot has no row, or too few.
         """
         there: int = await connection.fetchval(f"SELECT count(*) FROM {snapshot.table.quoted}")
-        self.check_repair(snapshot.table, there, snapshot.rows, there - snapshot.rows)
+        self.check_deleted(snapshot, there, there - snapshot.rows)
         return there
 
-    def check_repair(self, table: TableName, there: int, came: int, deleted: int) -> None:
-        """Check what a snapshot deletes.
+    def check_deleted(self, snapshot: Staging, there: int, deleted: int, form: str = "full_refresh") -> None:
+        """Check how many rows a staged snapshot deletes.
 
         :param there: how many rows the table had before.
-        :param came: how many rows the snapshot has.
         :param deleted: how many go, at least; not positive: perhaps none.
+        :param form: what of the trigger form asks for a snapshot.
         :raises TableFailure: see `check_snapshot`.
         """
-        if came == 0 < deleted and not self.accepted:
+        remedy = _REMEDY.format(f"{form} and accept_shrink")
+        if snapshot.rows == 0 < deleted and not self.accepted:
             raise TableFailure(
-                f"{table}: the snapshot is empty, but the table has {there:,} row(s): the job may be complete and yet "
-                f"lack its data. {_REMEDY}",
+                f"{snapshot.table}: the snapshot is empty, but the table has {there:,} row(s): the job may be complete "
+                f"and yet lack its data. {remedy}",
                 type=SHRINK,
             )
-        self.check(table, there, deleted, f"the snapshot has {came:,} row(s)")
+        self._check(snapshot.table, there, deleted, f"the snapshot has {snapshot.rows:,} row(s)", remedy)
 
     async def check_changes(self, connection: asyncpg.Connection, changes: Staging, deleted: int) -> None:
         """Check what an incremental has deleted, before the commit.
@@ -66,27 +67,21 @@ class Guard:
             return
         there = await connection.fetchval(f"SELECT count(*) FROM {changes.table.quoted}")
         there += deleted if changes.added is None else -changes.added
-        self.check(changes.table, there, deleted, f"the changes delete {deleted:,} row(s)")
+        source, remedy = f"the changes delete {deleted:,} row(s)", _REMEDY.format("accept_shrink")
+        self._check(changes.table, there, deleted, source, remedy)
 
-    def check(self, table: TableName, there: int, deleted: int, source: str) -> None:
-        """Check how many rows go.
-
-        :param there: how many rows the table had before.
-        :param deleted: how many of them go, at least.
-        :param source: to begin a sentence: the snapshot has 12 rows.
-        :raises TableFailure: too many.
-        """
+    def _check(self, table: TableName, there: int, deleted: int, source: str, remedy: str) -> None:
         limit = int(max(SMALL, there * self.max_shrink / 100))
         if deleted <= limit or self.accepted:
             return
         raise TableFailure(
             f"{table}: {source}, and the table has {there:,}: {deleted:,} or more of them would be deleted, but [cd2] "
-            f"max_shrink lets {limit:,} go at once ({self.max_shrink:g} %, at least {SMALL:,}). {_REMEDY}",
+            f"max_shrink lets {limit:,} go at once ({self.max_shrink:g} %, at least {SMALL:,}). {remedy}",
             type=SHRINK,
         )
 
 
 _REMEDY = (
-    "Nothing was changed. If the rows are really gone from Canvas, trigger the DAG with this table and accept_shrink; "
-    "if not, give the job's id to Instructure's support."
+    "Nothing was changed. If the rows are really gone from Canvas, trigger the DAG with this table, {}; if not, give "
+    "the job's id to Instructure's support."
 )

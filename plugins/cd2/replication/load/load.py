@@ -149,7 +149,7 @@ class Load:
         )
         if there is not None:
             # Other rows may have come instead: only now is it known how many go. The caller rolls back.
-            self.guard.check(self.model.name, there, deleted, f"the snapshot has {staging.rows:,} row(s)")
+            self.guard.check_deleted(staging, there, deleted)
         await staging.drop()
         notes = await self._run_closing(TableFailure)
         dependents = await self.alteration.finish()

@@ -129,7 +129,7 @@ class Work:
                 columns=await comparison.by_column(),
             )
             if self.how.repair and kinds:
-                self.how.guard.check_repair(table, there, staged.rows, found.extra)
+                self.how.guard.check_deleted(staged, there, found.extra, "repair")
                 await self._repair(model, staged, comparison, found)
                 found = replace(found, outcome="repaired")
                 there += found.missing - found.extra
