@@ -117,6 +117,17 @@ BEGIN
     COMMENT ON COLUMN cd2.broken_dependents.definition IS
         'Its CREATE statement, owner, the steps after it (indexes, comments, ...) and its access control list.';
 END
+$$;
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'cd2.broken_dependents'::regclass AND attname = 'reported_at'
+    ) THEN
+        ALTER TABLE cd2.broken_dependents  -- since 0.2.0
+            ADD COLUMN reported_at timestamptz, ADD COLUMN reported_by text, ADD COLUMN reported_error text;
+        COMMENT ON COLUMN cd2.broken_dependents.reported_at IS 'When a notification last told of it';
+    END IF;
+END
 $$"""
 """The views that a schema change broke."""
 
@@ -193,16 +204,19 @@ $$"""
 STATUS = """
 DO $$
 BEGIN
-    IF to_regclass('cd2.status') IS NOT NULL THEN
+    IF EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = to_regclass('cd2.status') AND attname = 'unlisted_since'
+    ) THEN
         RETURN;  -- to replace it would wait for everybody who reads it
     END IF;
-    CREATE VIEW cd2.status AS
+    CREATE OR REPLACE VIEW cd2.status AS
     SELECT f.namespace, f.table_name,
         CASE WHEN f.failing_since IS NOT NULL THEN 'failed' WHEN f.checked_at IS NULL THEN 'needs_init'
              ELSE coalesce(last.state, 'complete') END AS state,
         f.checked_at, f.data_as_of, last.rows_in_table, last.rows_written, last.rows_deleted,
         changed.at AS last_change_at, f.failing_since, f.error, last.schema_version,
-        NULL::timestamptz AS verified_at
+        NULL::timestamptz AS verified_at,
+        f.unlisted_since
     FROM cd2.freshness f
     LEFT JOIN LATERAL (
         SELECT l.state, l.rows_in_table, l.rows_written, l.rows_deleted, l.schema_version
