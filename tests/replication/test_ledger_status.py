@@ -188,8 +188,8 @@ def test_a_database_of_an_earlier_version_gets_the_ledger(target: DatabaseTarget
 
 def test_a_status_of_an_earlier_version_gets_what_is_new(target: DatabaseTarget) -> None:
     names = [row[0] for row in fetch(target, _COLUMNS_OF_STATUS)]
-    execute(target, "ALTER VIEW cd2.status RENAME TO newer")
-    execute(target, f"CREATE VIEW cd2.status AS SELECT {', '.join(names[:-1])} FROM cd2.newer")
+    execute(target, "ALTER VIEW cd2.status SET SCHEMA public")
+    execute(target, f"CREATE VIEW cd2.status AS SELECT {', '.join(names[:-1])} FROM public.status")
     prepare(target)
     assert [row[0] for row in fetch(target, _COLUMNS_OF_STATUS)] == names
 

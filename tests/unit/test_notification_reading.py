@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,8 @@ def summary_of(*results: TableResult, **more: object) -> RunSummary:
     return RunSummary("prod", "scheduled__2026", NOW - timedelta(minutes=18), NOW, results, **values)  # type: ignore[arg-type]
 
 
-def in_chat(summary: RunSummary) -> dict[str, str]:
-    content: dict[str, str] = json.loads(compose(summary, "chatbot").body)["content"]
+def in_chat(summary: RunSummary) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(compose(summary, "chatbot").body)["content"]
     return content
 
 

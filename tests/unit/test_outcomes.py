@@ -73,8 +73,8 @@ def test_results_of_instances_that_a_shorter_list_removed_do_not_count() -> None
 def test_a_re_run_has_worked_on_the_tables_whose_result_is_another() -> None:
     other = TableResult(TableName("canvas", "roles"), "sync", "complete", duration_s=1.5)
     published = {"results": fingerprints([FAILED, other])}
-    assert worked_on([COMPLETE, other], published) == {NAME}
+    assert worked_on([COMPLETE, other], published) == frozenset({NAME})
     assert worked_on([FAILED, other], published) == frozenset()
     added = TableResult(TableName("canvas", "added"), "init", "initialized")
-    assert worked_on([FAILED, other, added], published) == {added.table}
+    assert worked_on([FAILED, other, added], published) == frozenset({added.table})
     assert worked_on([COMPLETE], {"max_tries": 3}) is None

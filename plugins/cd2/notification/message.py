@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 
 from cd2 import __version__
 from cd2.notification.chat import in_chat, notification
-from cd2.notification.figures import figures
+from cd2.notification.figures import cut, figures, in_utc, listed, tables
 from cd2.notification.reasons import failure, in_short, log_of, reasons
 from cd2.notification.summary import STALE_AFTER, RunSummary
-from cd2.notification.wording import cut, in_utc, listed, tables
 from cd2.replication.results import BrokenDependent, OddVolume
 
 SUBJECT_LIMIT = 100

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cd2.notification.figures import in_utc, shown
 from cd2.notification.summary import RunSummary
-from cd2.notification.wording import in_utc, shown
 from cd2.replication.errors import AFTER_THE_LAST, ErrorInfo
 from cd2.replication.results import TableResult
 
