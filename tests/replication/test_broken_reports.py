@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cd2.replication.bookkeeping import reports
+from cd2.replication.bookkeeping import runs
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import BrokenDependent
@@ -35,7 +35,7 @@ def names(simulator: SimulatorControl, replicator: Replicator, target: DatabaseT
 
 
 def told(replicator: Replicator, reporter: str, names: tuple[str, ...]) -> list[str]:
-    return [dependent.name for dependent in run(reports.broken(replicator.replica, reporter, names))]
+    return [dependent.name for dependent in run(runs.report_broken(replicator.replica, reporter, names))]
 
 
 def days_pass(target: DatabaseTarget, hours: float) -> None:
@@ -46,7 +46,7 @@ def test_it_is_told_of_once_a_day_with_why_and_since_when(
     names: tuple[str, ...], replicator: Replicator, target: DatabaseTarget
 ) -> None:
     execute(target, "ALTER DATABASE " + target.dbname + " SET timezone = 'Asia/Tokyo'")
-    first = run(reports.broken(replicator.replica, "monday 3", names))
+    first = run(runs.report_broken(replicator.replica, "monday 3", names))
     by_name = {dependent.name: dependent for dependent in first}
     assert set(by_name) == {VIEW, PART}
     assert by_name[VIEW].error == WHY
@@ -74,7 +74,7 @@ def test_another_reason_is_told_of_at_once(
     assert set(run(sync(replicator, THINGS)).dependents.broken) == {VIEW, PART}
     assert told(replicator, "two", names) == []
     execute(target, "UPDATE cd2.broken_dependents SET error = 'out of luck' WHERE view_name = 'notes'")
-    (changed,) = run(reports.broken(replicator.replica, "three", names))
+    (changed,) = run(runs.report_broken(replicator.replica, "three", names))
     assert (changed.name, changed.error) == (VIEW, "out of luck")
     assert told(replicator, "four", names) == []
 

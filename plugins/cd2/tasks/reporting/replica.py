@@ -36,7 +36,7 @@ class Questions:
     """What a report asks the replica.
 
     :param volumes_of: the run that reports yesterday's odd volumes; None: volumes are not judged.
-    :param reporter: identifies the message; see `bookkeeping.reports`.
+    :param reporter: identifies the message; see `bookkeeping.runs`.
     :param broken: the dependents that the results call broken.
     """
 
@@ -67,12 +67,12 @@ def from_database(make_replicator: Callable[[], Replicator], questions: Question
 
 
 async def _broken_due(replicator: Replicator, questions: Questions) -> tuple[BrokenDependent, ...] | None:
-    from cd2.replication.bookkeeping import reports
+    from cd2.replication.bookkeeping import runs
 
     if not questions.broken:
         return ()
     try:
-        return await reports.broken(replicator.replica, questions.reporter, questions.broken)
+        return await runs.report_broken(replicator.replica, questions.reporter, questions.broken)
     except Cd2Error as error:
         log.warning("Why dependents are broken, and since when that is known, is unknown: %s", error)
         return None
