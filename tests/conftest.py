@@ -37,8 +37,8 @@ LONG_FILES = (
     "test_setup_script",
     "test_peoples_constraints",
 )
-"""Files with minutes of tests, the longest first. A process takes whole files: the other would wait for the one that gets
-such a file last."""
+"""Files with minutes of tests, the longest first. A process takes whole files: one that gets such a file last lets the
+other wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
