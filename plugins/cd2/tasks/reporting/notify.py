@@ -61,8 +61,8 @@ class Notify(BaseOperator):
         context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
         if summary.status == "failure":
             raise AirflowFailException(
-                f"{message.subject}. The failed tasks say why; to try them again, clear the run with the option "
-                f'"{ONLY_FAILED}".'
+                f"{message.subject} (The failed tasks say why; to try them again, clear the run with the option "
+                f'"{ONLY_FAILED}".)'
             )
         self._tell_followers(context, summary)
         return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
