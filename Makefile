@@ -10,8 +10,9 @@ CHECK_SCHEMA := .venv/bin/check-jsonschema --quiet --builtin-schema
 PYTEST := $(CACHED) -m pytest --durations=5 --durations-min=1
 # Percent of the lines of plugins, dags, local, scripts and benchmarks: what was reached when it was last raised.
 COVERAGE_FLOOR := 76
-# Two processes, each test file in one of them: a stack, a server or a simulator serves the tests of its file.
-SIDE_BY_SIDE := -n 2 --dist loadfile
+# Two processes, each test file in one of them: a stack, a server or a simulator serves the tests of its file. Long
+# files come first (tests/conftest.py), not those with many tests.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.

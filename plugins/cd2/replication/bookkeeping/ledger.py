@@ -39,6 +39,10 @@ SELECT CASE WHEN pg_relation_size(c.oid) > $2 AND c.reltuples >= 0 THEN c.reltup
 FROM pg_class c WHERE c.oid = to_regclass($1)"""
 _CORRECT = "UPDATE cd2.loads SET rows_in_table = $4 WHERE namespace = $1 AND table_name = $2 AND at = $3"
 
+_KNOWN = """
+SELECT rows_in_table FROM cd2.loads
+WHERE namespace = $1 AND table_name = $2 AND rows_in_table IS NOT NULL ORDER BY at DESC LIMIT 1"""
+
 _FRESH = """fresh AS (
     INSERT INTO cd2.freshness AS f (namespace, table_name, checked_at, data_as_of, reinitialized_at)
     VALUES ($1, $2, statement_timestamp(), $6, CASE WHEN $14 THEN statement_timestamp() END)
@@ -112,6 +116,12 @@ async def loaded(
     if row and row["rows_in_table"] is None:
         number = await _count(connection, result.table)
         await connection.execute(_CORRECT, result.table.namespace, result.table.table, row["at"], number)
+
+
+async def rows_known(connection: asyncpg.Connection, table: TableName) -> int | None:
+    """How many rows a table had after its last load or verification; None: not known."""
+    rows: int | None = await connection.fetchval(_KNOWN, table.namespace, table.table)
+    return rows
 
 
 async def verified(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cd2.replication.bookkeeping import ledger
 from cd2.replication.errors import TableFailure
 
 if TYPE_CHECKING:
@@ -65,13 +66,19 @@ class Guard:
         """
         if deleted <= SMALL or self.accepted:
             return
+        known = await ledger.rows_known(connection, changes.table)
+        if known is not None and deleted <= self._limit(known):
+            return
         there = await connection.fetchval(f"SELECT count(*) FROM {changes.table.quoted}")
         there += deleted if changes.added is None else -changes.added
         source, remedy = f"the changes delete {deleted:,} row(s)", _REMEDY.format("accept_shrink")
         self._check(changes.table, there, deleted, source, remedy)
 
+    def _limit(self, there: int) -> int:
+        return int(max(SMALL, there * self.max_shrink / 100))
+
     def _check(self, table: TableName, there: int, deleted: int, source: str, remedy: str) -> None:
-        limit = int(max(SMALL, there * self.max_shrink / 100))
+        limit = self._limit(there)
         if deleted <= limit or self.accepted:
             return
         raise TableFailure(
