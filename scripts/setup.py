@@ -89,6 +89,22 @@ def failure(output: str, what: str) -> str:
     )
 
 
+def stack_in_use() -> bool:
+    """Whether a local stack runs now with the packages in `.venv`: its owner holds a lock."""
+    folder = Path(os.environ.get("CD2_LOCAL_DIR") or ROOT / ".local")
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def run(what: str, *command: str | Path, text: str = "", environment: dict[str, str] | None = None) -> None:
     """Run a program quietly. Raises RuntimeError with a sentence if it fails."""
     # close_fds=False: whoever installs holds the lock, so a killed set-up's installer holds it until it is gone
@@ -131,6 +147,8 @@ def set_up() -> None:
         raise
     STAMP.write_text("\n".join(state()))
     say(f"{len(state()) - 2} packages, no conflicts, {time.monotonic() - started:.0f} s")
+    if stack_in_use():
+        say("the local stack still runs with the packages from before: `make down`, then start it again.")
 
 
 def main() -> None:
