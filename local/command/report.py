@@ -156,5 +156,20 @@ def print_places(console: Console, stack: StackClient, *, log_in: bool) -> None:
         "Simulator": f"{stack.simulator_url}/control/",
         "Logs": f"{shown(stack.folder.logs)}/  tasks: {shown(stack.folder.airflow / 'logs')}/",
     }
+    _print_lines(console, lines)
+
+
+def print_kept(console: Console, stack: StackClient) -> None:
+    """What can be done when the stack of a run has stopped: its addresses no longer answer then."""
+    lines = {
+        "make up": "the same stack to look around: Airflow with this run, the page Canvas Data",
+        "make psql": "the replica",
+        "make run": "again: some rows change, and are synced",
+        "Logs": f"make logs, or {shown(stack.folder.logs)}/  tasks: {shown(stack.folder.airflow / 'logs')}/",
+    }
+    _print_lines(console, lines)
+
+
+def _print_lines(console: Console, lines: dict[str, str]) -> None:
     for name, value in lines.items():
         console.print(f"  [bold]{name:<10}[/] {escape(value)}", soft_wrap=True, highlight=False)

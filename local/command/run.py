@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from rich.markup import escape
 from local.airflow.api import DAG_ID
 from local.command import report
 from local.command.progress import GOOD_STATES, Progress
+from local.command.running import check_usable, is_running
+from local.command.service import Stopped
 from local.command.watch import watch
 from local.compare import compare
 from local.errors import LocalStackError
@@ -28,30 +30,38 @@ def run(options: Options, console: Console) -> int:
     """Run the DAG once, on the running stack or on one of our own; returns the exit status."""
     with _stack(options, console) as stack:
         wanted = options.wanted(stack.simulator.tables())
-        _say_pace(options, console)
+        _say_pace(stack, console)
         if _replica_has_data(stack):
             _let_time_pass(stack, wanted, console)
         stack.notifications()
         progress = Progress(stack, stack.trigger(_conf(options)))
-        console.print(f"Run [bold]{escape(progress.run_id)}[/] of {len(wanted)} tables", highlight=False)
+        console.print(f"Run [bold]{escape(progress.run_id)}[/] of {_tables(wanted)}", highlight=False)
         began = time.monotonic()
-        watch(stack, progress, console)
+        try:
+            watch(stack, progress, console)
+        except Stopped:
+            _end_run(stack, progress.run_id, console)
+            raise
         console.print(f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n", highlight=False)
         complete = _print_outcome(stack, progress, console)
         report.print_notifications(console, stack.notifications())
-        report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
+        if options.chatbot:
+            report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
         console.print()
         if options.check and progress.results:
             complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
-        report.print_places(console, stack, log_in=False)
+        if isinstance(stack, Stack):
+            report.print_kept(console, stack)
+        else:
+            report.print_places(console, stack, log_in=False)
         return 0 if complete else 1
 
 
 @contextlib.contextmanager
 def _stack(options: Options, console: Console) -> Iterator[StackClient]:
     client = StackClient(options.directory)
-    if client.folder.state()["status"] == "running":
-        _settings_fit(options, client)
+    if is_running(client):
+        check_usable(client, options, "run")
         if active := client.api.unfinished_runs():
             raise LocalStackError(f"Run {active[0]} is still going on; watch it at {client.ui}, or `make down`.")
         console.print(f"On the stack that is already running, {client.ui}", highlight=False)
@@ -59,13 +69,13 @@ def _stack(options: Options, console: Console) -> Iterator[StackClient]:
         return
     with started(options, console, "make run") as stack:
         yield stack
-        _say(console, "Stopping the local stack ...")
 
 
 @contextlib.contextmanager
 def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]:
     """Start a stack of our own, say how long that took, and stop it at the end."""
     stack = Stack.from_options(options, purpose)
+    stack.on_stop = lambda: _say(console, "Stopping the local stack ...")
     first = "" if stack.folder.exists else ", the first time"
     began = time.monotonic()
     text = f"Starting the local stack in {report.shown(stack.folder.path)}{first} ..."
@@ -80,36 +90,46 @@ def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]
         _say(console, text)
         stack.start(known_tables)
     try:
-        console.print(f"The local stack is up after {time.monotonic() - began:.0f} s.", highlight=False)
+        _say(console, f"The local stack is up after {time.monotonic() - began:.0f} s.")
         if stack.postgres and stack.postgres.notice:
-            console.print(stack.postgres.notice)
+            _say(console, stack.postgres.notice)
         yield stack
     finally:
         stack.stop()
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _settings_fit(options: Options, client: StackClient) -> None:
-    """Refuse options that only the start of a stack can set."""
-    rows, rate = client.folder.config()["rows"], client.folder.config()["job_creations_per_minute"]
-    if options.rows not in (None, rows):
-        raise LocalStackError(f"The running stack was made with ROWS={rows}; `make reset` first to change that.")
-    if options.job_creations_per_minute != rate:
-        pace = "PACE=real" if rate == DOCUMENTED_PACE else "no PACE"
-        raise LocalStackError(f"The running stack was started with {pace}; `make down` first to change that.")
+def _tables(names: Sized) -> str:
+    return "1 table" if len(names) == 1 else f"{len(names)} tables"
 
 
-def _say_pace(options: Options, console: Console) -> None:
-    if options.real_pace:
+def _end_run(stack: StackClient, run_id: str, console: Console) -> None:
+    """End a run whose person does not want to wait for it, and say so."""
+    if isinstance(stack, Stack):
+        _say(console, "The run ends with its stack. What is loaded stays; the next `make run` does the rest.")
+        return
+    _say(console, f"Stopping the run {run_id} ...")
+    try:
+        stack.api.fail_run(run_id)
+    except LocalStackError as error:
+        _say(console, f"It could not be stopped, and goes on: {error} Watch it at {stack.ui}, or `make down`.")
+        return
+    _say(
+        console,
+        "The run is marked as failed; its tasks end within seconds. What is loaded stays; the next `make run` does the "
+        f"rest. The local stack still runs: {stack.ui}, `make down` stops it.",
+    )
+
+
+def _say_pace(stack: StackClient, console: Console) -> None:
+    rate = stack.folder.config()["job_creations_per_minute"]
+    if rate == DOCUMENTED_PACE:
         text = f"Pace: {DOCUMENTED_PACE} job creations a minute and jobs of some seconds, as at Instructure."
     else:
-        text = (
-            f"Pace: {options.job_creations_per_minute} job creations a minute; "
-            f"Instructure allows {DOCUMENTED_PACE} (PACE=real keeps that)."
-        )
+        text = f"Pace: {rate} job creations a minute; Instructure allows {DOCUMENTED_PACE} (PACE=real keeps that)."
     _say(console, text)
 
 

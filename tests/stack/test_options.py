@@ -109,10 +109,10 @@ def test_a_cache_of_bytecode_that_a_person_chose_is_used(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("target", "given", "told"),
     [
-        ("run", "tables=users", "make run does not read tables; did you mean TABLES?"),
         ("run", "TABEL=users", "make run does not read TABEL; did you mean TABLES?"),
         ("up", "TABLES=users", "make up does not read TABLES; it reads PACE, PORT, ROWS."),
-        ("psql", "args=-l", "make psql does not read args; did you mean ARGS?"),
+        ("psql", "ARG=-l", "make psql does not read ARG; did you mean ARGS?"),
+        ("psql", "TABLES=users", "make psql does not read TABLES; it reads ARGS."),
         ("status", "PORT=8080", "make status does not read PORT, or any variable."),
     ],
 )

@@ -16,7 +16,11 @@ _LOOK = (
     ("truth/canvas/users", "what a replica of the table must hold; the first line names the columns"),
 )
 _DO = (
-    ("time passes: these fractions of all rows change", "advance", '{"inserts": 0.01, "updates": 0.03, "deletes": 0.01}'),
+    (
+        "time passes: these fractions of all rows change",
+        "advance",
+        '{"inserts": 0.01, "updates": 0.03, "deletes": 0.01}',
+    ),
     (
         "a column is added; also drop_column, widen, retype, nullable, add_enum_value, comment",
         "alter",

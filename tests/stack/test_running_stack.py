@@ -1,0 +1,90 @@
+"""What is said to a person whose command meets a stack that already runs, or ends with it."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from local.command.report import print_kept
+from local.command.running import check_usable, outdated
+from local.command.service import up
+from local.errors import LocalStackError
+from local.settings import DOCUMENTED_PACE, UNLIMITED, Options
+from local.stack.client import StackClient
+from local.stack.folder import Folder
+
+Running = Callable[..., Folder]
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """Announces a stack of 200 rows on port 8123 that this process runs; its packages are in a folder of the test."""
+    (tmp_path / "venv").mkdir()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    (tmp_path / "venv" / "cd2-setup.txt").write_text("the packages")
+
+    def announce(purpose: str = "make up", rate: int = UNLIMITED) -> Folder:
+        folder = Folder(tmp_path / "stack")
+        ports = dict.fromkeys(("simulator", "aws", "postgres"), 1) | {"airflow": 8123}
+        folder.remember(rows=200, job_creations_per_minute=rate, ports=ports)
+        folder.announce("running", purpose=purpose)
+        return folder
+
+    return announce
+
+
+def refused(folder: Folder, **given: Any) -> str:
+    options = Options(directory=folder.path, **given)
+    with pytest.raises(LocalStackError) as refusal:
+        up(options, Console(file=io.StringIO()))
+    return str(refusal.value)
+
+
+def test_an_option_that_only_a_start_can_set_is_refused(running: Running) -> None:
+    folder = running()
+    assert "was made with ROWS=200; `make reset` deletes it, then `make up ROWS=1000`" in refused(folder, rows=1000)
+    assert "was started with no PACE; `make down` first" in refused(folder, real_pace=True)
+    assert "was started with PORT=8123; `make down` first" in refused(folder, port=8080)
+    slow = running(rate=DOCUMENTED_PACE)
+    assert "was started with PACE=real; `make down` first" in refused(slow, real_pace=False)
+
+
+def test_options_that_fit_and_none_at_all_are_accepted(running: Running) -> None:
+    folder = running(rate=DOCUMENTED_PACE)
+    for options in (Options(), Options(rows=200, port=8123, real_pace=True)):
+        check_usable(StackClient(folder.path), options, "run")
+
+
+def test_a_stack_that_stops_with_make_run_is_not_offered(running: Running) -> None:
+    said = refused(running("make run"))
+    assert f"is in use by `make run` (process {os.getpid()}), and stops with it" in said
+
+
+def test_packages_that_changed_under_a_running_stack_are_noticed(running: Running) -> None:
+    folder = running()
+    assert outdated(StackClient(folder.path)) == ""
+    stamp = Path(sys.prefix) / "cd2-setup.txt"
+    stamp.unlink()
+    assert "have changed" in outdated(StackClient(folder.path)), "a set-up is going on"
+    stamp.write_text("other packages")
+    os.utime(stamp, (1, 1))
+    assert "have changed since the running stack was started" in refused(folder)
+    assert "`make down`, then start it again" in refused(folder)
+    running()
+    assert outdated(StackClient(folder.path)) == "", "it was started anew"
+
+
+def test_after_a_run_on_a_stack_of_its_own_no_address_is_offered(running: Running) -> None:
+    written = io.StringIO()
+    print_kept(Console(file=written, width=80), StackClient(running().path))
+    assert "make up" in written.getvalue()
+    assert "make psql" in written.getvalue()
+    assert "127.0.0.1" not in written.getvalue()
+    assert "http" not in written.getvalue()
