@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -40,6 +40,11 @@ def size(number: int) -> str:
     return f"{amount:,.1f} GB"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 table`, `109 tables`."""
+    return f"{number:,} {what}" + "s" * (number != 1)
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of the results; narrow terminals leave out those that are ``wide``."""
@@ -71,7 +76,10 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
     columns = COLUMNS if console.width >= WIDE else [column for column in COLUMNS if not column.wide]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column.title, justify="right" if column.number else "left", no_wrap=True)
+        # a name is never cut, however narrow the terminal: it is what one looks for
+        least = max((len(column.text(result)) for result in results), default=0) if column is COLUMNS[0] else None
+        justify: Literal["left", "right"] = "right" if column.number else "left"
+        table.add_column(column.title, justify=justify, no_wrap=True, min_width=least)
     for result in failed + [result for result in results if result not in failed]:
         style = "red" if result in failed else ("" if result["rows_upserted"] or result["rows_deleted"] else "dim")
         table.add_row(*(column.text(result) for column in columns), style=style)
@@ -91,7 +99,7 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
     )
     outcome = f"[red]{len(failed)} failed[/]" if failed else "[green]all complete[/]"
     console.print(
-        f"[bold]{len(results)} tables[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
+        f"[bold]{counted(len(results), 'table')}[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
         f"{size(loaded)} downloaded. Times are UTC.",
         soft_wrap=True,
     )
@@ -124,7 +132,7 @@ def print_comparison(console: Console, differences: list[TableDifference]) -> bo
     if not unequal:
         rows = sum(difference.rows for difference in differences)
         console.print(
-            f"[green]Compared with the simulator's truth: {len(differences)} tables, {rows:,} rows, "
+            f"[green]Compared with the simulator's truth: {counted(len(differences), 'table')}, {rows:,} rows, "
             "every value is equal.[/]\n",
             soft_wrap=True,
         )

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ def run(options: Options, console: Console) -> int:
             _let_time_pass(stack, wanted, console)
         stack.notifications()
         progress = Progress(stack, stack.trigger(_conf(options)))
-        console.print(f"Run [bold]{escape(progress.run_id)}[/] of {_tables(wanted)}", highlight=False)
+        console.print(
+            f"Run [bold]{escape(progress.run_id)}[/] of {report.counted(len(wanted), 'table')}", highlight=False
+        )
         began = time.monotonic()
         try:
             watch(stack, progress, console)
@@ -100,10 +102,6 @@ def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]
 
 def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _tables(names: Sized) -> str:
-    return "1 table" if len(names) == 1 else f"{len(names)} tables"
 
 
 def _end_run(stack: StackClient, run_id: str, console: Console) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +14,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from local.command import run
 from local.command.report import print_kept
 from local.command.running import check_usable, outdated
-from local.command.service import up
+from local.command.service import Stopped, up
 from local.errors import LocalStackError
 from local.settings import DOCUMENTED_PACE, UNLIMITED, Options
+from local.stack import Stack
 from local.stack.client import StackClient
 from local.stack.folder import Folder
+from tests.stack.programs import SIMPLE, component
+from tests.stack.programs import running as running_programs
 
 Running = Callable[..., Folder]
 
@@ -79,6 +85,72 @@ def test_packages_that_changed_under_a_running_stack_are_noticed(running: Runnin
     assert "`make down`, then start it again" in refused(folder)
     running()
     assert outdated(StackClient(folder.path)) == "", "it was started anew"
+
+
+class Answers:
+    """A running stack on which a run has begun, and its Airflow."""
+
+    ui = "http://127.0.0.1:8123"
+    replica_dsn = "unused"
+
+    def __init__(self, folder: Folder, refusal: str = "") -> None:
+        self.folder, self.refusal = folder, refusal
+        self.ended: list[str] = []
+        self.api = self.simulator = self
+
+    def tables(self) -> dict[str, dict[str, int]]:
+        return {"canvas.users": {}}
+
+    def notifications(self) -> list[object]:
+        return []
+
+    def trigger(self, conf: object) -> str:
+        return "manual__1"
+
+    def fail_run(self, run_id: str) -> None:
+        if self.refusal:
+            raise LocalStackError(self.refusal)
+        self.ended.append(run_id)
+
+
+def interrupted(answers: object, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `make run` prints on this stack if Ctrl-C arrives while the run goes on."""
+
+    def watch(*_: object) -> None:
+        raise Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(run, "_stack", lambda *_: contextlib.nullcontext(answers))
+    monkeypatch.setattr(run, "_replica_has_data", lambda _: False)
+    monkeypatch.setattr(run, "watch", watch)
+    written = io.StringIO()
+    with pytest.raises(Stopped):
+        run.run(Options(), Console(file=written, width=80))
+    return written.getvalue()
+
+
+def test_ctrl_c_ends_the_run_on_a_stack_that_stays(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers(running())
+    said = interrupted(answers, monkeypatch)
+    assert answers.ended == ["manual__1"]
+    assert "Stopping the run manual__1 ..." in said
+    assert "The local stack still runs: http://127.0.0.1:8123, `make down` stops it." in said
+
+
+def test_a_run_that_cannot_be_ended_is_said_to_go_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = interrupted(Answers(running(), "Airflow does not answer."), monkeypatch)
+    assert "It could not be stopped, and goes on: Airflow does not answer. Watch it at http://127.0.0.1:8123" in said
+
+
+def test_a_stack_of_our_own_says_that_it_stops_before_it_does(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "stack")
+    said: list[int] = []
+    stack.on_stop = lambda: said.append(len(running_programs(stack.folder.path)))
+    stack.supervisor.acquire()
+    stack.supervisor.start([component(stack.supervisor, "simple", SIMPLE)])
+    stack.stop()
+    stack.stop()
+    assert said == [1], "once, while it still runs"
+    assert not running_programs(stack.folder.path)
 
 
 def test_after_a_run_on_a_stack_of_its_own_no_address_is_offered(running: Running) -> None:
