@@ -28,49 +28,45 @@ CHANGED_FRACTION = 0.05
 
 def run(options: Options, console: Console) -> int:
     """Run the DAG once, on the running stack or on one of our own; returns the exit status."""
-    with _stack(options, console) as stack:
-        wanted = options.wanted(stack.simulator.tables())
-        _say_pace(stack, console)
-        if _replica_has_data(stack):
-            _let_time_pass(stack, wanted, console)
-        stack.notifications()
-        progress = Progress(stack, stack.trigger(_conf(options)))
-        console.print(
-            f"Run [bold]{escape(progress.run_id)}[/] of {report.counted(len(wanted), 'table')}", highlight=False
-        )
-        began = time.monotonic()
-        try:
-            watch(stack, progress, console)
-        except Stopped:
-            _end_run(stack, progress.run_id, console)
-            raise
-        console.print(f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n", highlight=False)
-        complete = _print_outcome(stack, progress, console)
-        report.print_notifications(console, stack.notifications())
-        if options.chatbot:
-            report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
-        console.print()
-        if options.check and progress.results:
-            complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
-        if isinstance(stack, Stack):
-            report.print_kept(console, stack)
-        else:
-            report.print_places(console, stack, log_in=False)
-        return 0 if complete else 1
-
-
-@contextlib.contextmanager
-def _stack(options: Options, console: Console) -> Iterator[StackClient]:
     client = StackClient(options.directory)
     if is_running(client):
         check_usable(client, options, "run")
         if active := client.api.unfinished_runs():
             raise LocalStackError(f"Run {active[0]} is still going on; watch it at {client.ui}, or `make down`.")
-        console.print(f"On the stack that is already running, {client.ui}", highlight=False)
-        yield client
-        return
-    with started(options, console, "make run") as stack:
-        yield stack
+        _say(console, f"On the stack that is already running, {client.ui}")
+        complete = _run_on(client, options, console)
+        report.print_places(console, client, log_in=False)
+    else:
+        with started(options, console, "make run") as stack:
+            complete = _run_on(stack, options, console)
+        report.print_kept(console, stack)
+    return 0 if complete else 1
+
+
+def _run_on(stack: StackClient, options: Options, console: Console) -> bool:
+    """Let time pass if there is data, run the DAG, and report; returns whether everything is complete and equal."""
+    wanted = options.wanted(stack.simulator.tables())
+    _say_pace(stack, console)
+    if _replica_has_data(stack):
+        _let_time_pass(stack, wanted, console)
+    stack.notifications()
+    progress = Progress(stack, stack.trigger(_conf(options)))
+    console.print(f"Run [bold]{escape(progress.run_id)}[/] of {report.counted(len(wanted), 'table')}", highlight=False)
+    began = time.monotonic()
+    try:
+        watch(stack, progress, console)
+    except Stopped:
+        _end_run(stack, progress.run_id, console)
+        raise
+    _say(console, f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n")
+    complete = _print_outcome(stack, progress, console)
+    report.print_notifications(console, stack.notifications())
+    if options.chatbot:
+        report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
+    console.print()
+    if options.check and progress.results:
+        complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
+    return complete
 
 
 @contextlib.contextmanager
@@ -125,9 +121,9 @@ def _end_run(stack: StackClient, run_id: str, console: Console) -> None:
 def _say_pace(stack: StackClient, console: Console) -> None:
     rate = stack.folder.config()["job_creations_per_minute"]
     if rate == DOCUMENTED_PACE:
-        text = f"Pace: {DOCUMENTED_PACE} job creations a minute and jobs of some seconds, as at Instructure."
+        text = f"Pace: {DOCUMENTED_PACE} job creations a minute, and jobs take seconds, as at Instructure."
     else:
-        text = f"Pace: {rate} job creations a minute; Instructure allows {DOCUMENTED_PACE} (PACE=real keeps that)."
+        text = f"Pace: no limit here; Instructure allows {DOCUMENTED_PACE} job creations a minute (PACE=real)."
     _say(console, text)
 
 

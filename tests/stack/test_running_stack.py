@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import signal
@@ -104,6 +103,9 @@ class Answers:
     def notifications(self) -> list[object]:
         return []
 
+    def unfinished_runs(self) -> list[str]:
+        return []
+
     def trigger(self, conf: object) -> str:
         return "manual__1"
 
@@ -113,13 +115,13 @@ class Answers:
         self.ended.append(run_id)
 
 
-def interrupted(answers: object, monkeypatch: pytest.MonkeyPatch) -> str:
+def interrupted(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> str:
     """What `make run` prints on this stack if Ctrl-C arrives while the run goes on."""
 
     def watch(*_: object) -> None:
         raise Stopped(signal.SIGINT)
 
-    monkeypatch.setattr(run, "_stack", lambda *_: contextlib.nullcontext(answers))
+    monkeypatch.setattr(run, "StackClient", lambda _: answers)
     monkeypatch.setattr(run, "_replica_has_data", lambda _: False)
     monkeypatch.setattr(run, "watch", watch)
     written = io.StringIO()
