@@ -45,7 +45,7 @@ compare: venv ## compare every table of the replica with the simulator's truth
 	@$(LOCAL) compare
 dap: venv ## the official client against the stack: make dap ARGS="syncdb --namespace canvas --table users"
 	@$(LOCAL) dap $(ARGS)
-logs: venv ## what the tasks of the last run logged, and the components (TABLES=users: all lines about a table)
+logs: venv ## what the tasks of the last run logged, what is wrong with components (TABLES=users: all lines about a table)
 	@$(LOCAL) logs
 reset: venv ## stop the stack and delete its databases and logs
 	@$(LOCAL) reset

@@ -1,4 +1,4 @@
-"""`make logs`: what the tasks of the last run said, and the end of each component's log."""
+"""`make logs`: what the tasks of the last run said, and what is wrong with the components, if anything."""
 
 from __future__ import annotations
 
@@ -16,8 +16,18 @@ from local.settings import Options
 from local.stack.folder import Folder
 
 LINES = 5
-ACCESS = re.compile(r"\[http\.access\]|\"[A-Z]+ \S+ HTTP/[\d.]+\" \d{3}")
-"""A line about an HTTP request: one of thousands, which hide what a component itself has to say."""
+PROBLEM = re.compile(
+    r"\[(?:warning|error|critical) *\]"  # Airflow
+    r"|^(?:\w+\.)*\w*(?:Error|Exception)\b"  # the end of a traceback
+    r"|\b(?:WARNING|ERROR|FATAL|PANIC):  "  # PostgreSQL
+    r"|^Error: |^DAP simulator: (?!http)"  # ours
+)
+"""A line of a component that says that something is wrong. Most lines are about HTTP requests and heartbeats."""
+ALWAYS = re.compile(
+    r"\[py\.warnings\]|SimpleAuthManager is active|empty cryptography key|JWT reissue|InvalidAudienceError"
+    r"|Could not find DagRun|the database system is (?:starting up|shutting down)|administrator command"
+)
+"""Warnings of every start and stop."""
 OURS = re.compile(r"(?:^|\.)cd2\.")
 LISTED = re.compile(r"\d+ tables: (.+)")
 COLORS = {"warning": "yellow", "error": "red", "critical": "red"}
@@ -90,10 +100,9 @@ def task_logs(run: Path) -> Iterator[TaskLog]:
             yield TaskLog(task_id, index, tuple(mapped.glob("attempt=*.log")))
 
 
-def own_lines(text: str, number: int = LINES) -> list[str]:
-    """The last lines of a component's log that are not about HTTP requests."""
-    # an indented line belongs to a traceback, whose last line says what happened
-    return [line for line in text.splitlines() if line[:1].strip() and not ACCESS.search(line)][-number:]
+def problems(text: str, number: int = LINES) -> list[str]:
+    """The last lines of a component's log that say what is wrong."""
+    return [line for line in text.splitlines() if PROBLEM.search(line) and not ALWAYS.search(line)][-number:]
 
 
 def _lines(path: Path) -> Iterator[Said]:
@@ -128,10 +137,23 @@ def _print_components(folder: Folder, console: Console) -> None:
     files = sorted(folder.logs.glob("*.log"))
     if not files:
         console.print(f"There are no logs yet in {shown(folder.logs)}.", highlight=False, soft_wrap=True)
+        return
+    console.print(
+        f"[bold]Components[/]: their last warnings and errors; all lines are in {shown(folder.logs)}/",
+        highlight=False,
+        soft_wrap=True,
+    )
+    quiet = []
     for path in files:
-        console.print(f"[bold]{shown(path)}[/]", highlight=False, soft_wrap=True)
-        for line in own_lines(path.read_text(errors="replace")):
-            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        lines = problems(path.read_text(errors="replace"))
+        if not lines:
+            quiet.append(path.stem)
+            continue
+        console.print(f"  [bold]{path.stem}[/]", highlight=False)
+        for line in lines:
+            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+    if quiet:
+        console.print(f"  none: {', '.join(quiet)}", highlight=False)
 
 
 def _print_last_lines(tasks: list[TaskLog], names: list[str], console: Console) -> None:
@@ -155,6 +177,8 @@ def _print_tables(tasks: list[TaskLog], names: list[str], wanted: set[str], cons
             found[name] += task.said()
     for name, lines in found.items():
         console.print(f"[bold]{name}[/]", highlight=False)
+        if not lines:
+            console.print("  nothing yet")
         for said in sorted(lines, key=lambda line: line.time):
             _print_line(said, said.text.strip(), console)
 

@@ -102,8 +102,9 @@ def _say(console: Console, text: str) -> None:
 
 def _end_run(stack: StackClient, run_id: str, console: Console) -> None:
     """End a run whose person does not want to wait for it, and say so."""
+    loaded = "What is loaded stays; the next `make run` does the rest."
     if isinstance(stack, Stack):
-        _say(console, "The run ends with its stack. What is loaded stays; the next `make run` does the rest.")
+        _say(console, f"The run ends with its stack. {loaded}")
         return
     _say(console, f"Stopping the run {run_id} ...")
     try:
@@ -111,11 +112,8 @@ def _end_run(stack: StackClient, run_id: str, console: Console) -> None:
     except LocalStackError as error:
         _say(console, f"It could not be stopped, and goes on: {error} Watch it at {stack.ui}, or `make down`.")
         return
-    _say(
-        console,
-        "The run is marked as failed; its tasks end within seconds. What is loaded stays; the next `make run` does the "
-        f"rest. The local stack still runs: {stack.ui}, `make down` stops it.",
-    )
+    _say(console, f"The run is marked as failed; its tasks end within seconds.\n{loaded}")
+    _say(console, f"The local stack still runs: {stack.ui}, `make down` stops it.")
 
 
 def _say_pace(stack: StackClient, console: Console) -> None:
