@@ -25,7 +25,8 @@ PROBLEM = re.compile(
 """A line of a component that says that something is wrong. Most lines are about HTTP requests and heartbeats."""
 ALWAYS = re.compile(
     r"\[py\.warnings\]|SimpleAuthManager is active|empty cryptography key|JWT reissue|InvalidAudienceError"
-    r"|Could not find DagRun|event for inactive AssetModel|the database system is (?:starting up|shutting down)|administrator command"
+    r"|Could not find DagRun|event for inactive AssetModel"
+    r"|the database system is (?:starting up|shutting down)|administrator command"
 )
 """Warnings of every start and stop."""
 OURS = re.compile(r"(?:^|\.)cd2\.")
