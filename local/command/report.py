@@ -122,7 +122,8 @@ def print_notifications(console: Console, notifications: list[Notification]) -> 
     for notification in notifications:
         attributes = "  ".join(f"{name}={value}" for name, value in sorted(notification.attributes.items()))
         console.print("\n[bold]Notification, received through SNS and SQS[/]")
-        console.print(f"  [bold]{escape(notification.subject)}[/]  [dim]{escape(attributes)}[/]", soft_wrap=True)
+        console.print(f"  [bold]{escape(notification.subject)}[/]", soft_wrap=True)
+        console.print(f"  [dim]{escape(attributes)}[/]\n", soft_wrap=True)
         for line in notification.body.strip().splitlines():
             console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
 

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -95,10 +95,18 @@ class Answers:
     def __init__(self, folder: Folder, refusal: str = "") -> None:
         self.folder, self.refusal = folder, refusal
         self.ended: list[str] = []
+        self.changed: list[str] = []
         self.api = self.simulator = self
 
     def tables(self) -> dict[str, dict[str, int]]:
         return {"canvas.users": {}}
+
+    def tables_with_a_job(self) -> set[str]:
+        return {"canvas.users", "catalog.users"}
+
+    def advance(self, fraction: float, tables: list[str]) -> dict[str, dict[str, int]]:
+        self.changed += tables
+        return {name: {"inserts": 3, "updates": 2, "deletes": 1} for name in tables}
 
     def notifications(self) -> list[object]:
         return []
@@ -141,6 +149,19 @@ def test_ctrl_c_ends_the_run_on_a_stack_that_stays(running: Running, monkeypatch
 def test_a_run_that_cannot_be_ended_is_said_to_go_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     said = interrupted(Answers(running(), "Airflow does not answer."), monkeypatch)
     assert "It could not be stopped, and goes on: Airflow does not answer. Watch it at http://127.0.0.1:8123" in said
+
+
+def test_a_table_that_a_stopped_run_asked_for_stays_as_dap_has_it(running: Running) -> None:
+    answers = Answers(running())
+    stack = cast("StackClient", answers)
+    written = io.StringIO()
+    console = Console(file=written, width=80)
+    run._let_time_pass(stack, ["canvas.courses", "canvas.users"], console)
+    assert answers.changed == ["canvas.courses"]
+    assert "In 1 table no time passes: DAP has data that a stopped run asked for." in written.getvalue()
+    assert "Time passed at the simulator, in 1 of 1 table:" in written.getvalue()
+    run._let_time_pass(stack, ["canvas.users"], console)
+    assert answers.changed == ["canvas.courses"]
 
 
 def test_a_stack_of_our_own_says_that_it_stops_before_it_does(tmp_path: Path) -> None:
