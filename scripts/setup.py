@@ -127,7 +127,8 @@ def set_up() -> None:
         raise RuntimeError(f"{VENV} is a link to {VENV.readlink()}: remove the link, then run this again.")
     started, anew = time.monotonic(), stamp()[:1] != state()[:1]
     STAMP.unlink(missing_ok=True)  # whatever stops this half-way, the next set-up starts afresh
-    say(f"{'making' if anew else 'refreshing'} {VENV} with Python {sys.version.split()[0]} ({sys.executable})")
+    what = "making (half a minute, 1 GB)" if anew else "refreshing"
+    say(f"{what} {VENV} with Python {sys.version.split()[0]} ({sys.executable})")
     # MWAA's folder is this checkout's dags/
     wanted = (ROOT / "requirements.txt").read_text().replace("/usr/local/airflow/dags/", f"{ROOT / 'dags'}/")
     cannot = "the packages cannot be installed"

@@ -111,7 +111,6 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
     console.print(
         f"[bold]{counted(len(results), 'table')}[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
         f"{size(loaded)} downloaded. Times are UTC.",
-        soft_wrap=True,
     )
 
 

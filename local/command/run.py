@@ -97,7 +97,7 @@ def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(text, highlight=False, markup=False)
 
 
 def _end_run(stack: StackClient, run_id: str, console: Console) -> None:

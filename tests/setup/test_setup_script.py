@@ -199,7 +199,7 @@ def test_where_the_checkout_was_moved_the_environment_is_made_anew(project: Proj
     settings = {"CD2_VENV": str(moved / "venv"), "CD2_REQUIREMENTS": str(moved)}
     code, output = project.setup(**settings)
     assert code == 0, output
-    assert f"making {moved}/venv" in output
+    assert f"making (half a minute, 1 GB) {moved}/venv" in output
     # a program in bin/ names its environment's path
     assert str(moved) in (moved / "venv" / "bin" / "pip").read_text().splitlines()[0]
     assert project.setup("--quiet", **settings) == (0, "")
