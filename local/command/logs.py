@@ -29,6 +29,7 @@ ALWAYS = re.compile(
     r"|the database system is (?:starting up|shutting down)|administrator command"
 )
 """Warnings of every start and stop."""
+TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d+")
 OURS = re.compile(r"(?:^|\.)cd2\.")
 LISTED = re.compile(r"\d+ tables: (.+)")
 COLORS = {"warning": "yellow", "error": "red", "critical": "red"}
@@ -101,9 +102,18 @@ def task_logs(run: Path) -> Iterator[TaskLog]:
             yield TaskLog(task_id, index, tuple(mapped.glob("attempt=*.log")))
 
 
-def problems(text: str, number: int = LINES) -> list[str]:
-    """The last lines of a component's log that say what is wrong."""
-    return [line for line in text.splitlines() if PROBLEM.search(line) and not ALWAYS.search(line)][-number:]
+def problems(text: str, until: str = "", number: int = LINES) -> list[str]:
+    """The last lines of a component's log that say what is wrong.
+
+    :param until: when the stack began to stop (ISO 8601, UTC), which breaks connections and kills; empty: it did not.
+    """
+    found, time = [], ""
+    for line in text.splitlines():
+        if stamp := TIME.match(line):
+            time = stamp[0].replace(" ", "T")
+        if PROBLEM.search(line) and not ALWAYS.search(line) and not (until and time >= until):
+            found.append(line)
+    return found[-number:]
 
 
 def _lines(path: Path) -> Iterator[Said]:
@@ -144,9 +154,10 @@ def _print_components(folder: Folder, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    stopped_at = str(folder.config().get("stopped_at", ""))
     quiet = []
     for path in files:
-        lines = problems(path.read_text(errors="replace"))
+        lines = problems(path.read_text(errors="replace"), stopped_at)
         if not lines:
             quiet.append(path.stem)
             continue

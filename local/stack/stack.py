@@ -91,7 +91,7 @@ class Stack(StackClient):
             self.folder.announce("starting", purpose=self.purpose)
             self.folder.choose_ports(self._port)
             self._settle_rows()
-            self.folder.remember(job_creations_per_minute=self._rate)
+            self.folder.remember(job_creations_per_minute=self._rate, stopped_at="")
             with ThreadPoolExecutor() as side_by_side:
                 prepared = side_by_side.submit(self._prepare_postgres)
                 aws = side_by_side.submit(self._start_aws)
@@ -125,6 +125,7 @@ class Stack(StackClient):
         """Stop everything, in order. Harmless twice."""
         if self.supervisor.names():
             self.on_stop()
+            self.folder.remember(stopped_at=datetime.now(UTC).isoformat())
         if self.supervisor.owner and self.folder.state()["status"] == "running":
             self.folder.announce("stopping", purpose=self.purpose)
         self.supervisor.stop(self._parts[1:])

@@ -14,6 +14,7 @@ from local.airflow.api import DAG_ID
 from local.command.logs import logs
 from local.errors import LocalStackError
 from local.settings import Options
+from local.stack.folder import Folder
 
 SYNC = "airflow.task.operators.cd2.tasks.operators.SyncTable"
 ACCESS = """\
@@ -84,6 +85,19 @@ def test_of_a_component_only_what_is_wrong_is_shown(folder: Path) -> None:
     assert "The disk is nearly full." in text
     assert "ValueError: no such thing" in text
     assert "  none: aws\n" in text
+
+
+def test_what_stopping_breaks_is_no_problem_of_a_component(folder: Path) -> None:
+    with (folder / "logs" / "api-server.log").open("a") as log:
+        log.write(
+            "2026-11-26T11:30:00.5Z [critical ] Process terminated by signal. [airflow]\nBrokenPipeError: broken\n"
+        )
+    assert "Process terminated" in printed(Options(directory=folder))
+    Folder(folder).remember(stopped_at="2026-11-26T11:30:00.4+00:00")
+    text = printed(Options(directory=folder))
+    assert "Process terminated" not in text
+    assert "BrokenPipeError" not in text
+    assert "The disk is nearly full." in text
 
 
 def test_a_table_by_name_has_all_lines_of_all_its_tries_in_order(folder: Path) -> None:
