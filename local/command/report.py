@@ -186,6 +186,7 @@ def print_kept(console: Console, stack: StackClient) -> None:
         "make run": ("again: some rows change, and are synced",),
         "Logs": _logs(stack),
     }
+    console.print("The local stack is stopped. To go on:")
     _print_lines(console, lines)
 
 
