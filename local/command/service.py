@@ -109,6 +109,7 @@ def up(options: Options, console: Console) -> int:
         raise
     console.print(f"The local stack is up after {time.monotonic() - began:.0f} s; `make down` stops it.")
     report.print_places(console, client, log_in=True)
+    console.print("Nothing is scheduled here: start a run with `make run`, or on Airflow's page Canvas Data.")
     return 0
 
 
