@@ -14,6 +14,8 @@ STACK = frozenset({"ROWS", "PACE", "PORT"})
 KNOWN: dict[str, frozenset[str]] = {
     "run": STACK | {"TABLES", "NAMESPACES", "CHECK", "FULL_REFRESH", "CHATBOT"},
     "up": STACK,
+    # the background process of up, which has its environment, and so what make was given
+    "serve": STACK,
     "compare": frozenset({"TABLES", "NAMESPACES"}),
     "logs": frozenset({"TABLES", "NAMESPACES"}),
     "dap": frozenset({"ARGS"}),

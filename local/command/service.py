@@ -118,7 +118,7 @@ def _last_words(folder: Folder) -> str:
         return str(message)
     log = folder.logs / "supervisor.log"
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else f"The local stack could not be started; see {log}."
+    return lines[-1].removeprefix("Error: ") if lines else f"The local stack could not be started; see {log}."
 
 
 def down(options: Options, console: Console) -> int:

@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def start(folder: Path, command: str) -> subprocess.Popen[bytes]:
     """`make run` or `make up`, which leads a process group as a shell's job does."""
     environment = os.environ | {"CD2_LOCAL_DIR": str(folder), "TABLES": "users,courses,roles", "PACE": "real"}
+    environment["MAKEFLAGS"] = " -- PACE=real"  # as make hands it on, also to what `up` leaves in the background
     with (folder / "printed").open("wb") as printed:
         return subprocess.Popen(
             [sys.executable, "-m", "local", command],

@@ -125,3 +125,5 @@ def test_a_variable_that_does_nothing_is_refused_with_the_right_spelling(target:
 def test_what_a_target_reads_is_not_refused() -> None:
     check_variables("run", {"MAKEFLAGS": r"w --no-print-directory -- TABLES=users,cour* ARGS\ not=1 PYTHON=python3.12"})
     check_variables("run", {"MAKEFLAGS": "s"})
+    for target in ("up", "serve"):  # make up starts the other, which inherits MAKEFLAGS
+        check_variables(target, {"MAKEFLAGS": " -- PORT=8080 ROWS=10 PACE=real"})
