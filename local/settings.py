@@ -33,6 +33,7 @@ class Options:
         stack does, otherwise no.
     :param check: compare the replica with the simulator's truth after a run.
     :param chatbot: show the notification also as Amazon Q Developer gets it for a chat.
+    :param verify: let a second run verify the tables: compare them with new snapshots.
     """
 
     directory: Path = REPOSITORY / ".local"
@@ -44,6 +45,7 @@ class Options:
     check: bool = True
     full_refresh: bool = False
     chatbot: bool = False
+    verify: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Options":
@@ -69,6 +71,7 @@ class Options:
             check=_yes_or_no("CHECK", text("CHECK"), default=True),
             full_refresh=_yes_or_no("FULL_REFRESH", text("FULL_REFRESH"), default=False),
             chatbot=_yes_or_no("CHATBOT", text("CHATBOT"), default=False),
+            verify=_yes_or_no("VERIFY", text("VERIFY"), default=False),
         )
 
     @property

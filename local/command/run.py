@@ -44,13 +44,27 @@ def run(options: Options, console: Console) -> int:
 
 
 def _run_on(stack: StackClient, options: Options, console: Console) -> bool:
-    """Let time pass if there is data, run the DAG, and report; returns whether everything is complete and equal."""
+    """Run the DAG, and again to verify if that is wanted; returns whether everything is complete and equal."""
     wanted = options.wanted(stack.simulator.tables())
     _say_pace(stack, console)
+    complete, compared = _one_run(stack, wanted, _conf(options), options, console)
+    if options.verify and complete:
+        _say(console, "Now every table is compared with a new snapshot, while it changes.")
+        verified, _ = _one_run(stack, wanted, {"tables": wanted, "verify": True}, options, console)
+        complete &= verified
+    if options.check and compared:
+        complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
+    return complete
+
+
+def _one_run(
+    stack: StackClient, wanted: list[str], conf: dict[str, Any], options: Options, console: Console
+) -> tuple[bool, bool]:
+    """Let time pass, run the DAG, report; returns whether every table is complete, and whether there are results."""
     if _replica_has_data(stack):
         _let_time_pass(stack, wanted, console)
     stack.notifications()
-    progress = Progress(stack, stack.trigger(_conf(options)))
+    progress = Progress(stack, stack.trigger(conf))
     console.print(f"Run [bold]{escape(progress.run_id)}[/] of {report.counted(len(wanted), 'table')}", highlight=False)
     began = time.monotonic()
     try:
@@ -64,9 +78,7 @@ def _run_on(stack: StackClient, options: Options, console: Console) -> bool:
     if options.chatbot:
         report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
     console.print()
-    if options.check and progress.results:
-        complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
-    return complete
+    return complete, bool(progress.results)
 
 
 @contextlib.contextmanager
