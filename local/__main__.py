@@ -8,7 +8,7 @@ from collections.abc import Callable
 import psycopg
 from rich.console import Console
 
-from local.command import run, service, tools
+from local.command import logs, run, service, tools
 from local.command.given import check_variables
 from local.command.service import Stopped, stop_on_signals
 from local.errors import LocalStackError
@@ -21,7 +21,7 @@ WITH_CONSOLE: dict[str, Callable[[Options, Console], int]] = {
     "down": service.down,
     "status": service.status,
     "compare": tools.compare_replica,
-    "logs": service.logs,
+    "logs": logs.logs,
     "reset": service.reset,
 }
 COMMANDS = (*WITH_CONSOLE, "psql", "dap", "serve")

@@ -12,9 +12,12 @@ from local.errors import LocalStackError
 EVERYWHERE = frozenset({"CD2_LOCAL_DIR", "PYTHON"})
 STACK = frozenset({"ROWS", "PACE", "PORT"})
 KNOWN: dict[str, frozenset[str]] = {
-    "run": STACK | {"TABLES", "NAMESPACES", "CHECK", "FULL_REFRESH", "VERIFY"},
+    "run": STACK | {"TABLES", "NAMESPACES", "CHECK", "FULL_REFRESH", "CHATBOT", "VERIFY"},
     "up": STACK,
+    # the background process of up, which has its environment, and so what make was given
+    "serve": STACK,
     "compare": frozenset({"TABLES", "NAMESPACES"}),
+    "logs": frozenset({"TABLES", "NAMESPACES"}),
     "dap": frozenset({"ARGS"}),
     "psql": frozenset({"ARGS"}),
 }
