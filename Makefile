@@ -16,7 +16,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
+.PHONY: help setup venv run up down status psql compare dap dictionary logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
 .PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke costs destroy
 
 help: ## this list
@@ -39,6 +39,8 @@ compare: venv ## compare every table of the replica with the simulator's truth
 	@$(LOCAL) compare
 dap: venv ## the official client against the stack: make dap ARGS="syncdb --namespace canvas --table users"
 	@$(LOCAL) dap $(ARGS)
+dictionary: venv ## the data dictionary of the replica, .local/dictionary.html (OUT=FILE; CD2_DSN=... make dictionary: yours)
+	@$(LOCAL) dictionary
 logs: venv ## the logs of the stack
 	@$(LOCAL) logs
 reset: venv ## stop the stack and delete its databases and logs

@@ -17,6 +17,7 @@ KNOWN: dict[str, frozenset[str]] = {
     "compare": frozenset({"TABLES", "NAMESPACES"}),
     "dap": frozenset({"ARGS"}),
     "psql": frozenset({"ARGS"}),
+    "dictionary": frozenset({"OUT"}),
 }
 """What each target reads; the others read nothing."""
 _VARIABLE = re.compile(r"(?:^|(?<!\\)\s)([A-Za-z_]\w*)\s*:?=")
@@ -32,6 +33,8 @@ def check_variables(command: str, environment: Mapping[str, str] = os.environ) -
     for name in given:
         if name in known | EVERYWHERE:
             continue
+        if name == "CD2_DSN":
+            raise LocalStackError("A password in an argument is visible to everybody (ps): CD2_DSN=... make dictionary.")
         told = f"make {command} does not read {name}"
         if meant := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6):
             raise LocalStackError(f"{told}; did you mean {meant[0]}?")
