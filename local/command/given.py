@@ -34,7 +34,9 @@ def check_variables(command: str, environment: Mapping[str, str] = os.environ) -
         if name in known | EVERYWHERE:
             continue
         if name == "CD2_DSN":
-            raise LocalStackError("A password in an argument is visible to everybody (ps): CD2_DSN=... make dictionary.")
+            raise LocalStackError(
+                "A password in an argument is visible to everybody (ps): CD2_DSN=... make dictionary."
+            )
         told = f"make {command} does not read {name}"
         if meant := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6):
             raise LocalStackError(f"{told}; did you mean {meant[0]}?")

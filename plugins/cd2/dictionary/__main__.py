@@ -1,7 +1,7 @@
 """`python -m cd2.dictionary FILE`: writes the data dictionary of the replica that the variable CD2_DSN names.
 
-The variable holds a URL such as postgresql://analyst:password@host:5432/canvas: in an argument, everybody on the machine
-could read the password. Any role will do that may read the tables, also on a server for readers. TLS is verified unless
+The variable holds a URL such as postgresql://analyst:password@host:5432/canvas: in an argument, everybody on the
+machine could read the password. Any role that may connect will do, also on a server for readers. TLS is verified unless
 the URL says otherwise (sslmode=, sslrootcert=), by default with the shipped certificates of RDS.
 """
 
@@ -91,15 +91,13 @@ async def _connected(dsn: str) -> asyncpg.Connection:
 
     parts = urlsplit(dsn)
     place = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
+    settings = {"application_name": "cd2 dictionary"}
     with in_our_words(f"Connecting to PostgreSQL at {place}"):
         try:
-            settings = {"application_name": "cd2 dictionary"}
             return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=settings)
         except (OSError, TimeoutError) as error:
-            raise DictionaryError(
-                f"PostgreSQL at {place} cannot be reached ({str(error) or type(error).__name__}): check host, port, "
-                "network and sslmode."
-            ) from None
+            reason = str(error) or type(error).__name__
+    raise DictionaryError(f"PostgreSQL at {place} cannot be reached ({reason}): check host, port, network and sslmode.")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -115,7 +113,9 @@ def main(argv: list[str] | None = None) -> None:
     except (DictionaryError, Cd2Error) as error:
         sys.exit(f"Error: {error}")
     if not tables:
-        sys.exit(f"Error: there is no table of Canvas Data 2 there, or this role may not see one; {given.file} is empty.")
+        sys.exit(
+            f"Error: there is no table of Canvas Data 2 there, or this role may not see one; {given.file} is empty."
+        )
     print(f"{given.file}: {tables:,} tables, {given.file.stat().st_size / 1e6:.1f} MB. Open it in a browser.")
 
 

@@ -94,7 +94,7 @@ def _head(dictionary: Dictionary) -> str:
         "each table is as of its own moment. <code>one of</code> several tables: the column beside it with "
         "<code>type</code> in its name says which.</p>"
         f"<p>Each enumeration also has the value <code>{UNSPECIFIED}</code>, for values that the schema does not know. "
-        "The number of rows is noted with each load; <i>about</i> marks PostgreSQL's estimate.</p></details></header>"
+        "The number of rows is noted with each load; <em>about</em> marks PostgreSQL's estimate.</p></details></header>"
     )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def _table(table: Table, known: set[TableName], referrers: Sequence[tuple[Table,
         f'<div class="scroll"><table><caption class="visually-hidden">Columns of {name}</caption><thead><tr>'
         '<th scope="col">Column</th><th scope="col">Type</th><th scope="col">Refers to</th><th scope="col">Comment</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></div>"
-        + (f'<p class="used"><b>Referred to by</b> {used}</p>' if used else "")
+        + (f'<p class="used"><strong>Referred to by</strong> {used}</p>' if used else "")
         + "</section>"
     )
 
