@@ -7,6 +7,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +74,24 @@ _SHORT = (
 """PostgreSQL's own shorter names of types."""
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What DAP's schema says about a table.
+
+    :param text: its description, which is no comment in the replica; those of the columns are.
+    :param columns: their names in PostgreSQL.
+    """
+
+    text: str
+    columns: frozenset[str]
+
+
 async def read(connection: asyncpg.Connection) -> Dictionary:
     """Read the dictionary of the replica.
 
-    With fewer rights it says less: without `cd2.status` no freshness, without `instructure_dap.table_sync` not which
-    columns people added. Without both it has every table of the schemas, otherwise those that were replicated.
+    With fewer rights it says less: without `cd2.status` no freshness, without `instructure_dap.table_sync` neither
+    what DAP says about a table nor which columns people added. Without both it has every table of the schemas,
+    otherwise those that were replicated.
 
     :param connection: of any role that may connect.
     :raises Cd2Error: the database does not answer.
@@ -93,7 +107,7 @@ async def read(connection: asyncpg.Connection) -> Dictionary:
 async def _read(connection: asyncpg.Connection) -> Dictionary:
     readable = {row[0] for row in await connection.fetch(_READABLE)}
     synced = "instructure_dap.table_sync" in readable
-    described = {_name(row): _columns_of(row[2]) for row in await connection.fetch(_SYNCED)} if synced else {}
+    described = {_name(row): _described(row[2]) for row in await connection.fetch(_SYNCED)} if synced else {}
     noted: dict[TableName, Row] = {}
     if "cd2.status" in readable:
         noted = {_name(row): dict(row) for row in await connection.fetch(_STATUS)}
@@ -101,7 +115,10 @@ async def _read(connection: asyncpg.Connection) -> Dictionary:
     if readable:
         relations = {oid: row for oid, row in relations.items() if _table_name(row) in {*noted, *described}}
     columns = await _columns(connection, relations, described)
-    tables = (_table(row, columns[oid], noted.get(_table_name(row))) for oid, row in relations.items())
+    tables = (
+        _table(row, columns[oid], noted.get(_table_name(row)), described.get(_table_name(row)))
+        for oid, row in relations.items()
+    )
     in_order = sorted(tables, key=lambda table: (NAMESPACES.index(table.name.namespace), table.name))
     foreign_keys = {
         (_table_name(relations[row["relation"]]), row["name"]): _table_name(relations[row["target"]])
@@ -114,7 +131,7 @@ async def _read(connection: asyncpg.Connection) -> Dictionary:
 async def _columns(
     connection: asyncpg.Connection,
     relations: Mapping[int, Row],
-    described: Mapping[TableName, set[str] | None],
+    described: Mapping[TableName, _Described | None],
 ) -> Mapping[int, list[Column]]:
     rows = await connection.fetch(_COLUMNS, list(relations))
     labels = {row["type"]: row["labels"] for row in await connection.fetch(_LABELS, [row["element"] for row in rows])}
@@ -129,7 +146,7 @@ async def _columns(
             key=row["name"] in relation["key"],
             comment=row["comment"] or "",
             values=tuple(label for label in labels.get(row["element"], ()) if label != UNSPECIFIED),
-            added=of_dap is not None and row["name"] not in of_dap,
+            added=of_dap is not None and row["name"] not in of_dap.columns,
         )
         columns[row["relation"]].append(column)
     return columns
@@ -142,14 +159,14 @@ def short(type_name: str) -> str:
     return type_name
 
 
-def _table(row: Row, columns: Iterable[Column], noted: Row | None) -> Table:
+def _table(row: Row, columns: Iterable[Column], noted: Row | None, of_dap: _Described | None) -> Table:
     counted = noted["rows"] if noted else None
     guessed = row["rows"] if row["rows"] >= 0 else None  # -1: never analyzed
     known = {name: noted[name] for name in _NOTED} if noted else {}
     return Table(
         name=_table_name(row),
         columns=tuple(columns),
-        comment=row["comment"] or "",
+        comment=row["comment"] or (of_dap.text if of_dap else ""),
         rows=guessed if counted is None else counted,
         estimated=counted is None,
         **known,
@@ -159,12 +176,13 @@ def _table(row: Row, columns: Iterable[Column], noted: Row | None) -> Table:
 _NOTED = ("state", "checked_at", "data_as_of", "last_change_at", "failing_since", "schema_version")
 
 
-def _columns_of(description: str | None) -> set[str] | None:
-    """The names in PostgreSQL of the columns that DAP describes; None: it cannot be read."""
+def _described(description: str | None) -> _Described | None:
+    """What the schema that a table has says about it; None: it cannot be read."""
     try:
-        parts = json.loads(description or "")["properties"]
-        return set(column_names(name for part in ("key", "value") for name in parts[part]["properties"]).values())
-    except (ValueError, KeyError, TypeError):
+        schema = json.loads(description or "")
+        names = [name for part in ("key", "value") for name in schema["properties"].get(part, {}).get("properties", {})]
+        return _Described(str(schema.get("description") or ""), frozenset(column_names(names).values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
