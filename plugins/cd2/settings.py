@@ -178,7 +178,7 @@ def _metrics_namespace(text: str) -> str:
 
 
 def _s3_uri(text: str) -> str:
-    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/?#\s][^?#\s]*(?<!/)", text):
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/?#*\s][^?#*\s]*(?<!/)", text):
         raise ValueError("it must be the address of an object, such as s3://bucket/canvas/dictionary.html")
     return text
 

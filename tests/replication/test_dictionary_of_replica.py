@@ -237,10 +237,10 @@ def test_notify_writes_it_to_s3_as_a_page(
     replicator: Replicator, bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(init(replicator, USERS))
-    uri = f"s3://{bucket}/canvas/data dictionary.html"
+    uri = f"s3://{bucket}/canvas/dictionary.html"
     (told,) = put(uri, replicator, caplog)
     assert told.startswith(f"INFO: Wrote the data dictionary to {uri}, 0.")
-    stored = boto3.client("s3").get_object(Bucket=bucket, Key="canvas/data dictionary.html")
+    stored = boto3.client("s3").get_object(Bucket=bucket, Key="canvas/dictionary.html")
     assert (stored["ContentType"], stored["CacheControl"]) == ("text/html; charset=utf-8", "no-cache")
     page = Elements(stored["Body"].read().decode())
     assert "canvas.users" in page.texts
