@@ -106,7 +106,7 @@ def test_search_finds_tables_columns_and_values_and_says_how_many(page: Page) ->
     page.keyboard.type("users sortable")
     expect(page.locator("section.table:visible")).to_have_count(1)
     expect(page.locator("[id='canvas.users'] tbody tr:visible")).to_have_count(1)
-    expect(page.get_by_role("status")).to_have_text("1 tables, 1 columns")
+    expect(page.get_by_role("status")).to_have_text("1 table, 1 column")
     expect(page.locator("nav a:visible")).to_have_text(["users"])
     page.get_by_label("Search tables").fill("pass_fail")
     expect(page.locator("[id='canvas.assignments.grading_type']")).to_be_visible()

@@ -113,7 +113,8 @@ async def _read(connection: asyncpg.Connection) -> Dictionary:
         noted = {_name(row): dict(row) for row in await connection.fetch(_STATUS)}
     relations: dict[int, Row] = {row["oid"]: dict(row) for row in await connection.fetch(_TABLES, list(NAMESPACES))}
     if readable:
-        relations = {oid: row for oid, row in relations.items() if _table_name(row) in {*noted, *described}}
+        replicated = {*noted, *described}
+        relations = {oid: row for oid, row in relations.items() if _table_name(row) in replicated}
     columns = await _columns(connection, relations, described)
     tables = (
         _table(row, columns[oid], noted.get(_table_name(row)), described.get(_table_name(row)))

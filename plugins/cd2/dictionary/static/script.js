@@ -8,7 +8,7 @@ const tables = [...document.querySelectorAll("section.table")].map((section) => 
   const name = text(section.querySelector("h3"));
   return {
     section,
-    link: document.querySelector(`nav a[href="#${CSS.escape(section.id)}"], nav a[href="#${section.id}"]`),
+    link: document.querySelector(`nav a[href="#${section.id}"]`),
     name,
     about: `${name} ${text(section.querySelector(".comment"))}`,
     columns: [...section.querySelectorAll("tbody tr")].map((row) => ({
@@ -20,6 +20,10 @@ const tables = [...document.querySelectorAll("section.table")].map((section) => 
 });
 const areas = [...document.querySelectorAll("section.area")];
 const groups = [...document.querySelectorAll("nav .group")];
+
+function counted(number, what) {
+  return `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+}
 
 function search() {
   const words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -44,7 +48,7 @@ function search() {
   for (const area of areas) area.hidden = !area.querySelector("section.table:not([hidden])");
   for (const group of groups) group.hidden = !group.querySelector("li:not([hidden])");
   nothing.hidden = shownTables > 0;
-  found.textContent = all ? "" : `${shownTables.toLocaleString("en")} tables, ${shownColumns.toLocaleString("en")} columns`;
+  found.textContent = all ? "" : `${counted(shownTables, "table")}, ${counted(shownColumns, "column")}`;
 }
 
 function clear() {
