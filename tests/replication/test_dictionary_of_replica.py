@@ -200,7 +200,7 @@ def test_the_command_writes_a_file_of_the_database_in_the_environment(
     assert f"{file}: 1 tables, " in done.stdout
     assert "<h1>Data dictionary of Canvas Data 2</h1>" in file.read_text()
     assert list(tmp_path.iterdir()) == [file]
-    with pytest.raises(DictionaryError, match="PostgreSQL at 127.0.0.1:1/canvas cannot be reached") as caught:
+    with pytest.raises(DictionaryError, match=r"PostgreSQL at 127\.0\.0\.1:1/canvas cannot be reached") as caught:
         write("postgresql://a:secret@127.0.0.1:1/canvas", file)
     assert "secret" not in str(caught.value)
 
