@@ -45,7 +45,7 @@ def test_ci_stops_at_the_first_failing_step(tmp_path: Path, failing: str) -> Non
     last = done.stdout.strip().splitlines()[-1]
     if failing == "nothing":
         assert done.returncode == 0
-        assert last.startswith(f"CI: {', '.join(STEPS)} passed in")
+        assert re.fullmatch(rf"CI passed in \d+ s: {', '.join(rf'{step} [0-9]+ s' for step in STEPS)}", last)
     else:
         assert done.returncode == 3
         assert last.startswith(f"CI: {failing} failed after")

@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
 from cd2 import __version__
 from cd2.notification.message import compose
 from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Dependents, Freshness, OddVolume, TableResult, Unlisted
+from cd2.replication.results import Dependents, Freshness, OddVolume, TableResult, Unlisted, Verification
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROLES = TableName("canvas", "roles")
@@ -31,14 +33,13 @@ def test_success_is_said_in_the_subject() -> None:
     message = compose(summary_of(GOOD))
     assert message.subject == "[OK] Canvas Data 2 prod: 1 table up to date"
     assert message.attributes == {"environment": "prod", "status": "success", "severity": "info"}
-    assert "1,234 / 5" in message.body
-    assert "18 min 3 s" in message.body
+    assert "1 complete, 1,234 rows written, 5 deleted, 0.0 KB downloaded; it took 18 min 3 s\n" in message.body
 
 
 def test_rows_that_were_kept_are_counted() -> None:
     assert "old rows kept" not in compose(summary_of(GOOD)).body
     kept = compose(summary_of(replace(GOOD, rows_kept=1_200_345), replace(GOOD, table=BAD.table, rows_kept=1))).body
-    assert "old rows kept               1,200,346\n" in kept
+    assert ", 1,200,346 old rows kept, " in kept
 
 
 def test_a_table_that_dap_no_longer_lists_is_a_warning_with_since_when() -> None:
@@ -51,7 +52,7 @@ def test_a_table_that_dap_no_longer_lists_is_a_warning_with_since_when() -> None
 
 def test_a_failed_table_is_told_with_its_reason_type_uuid_and_log() -> None:
     message = compose(summary_of(GOOD, BAD, log_links={"canvas.users": "http://airflow/log"}))
-    assert message.subject == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed"
+    assert message.subject == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed: canvas.users: try later."
     assert "canvas.users: canvas.users: sync failed: try later." not in message.body
     assert "canvas.users: sync failed: try later.\n  type ProcessingError, uuid 0b7e\n  Log: http://airflow/log" in (
         message.body
@@ -63,7 +64,7 @@ def test_a_failed_listing_is_told_though_there_are_no_tables() -> None:
     message = compose(
         summary_of(problems={"list_tables": "DAP refused the credentials."}, log_links={"list_tables": "http://log"})
     )
-    assert message.subject == "[FAILURE] Canvas Data 2 prod: list_tables failed"
+    assert message.subject == "[FAILURE] Canvas Data 2 prod: list_tables failed: DAP refused the credentials."
     assert "list_tables failed: DAP refused the credentials.\n  Log: http://log" in message.body
 
 
@@ -109,7 +110,7 @@ def test_the_chatbot_format_is_the_json_that_chat_applications_show() -> None:
     content = json.loads(compose(summary_of(GOOD, BAD), "chatbot").body)
     assert (content["version"], content["source"]) == ("1.0", "custom")
     assert content["content"]["textType"] == "client-markdown"
-    assert content["content"]["title"] == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed"
+    assert content["content"]["title"] == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed: canvas.users: try later."
     assert "try later" in content["content"]["description"]
     assert content["content"]["nextSteps"]
     assert json.loads(compose(summary_of(GOOD), "chatbot").body)["content"]["nextSteps"] == []
@@ -225,3 +226,41 @@ def test_a_run_that_could_do_nothing_is_of_high_severity() -> None:
     assert compose(summary_of(problems={"list_tables": "x"})).attributes["severity"] == "high"
     typo = summary_of(problems={"list_tables": "The trigger form names usres"}, partial=True)
     assert compose(typo).attributes["severity"] == "warning"
+
+
+def verified(table: str, found: Verification) -> TableResult:
+    return replace(GOOD, table=TableName("canvas", table), verification=found)
+
+
+EQUAL = Verification("equal", snapshot_as_of=NOW.isoformat(), rows_compared=1000)
+
+
+def test_a_verified_table_is_said_to_be_equal() -> None:
+    message = compose(summary_of(GOOD, verified("users", EQUAL)))
+    assert message.subject == "[OK] Canvas Data 2 prod: 2 tables up to date, 1 verified"
+    assert "canvas.users: verified, equal: 1,000 rows compared as of 2026-03-01T12:00:00+00:00" in message.body
+
+
+def test_a_table_that_is_not_equal_warns_with_counts() -> None:
+    found = replace(EQUAL, outcome="different", missing=3, different=2, columns={"name": 2, "score": 1})
+    message = compose(summary_of(verified("users", EQUAL), verified("terms", found)))
+    assert message.subject == "[WARNING] Canvas Data 2 prod: 2 tables up to date, 1 not equal to DAP's snapshot"
+    assert message.attributes["status"] == "warning"
+    assert "3 missing, 2 different (by column: name 2, score 1)" in message.body
+    assert message.body.index("canvas.terms: verified, not equal") < message.body.index("canvas.users: verified, equal")
+    assert "trigger the DAG with it and repair" in message.body
+
+
+def test_a_repair_warns_although_all_is_equal_now() -> None:
+    message = compose(summary_of(verified("users", replace(EQUAL, outcome="repaired", extra=4))))
+    assert message.attributes["status"] == "warning"
+    assert "canvas.users: verified, repaired: 1,000 rows compared as of" in message.body
+    assert "4 extra" in message.body
+
+
+@pytest.mark.parametrize(("requested", "status"), [(True, "warning"), (False, "success")])
+def test_a_refused_snapshot_warns_who_asked_for_it(requested: bool, status: str) -> None:
+    refused = Verification("refused", requested, reason="DAP refuses this kind of request.")
+    message = compose(summary_of(verified("users", refused)))
+    assert message.attributes["status"] == status
+    assert "canvas.users: not verified: DAP refuses this kind of request." in message.body

@@ -61,7 +61,7 @@ WHERE (n.nspname, c.relname) IN (('cd2', 'status'), ('instructure_dap', 'table_s
 
 _STATUS = """
 SELECT namespace, table_name, state, checked_at, data_as_of, rows_in_table AS rows, last_change_at, failing_since,
-       schema_version
+       schema_version, verified_at
 FROM cd2.status"""
 
 _SYNCED = "SELECT source_namespace, source_table, schema_description FROM instructure_dap.table_sync"
@@ -174,7 +174,7 @@ def _table(row: Row, columns: Iterable[Column], noted: Row | None, of_dap: _Desc
     )
 
 
-_NOTED = ("state", "checked_at", "data_as_of", "last_change_at", "failing_since", "schema_version")
+_NOTED = ("state", "checked_at", "data_as_of", "last_change_at", "failing_since", "schema_version", "verified_at")
 
 
 def _described(description: str | None) -> _Described | None:

@@ -62,6 +62,7 @@ class Table:
     checked_at: datetime | None = None
     data_as_of: datetime | None = None
     last_change_at: datetime | None = None
+    verified_at: datetime | None = None
     failing_since: datetime | None = None
     schema_version: int | None = None
 

@@ -144,6 +144,7 @@ def _facts(table: Table) -> str:
         ("Data as of", table.data_as_of),
         ("Checked", table.checked_at),
         ("Last change", table.last_change_at),
+        ("Verified", table.verified_at),
         ("Failing since", table.failing_since),
     ):
         if at is not None:
