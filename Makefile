@@ -23,7 +23,7 @@ $(foreach name,$(SMALL),$(if $(findstring command line,$(origin $(name))),$(erro
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
+.PHONY: help setup venv run up down status psql compare dap dictionary logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
 .PHONY: bench bench-refresh bench-verify clean package deploy dap-key prepare-database smoke costs destroy
 
 help: ## this list
@@ -46,6 +46,8 @@ compare: venv ## compare every table of the replica with the simulator's truth
 	@$(LOCAL) compare
 dap: venv ## the official client against the stack: make dap ARGS="syncdb --namespace canvas --table users"
 	@$(LOCAL) dap $(ARGS)
+dictionary: venv ## the data dictionary of the replica, .local/dictionary.html (OUT=FILE; CD2_DSN=... make dictionary: yours)
+	@$(LOCAL) dictionary
 logs: venv ## what the tasks of the last run logged, what is wrong with components (TABLES=users: all lines about a table)
 	@$(LOCAL) logs
 reset: venv ## stop the stack and delete its databases and logs

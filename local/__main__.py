@@ -24,7 +24,7 @@ WITH_CONSOLE: dict[str, Callable[[Options, Console], int]] = {
     "logs": logs.logs,
     "reset": service.reset,
 }
-COMMANDS = (*WITH_CONSOLE, "psql", "dap", "serve")
+COMMANDS = (*WITH_CONSOLE, "psql", "dap", "dictionary", "serve")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,6 +60,8 @@ def _command(command: str, arguments: list[str], console: Console) -> int:
             return tools.psql(options, arguments)
         case "dap":
             return tools.dap(options, arguments)
+        case "dictionary":
+            return tools.dictionary(options)
         case "serve":
             return service.serve(options)
         case _:

@@ -20,6 +20,7 @@ KNOWN: dict[str, frozenset[str]] = {
     "logs": frozenset({"TABLES", "NAMESPACES"}),
     "dap": frozenset({"ARGS"}),
     "psql": frozenset({"ARGS"}),
+    "dictionary": frozenset({"OUT"}),
 }
 """What each target reads; the others read nothing."""
 _VARIABLE = re.compile(r"(?:^|(?<!\\)\s)([A-Za-z_]\w*)\s*:?=")
@@ -35,6 +36,10 @@ def check_variables(command: str, environment: Mapping[str, str] = os.environ) -
     for name in given:
         if name in known | EVERYWHERE:
             continue
+        if name == "CD2_DSN":
+            raise LocalStackError(
+                "A password in an argument is visible to everybody (ps): CD2_DSN=... make dictionary."
+            )
         told = f"make {command} does not read {name}"
         if meant := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6):
             raise LocalStackError(f"{told}; did you mean {meant[0]}?")

@@ -122,6 +122,26 @@ def test_a_run_about_all_tables_says_by_an_asset_and_in_metrics_that_they_are_up
     assert loads == (len(NAMES),)
 
 
+def test_a_scheduled_run_about_all_tables_writes_the_data_dictionary_to_s3(filled: Stack) -> None:
+    s3 = filled.aws.client("s3")
+    s3.create_bucket(Bucket="dictionaries", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    with only_these_tables(filled):
+        with jobs_held_back(filled):
+            run_id = filled.trigger({})
+            wait_for(lambda: "deferred" in sync_states(filled, run_id), "a table waits")
+            # Nothing is scheduled here; the tasks that begin from now on see a run of the schedule.
+            this_run = f"WHERE run_id = '{run_id}'"
+            assert in_metadata(filled, f"UPDATE dag_run SET run_type = 'scheduled' {this_run}") == 1
+        try:
+            assert filled.wait(run_id, PATIENCE_S) == "success"
+        finally:
+            in_metadata(filled, f"UPDATE dag_run SET run_type = 'manual' {this_run}")
+    written = s3.get_object(Bucket="dictionaries", Key="canvas/dictionary.html")
+    page = written["Body"].read().decode()
+    assert "<h1>Data dictionary of Canvas Data 2</h1>" in page
+    assert [name for name in NAMES if f'<section class="table" id="{name}"' not in page] == []
+
+
 def as_scheduled(stack: Stack) -> str:
     """A run with a logical date, as the schedule makes it; its id."""
     body = {"logical_date": datetime.now(UTC).isoformat(), "conf": CONF}

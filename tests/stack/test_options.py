@@ -123,6 +123,12 @@ def test_a_variable_that_does_nothing_is_refused_with_the_right_spelling(target:
     assert ended.returncode
 
 
+def test_an_address_with_its_password_is_refused_as_an_argument() -> None:
+    with pytest.raises(LocalStackError, match=r"visible to everybody \(ps\): CD2_DSN=... make dictionary") as caught:
+        check_variables("dictionary", {"MAKEFLAGS": "w -- OUT=canvas.html CD2_DSN=postgresql://a:secret@db/canvas"})
+    assert "secret" not in str(caught.value)
+
+
 def test_what_a_target_reads_is_not_refused() -> None:
     check_variables("run", {"MAKEFLAGS": r"w --no-print-directory -- TABLES=users,cour* ARGS\ not=1 PYTHON=python3.12"})
     check_variables("run", {"MAKEFLAGS": "s"})

@@ -14,6 +14,7 @@ from cd2.notification.status import STATUS, status_of
 from cd2.settings import Settings
 from cd2.tasks.credentials import make_replicator
 from cd2.tasks.links import UP_TO_DATE
+from cd2.tasks.reporting import dictionary
 from cd2.tasks.reporting.callbacks import REPORTED
 from cd2.tasks.reporting.outcomes import RunTasks, collect, fingerprints
 from cd2.tasks.reporting.replica import status_from_ledger
@@ -46,7 +47,8 @@ class Notify(BaseOperator):
         published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
         summary = collect(context, settings, self.tasks, published, make_replicator)
         message = compose(summary, settings.notification_format)
-        if published.get("max_tries") == context["ti"].max_tries:
+        told_before = published.get("max_tries") == context["ti"].max_tries
+        if told_before:
             # By an earlier try: `max_tries` changes only when the task is cleared.
             self.log.info("Already published as %s.", published["message_id"])
         else:
@@ -59,6 +61,9 @@ class Notify(BaseOperator):
         context["ti"].xcom_push(key=STATUS, value=status_of(summary, ledger))
         # So that people can see what a chat would show before they choose that format.
         context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
+        # Last, for it may take a while: all that people wait for is done.
+        if not told_before and dictionary.is_due(context, settings, summary):
+            dictionary.put(settings, make_replicator)
         if summary.status == "failure":
             raise AirflowFailException(
                 f"{message.subject} (The failed tasks say why; to try them again, clear the run with the option "
