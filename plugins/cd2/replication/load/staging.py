@@ -86,7 +86,7 @@ class Staging:
         """
         copied = await rows.copy(self._connection, self._model, "cd2", self.name, meta=True)
         unique = f"CREATE UNIQUE INDEX {self.name}_key ON {self._qualified} ({self._key})"
-        newest = f"{TS}::timestamptz DESC, ctid DESC"
+        newest = f"{TS}::timestamptz DESC NULLS LAST, ctid DESC"
         self.rows = copied - await make_unique(self._connection, unique, self._qualified, self._key, newest)
 
     async def apply_changes(self) -> tuple[int, int]:
