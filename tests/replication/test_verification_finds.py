@@ -136,6 +136,7 @@ def test_rows_that_dap_no_longer_keeps_are_no_difference_and_stay(
     before = rows_of(database, logs, "id")
     found = outcome(verify(replicator, logs, repair=True))
     assert (found.outcome, found.extra, found.rows_kept) == ("equal", 0, 5)
+    assert str(found).endswith(", and 5 that DAP no longer has were not")
     assert rows_of(database, logs, "id") == before
 
 

@@ -102,6 +102,25 @@ def test_a_repair_whose_rows_a_trigger_changes_is_not_called_a_repair(
     assert_equal(simulator, database, table)
 
 
+# -- snapshots of which nothing is left to compare -------------------------------------------------
+
+
+def test_a_table_whose_rows_have_all_changed_since_the_snapshot_is_not_called_equal(
+    table: str, replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget
+) -> None:
+    outcome(verify(replicator, table))
+    simulator.advance(tables=[table], updates=300)
+    simulator.fault("canvas", "moving", "old_snapshot")
+    found = outcome(verify(replicator, table))
+    assert (found.outcome, found.rows_compared, found.rows_left_out) == ("postponed", 0, 300)
+    assert "each of the snapshot's 300 row(s) has changed since" in str(found)
+    assert execute(target, "SELECT count(*) FROM cd2.verifying") == "0"
+    simulator.add_table("canvas", "empty", "*id:i64 name:s50?", 0)
+    run(init(replicator, "canvas.empty"))
+    found = outcome(verify(replicator, "canvas.empty"))
+    assert (found.outcome, found.rows_compared) == ("equal", 0)
+
+
 # -- what nobody has asked for ---------------------------------------------------------------------
 
 

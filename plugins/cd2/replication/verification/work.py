@@ -124,6 +124,8 @@ class Work:
                 different=kinds.get("different", 0),
                 columns=await comparison.by_column(),
             )
+            if there and found.rows_compared == found.differences == 0:
+                found = replace(found, outcome="postponed", reason=_nothing_compared(staged.rows, found))
             if self.how.repair and kinds:
                 self.how.guard.check_deleted(staged, there, found.extra, "repair")
                 await self._repair(model, staged, comparison, found)
@@ -203,3 +205,16 @@ class Work:
         well = found.outcome == "equal"
         log.log(logging.INFO if well else logging.WARNING, "%s: %s.", result.table, found)
         return result
+
+
+def _nothing_compared(rows: int, found: Verification) -> str:
+    """Why a table that has rows was not found equal, although nothing differs.
+
+    :param rows: how many the snapshot has.
+    """
+    if rows == 0:
+        return (
+            f"the snapshot is empty, so none of the table's rows could be compared ({found.rows_kept:,} would be rows "
+            "that DAP no longer has)"
+        )
+    return f"each of the snapshot's {rows:,} row(s) has changed since, so none could be compared; verify it again"
