@@ -184,6 +184,18 @@ def test_a_key_of_two_columns_is_named_as_both(
     assert_equal(simulator, database, "canvas.pairs")
 
 
+def test_columns_may_have_any_name(
+    replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget, database: str
+) -> None:
+    """Also those that our own statements use."""
+    simulator.add_table("canvas", "named", "*name:s20 *s:i64 t:i32? d:i32? kind:text? place:i32?", 60)
+    run(init(replicator, "canvas.named"))
+    execute(target, "UPDATE canvas.named SET t = coalesce(t, 0) / 2 + 1, kind = 'other' WHERE s % 2 = 0")
+    found = outcome(verify(replicator, "canvas.named", repair=True))
+    assert (found.outcome, set(found.columns)) == ("repaired", {"t", "kind"})
+    assert_equal(simulator, database, "canvas.named")
+
+
 def test_keys_are_noted_up_to_a_thousand_and_counted_beyond(
     replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget, database: str
 ) -> None:
