@@ -27,7 +27,6 @@ from pysqlsync.model.data_types import (
 from pysqlsync.model.id_types import QualifiedId
 
 from cd2.replication.dependents.parts import Touched
-from cd2.replication.errors import TableFailure
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, read_lookups
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, release

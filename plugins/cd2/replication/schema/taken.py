@@ -77,9 +77,9 @@ def column_taken(table: TableName, column: str, may_be_kept: bool) -> TableFailu
     if may_be_kept:
         whose, drop = "was kept when DAP no longer had it, or which people made", ""
     return TableFailure(
-        f"{table}: DAP has a new column {column}, but the table has a column of that name which {whose}, and what is in "
-        f"it would be overwritten: rename it (ALTER TABLE {table.quoted} RENAME COLUMN {name} TO ...){drop}, then clear "
-        "the task. Nothing was changed.",
+        f"{table}: DAP has a new column {column}, but the table has a column of that name which {whose}, and what is "
+        f"in it would be overwritten: rename it (ALTER TABLE {table.quoted} RENAME COLUMN {name} TO ...){drop}, then "
+        "clear the task. Nothing was changed.",
         type="42701",
     )
 
