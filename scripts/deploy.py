@@ -78,11 +78,23 @@ def confirm(question: str, expected: str, given: str | None) -> None:
         raise Stopped("not confirmed; nothing was changed.")
 
 
-def needs_our_bundle(plan: Plan) -> bool:
-    """Whether the DAG verifies Aurora's certificate with the shipped authorities."""
+def check_certificates(plan: Plan, region: str) -> None:
+    """Check that the DAG will have the authorities that it verifies the database's certificate with.
+
+    :raises package.PackagingError: the shipped ones are not for this region, or the file that is named is not uploaded.
+    """
     settings = plan.settings
-    verified = settings.get("database_sslmode", "verify-full").startswith("verify")
-    return plan.has("aws_rds_cluster") and verified and not settings.get("database_sslrootcert")
+    named = settings.get("database_sslrootcert", "").strip()
+    if not settings.get("database_sslmode", "verify-full").startswith("verify"):
+        return
+    if not named and plan.has("aws_rds_cluster"):
+        package.check_region(region)
+    file = named.removeprefix(package.MWAA_DAGS)
+    if file != named and not plan.uploads(f"dags/{file}"):
+        raise package.PackagingError(
+            f"database_sslrootcert names {named}, but there is no dags/{file}, so the DAG would refuse to connect to "
+            "the database: save the file there, and run this again."
+        )
 
 
 @dataclass(frozen=True)
@@ -178,8 +190,7 @@ class Deployment:
             return False
         plan = self._terraform.planned(file)
         region = plan.output("region")
-        if needs_our_bundle(plan):
-            package.check_region(region)
+        check_certificates(plan, region)
         found = leftovers.find(plan, region)
         if found:
             print("An earlier deployment left these behind; they are adopted, not created:")

@@ -5,6 +5,7 @@ The offline provider has an account behind it (account.py), in which names can b
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,11 +18,13 @@ from typing import Any
 import pytest
 import requests
 
+from cd2.settings import Settings
 from local.settings import REPOSITORY
+from scripts.package import BUNDLE
 from tests.infra import mwaa_api
 from tests.infra.account import Account, serving
 from tests.infra.json_server import Answer
-from tests.infra.plan import Workspace
+from tests.infra.plan import Workspace, resources
 
 pytestmark = pytest.mark.infra
 
@@ -199,16 +202,37 @@ def test_a_key_that_a_person_scheduled_for_deletion_is_explained(life: Life) -> 
     assert f"aws kms cancel-key-deletion --key-id {key}" in output
 
 
-def test_a_region_whose_certificates_are_not_shipped_is_refused_before_anything_is_made(life: Life) -> None:
-    code, output = life.run("deploy", "dev", YES="1", CD2_REGION="ca-west-1")
+def test_a_region_whose_certificates_are_not_shipped_is_refused_until_they_are_uploaded(life: Life) -> None:
+    region = "us-gov-west-1"
+    code, output = life.run("deploy", "dev", YES="1", CD2_REGION=region)
     assert code == 1
-    assert "are not for ca-west-1" in output
+    assert f"are not for {region}" in output
     assert "Creating..." not in output
+
+    # As the sentence says: name the file, and save it.
     variables = life.workspace.root_module / "environments" / "dev.tfvars"
-    bundle = 'database_sslrootcert = "/usr/local/airflow/dags/ca-west-1-bundle.pem"'
-    variables.write_text(variables.read_text().replace("settings = {", f"settings = {{\n  {bundle}\n"))
-    code, output = life.run("deploy", "dev", CD2_REGION="ca-west-1")
-    assert "check the plan above, and run this again with YES=1" in output
+    bundle = re.search(r'database_sslrootcert = "(/usr/local/airflow/dags/(.+\.pem))"', output)
+    assert bundle
+    variables.write_text(variables.read_text().replace("settings = {", f"settings = {{\n  {bundle[0]}\n"))
+    code, output = life.run("deploy", "dev", YES="1", CD2_REGION=region)
+    assert code == 1
+    assert f"names {bundle[1]}, but there is no dags/{bundle[2]}" in output
+    assert "Creating..." not in output
+    (life.workspace.dags / bundle[2]).write_bytes((REPOSITORY / "plugins" / BUNDLE).read_bytes())
+    code, output = life.run("deploy", "dev", PLAN_ONLY="1", CD2_REGION=region)
+    assert code == 0, output
+    plan = life.workspace.root_module, str(REPOSITORY / "dist" / "dev.tfplan")
+    shown = subprocess.run(
+        ["terraform", f"-chdir={plan[0]}", "show", "-json", plan[1]],
+        env=os.environ | life.environment | {"CD2_REGION": region}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    made = resources(json.loads(shown.stdout))
+    assert made[f'module.storage.aws_s3_object.dag["{bundle[2]}"]']["key"] == f"dags/{bundle[2]}"
+    options = made["module.environment.aws_mwaa_environment.this"]["airflow_configuration_options"]
+    assert options["cd2.database_sslrootcert"] == bundle[1]
+    # The DAG takes it where the folder is.
+    here = {"database_sslrootcert": str(life.workspace.dags / bundle[2])}
+    assert Settings.from_text(here.get).database_sslrootcert == here["database_sslrootcert"]
 
 
 def test_a_reviewed_plan_is_applied_exactly_or_not_at_all(life: Life) -> None:
