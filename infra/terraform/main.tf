@@ -40,6 +40,9 @@ locals {
     "volume_alerts",
   ]
   default_settings = { metrics_namespace = "CanvasData2/${var.environment}" }
+  # Of the DAG's own metrics; empty: it puts none.
+  metrics_namespace = trimspace(lookup(var.settings, "metrics_namespace", local.default_settings.metrics_namespace))
+  namespaces        = distinct([for name in split(",", lookup(var.settings, "namespaces", "canvas")) : trimspace(name)])
   # Settings that must agree with what is made here.
   own_settings = {
     environment     = var.environment
@@ -50,7 +53,7 @@ locals {
   # Every table of a run waits in a triggerer. MWAA runs one beside each scheduler; any of them must have room for all
   # tables, because the others may be gone. By default it has less: 60 places on mw1.small.
   most_tables = { canvas = 120, canvas_logs = 5, catalog = 20, new_quizzes = 20 }
-  triggers    = sum(concat([10], [for name in distinct(split(",", lookup(var.settings, "namespaces", "canvas"))) : lookup(local.most_tables, trimspace(name), 0)]))
+  triggers    = sum(concat([10], [for name in local.namespaces : lookup(local.most_tables, name, 0)]))
 
   # docs/configuration.md says why.
   airflow_options = {
@@ -194,6 +197,7 @@ module "environment" {
 
   dap_parameter_path = module.secrets.dap_parameter_path
   topic_arn          = module.notifications.topic_arn
+  metrics_namespace  = local.metrics_namespace
   # AWS adds six characters of its own to the name of a secret.
   database_secret_arn = (
     var.create_database
@@ -226,6 +230,11 @@ module "monitoring" {
   topic_arn             = module.notifications.topic_arn
   hours_without_success = var.hours_without_success
   queue_age_seconds     = var.queue_age_seconds
+  metrics_namespace     = local.metrics_namespace
+  metrics_environment   = var.environment
+  data_namespaces       = local.namespaces
+  hours_data_may_be_old = var.hours_data_may_be_old
+  failed_tables_alarm   = var.failed_tables_alarm
   watch_database        = var.create_database
   cluster_identifier    = one(module.database[*].cluster_identifier)
   storage_gib           = var.database_storage_alarm_gib

@@ -216,6 +216,11 @@ variable "settings" {
   }
 
   validation {
+    condition     = can(regex("^([A-Za-z0-9._/#-]+)?$", trimspace(lookup(var.settings, "metrics_namespace", "")))) && !startswith(lower(trimspace(lookup(var.settings, "metrics_namespace", ""))), "aws/")
+    error_message = "settings.metrics_namespace must be a namespace of CloudWatch such as CanvasData2/prod (letters, digits and . _ / # -), and must not begin with AWS/. Empty: no metrics."
+  }
+
+  validation {
     condition     = alltrue([for value in values(var.settings) : can(regex("^[ -~]*$", value))])
     error_message = "settings has a value with a character outside of ASCII, or with a line break: MWAA refuses both."
   }

@@ -57,10 +57,12 @@ def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else() -> None:
             ],
             "Resource": f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:airflow-{NAME}-*",
         },
-        "ListLogGroupsAndPutMetrics": {
+        "ListLogGroups": {"Effect": "Allow", "Action": "logs:DescribeLogGroups", "Resource": "*"},
+        "PutMetrics": {
             "Effect": "Allow",
-            "Action": ["logs:DescribeLogGroups", "cloudwatch:PutMetricData"],
+            "Action": "cloudwatch:PutMetricData",
             "Resource": "*",
+            "Condition": {"StringEquals": {"cloudwatch:namespace": ["AmazonMWAA", "CanvasData2/dev"]}},
         },
         "UseCeleryQueue": {
             "Effect": "Allow",
@@ -148,6 +150,15 @@ def test_each_environments_metrics_have_a_namespace_unless_a_person_chooses_it()
     assert mwaa()["airflow_configuration_options"]["cd2.metrics_namespace"] == "CanvasData2/dev"
     chosen = mwaa(settings='{"metrics_namespace": "Canvas"}')
     assert chosen["airflow_configuration_options"]["cd2.metrics_namespace"] == "Canvas"
+
+
+@pytest.mark.parametrize(("chosen", "allowed"), [("Canvas", ["AmazonMWAA", "Canvas"]), ("", ["AmazonMWAA"])])
+def test_the_role_puts_metrics_into_that_namespace_and_no_other(chosen: str, allowed: list[str]) -> None:
+    made = resources(planned("dev", settings=json.dumps({"metrics_namespace": chosen})))
+    policy = statements(json.loads(made["module.environment.aws_iam_role_policy.this[0]"]["policy"]))
+    assert policy["PutMetrics"]["Condition"] == {"StringEquals": {"cloudwatch:namespace": allowed}}
+    options = made["module.environment.aws_mwaa_environment.this"]["airflow_configuration_options"]
+    assert options.get("cd2.metrics_namespace", "") == chosen
 
 
 @pytest.mark.parametrize("environment", ["dev", "stg", "prod"])

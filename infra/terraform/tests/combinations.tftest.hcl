@@ -44,8 +44,8 @@ run "a_network_of_its_own" {
   }
 
   assert {
-    condition     = length(output.alarm_names) == 6
-    error_message = "Four alarms for Airflow, two for Aurora."
+    condition     = length(output.alarm_names) == 8
+    error_message = "Four alarms for Airflow, two for the data, two for Aurora."
   }
 }
 
@@ -122,7 +122,7 @@ run "a_database_of_your_own" {
   }
 
   assert {
-    condition     = length(output.alarm_names) == 4
+    condition     = length(output.alarm_names) == 6
     error_message = "Your database is watched by you."
   }
 }

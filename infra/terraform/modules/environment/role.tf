@@ -45,11 +45,20 @@ locals {
       Resource = "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:airflow-${var.name}-*"
     },
     {
-      # Both as MWAA's documentation requires; CloudWatch offers no narrower resource for metrics.
-      Sid      = "ListLogGroupsAndPutMetrics"
+      # As MWAA's documentation requires.
+      Sid      = "ListLogGroups"
       Effect   = "Allow"
-      Action   = ["logs:DescribeLogGroups", "cloudwatch:PutMetricData"]
+      Action   = "logs:DescribeLogGroups"
       Resource = "*"
+    },
+    {
+      # MWAA's documentation requires it, for all namespaces; it publishes in AmazonMWAA. The other one is the DAG's.
+      # CloudWatch offers no narrower resource for metrics.
+      Sid       = "PutMetrics"
+      Effect    = "Allow"
+      Action    = "cloudwatch:PutMetricData"
+      Resource  = "*"
+      Condition = { StringEquals = { "cloudwatch:namespace" = compact(["AmazonMWAA", var.metrics_namespace]) } }
     },
     {
       # Celery's queue is in MWAA's own account.

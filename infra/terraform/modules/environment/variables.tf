@@ -119,6 +119,12 @@ variable "topic_arn" {
   type        = string
 }
 
+variable "metrics_namespace" {
+  description = "The only namespace in CloudWatch, besides MWAA's own, that the role may put metrics to. Empty: none."
+  type        = string
+  default     = ""
+}
+
 variable "airflow_version" {
   description = "Version of Airflow."
   type        = string
