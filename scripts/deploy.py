@@ -17,7 +17,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts import dap_key, leftovers, package, pausing, reviewed, smoke
+from scripts import buckets, dap_key, leftovers, package, pausing, reviewed, smoke
 from scripts.aws import AwsError, client, configured_region, explain
 from scripts.mwaa import Mwaa, MwaaError
 from scripts.plans import Plan
@@ -34,6 +34,7 @@ PROBLEMS = (
     PreparationError,
     package.PackagingError,
     leftovers.LeftoverError,
+    buckets.BucketError,
     reviewed.PlanError,
 )
 
@@ -191,6 +192,8 @@ class Deployment:
         plan = self._terraform.planned(file)
         region = plan.output("region")
         check_certificates(plan, region)
+        if own_bucket := plan.variable("bucket_name"):
+            buckets.check(own_bucket, region)
         found = leftovers.find(plan, region)
         if found:
             print("An earlier deployment left these behind; they are adopted, not created:")

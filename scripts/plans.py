@@ -73,7 +73,7 @@ class Plan:
         return any(each["type"] == kind and each["change"].get("after") for each in changes)
 
     def uploads(self, key: str) -> bool:
-        """Whether there is an object of this key in the bucket when the plan is applied, changed or not."""
+        """Whether there is an object of this key when the plan is applied, changed or not, whatever folder it is in."""
         changes = self._document.get("resource_changes", ())
         objects = [each["change"].get("after") or {} for each in changes if each["type"] == "aws_s3_object"]
-        return any(each.get("key") == key for each in objects)
+        return any(f"/{each.get('key')}".endswith(f"/{key}") for each in objects)

@@ -64,6 +64,10 @@ locals {
     "workers.min_heartbeat_interval" = "1"
   }
 
+  # In a bucket of others, our files are in a folder: theirs may have the same names.
+  bucket_name   = var.bucket_name == null ? "${local.name}-${local.account_id}-${local.region}" : var.bucket_name
+  bucket_prefix = var.bucket_name == null ? "" : "${local.name}/"
+
   kms_key_arn         = var.kms_key_arn == null ? one(module.encryption[*].key_arn) : local.key_is_named ? one(data.aws_kms_key.given[*].arn) : var.kms_key_arn
   vpc_id              = var.create_network ? one(module.network[*].vpc_id) : var.vpc_id
   private_subnet_ids  = var.create_network ? one(module.network[*].private_subnet_ids) : var.private_subnet_ids
@@ -97,7 +101,9 @@ module "encryption" {
 module "storage" {
   source = "./modules/storage"
 
-  bucket_name       = "${local.name}-${local.account_id}-${local.region}"
+  bucket_name       = local.bucket_name
+  create_bucket     = var.bucket_name == null
+  prefix            = local.bucket_prefix
   kms_key_arn       = local.kms_key_arn
   package_directory = var.package_directory
   dags_directory    = var.dags_directory
@@ -191,9 +197,10 @@ module "environment" {
   role_arn                 = var.execution_role_arn
   extra_security_group_ids = var.extra_security_group_ids
 
-  bucket_name = module.storage.bucket_name
-  dags_path   = module.storage.dags_path
-  package     = module.storage.package
+  bucket_name   = module.storage.bucket_name
+  bucket_prefix = local.bucket_prefix
+  dags_path     = module.storage.dags_path
+  package       = module.storage.package
 
   dap_parameter_path = module.secrets.dap_parameter_path
   topic_arn          = module.notifications.topic_arn

@@ -362,6 +362,22 @@ variable "dags_directory" {
   }
 }
 
+variable "bucket_name" {
+  description = "An existing bucket in this region, versioned and with all public access blocked. It gets the folder NAME-ENVIRONMENT; nothing else in it is read, changed or deleted. Null: a new one."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.bucket_name == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket_name))
+    error_message = "bucket_name must be the name of a bucket (3 to 63 lower-case letters, digits, points and hyphens), not an ARN or an address."
+  }
+
+  validation {
+    condition     = var.bucket_name == null || var.bucket_force_destroy == null
+    error_message = "bucket_force_destroy belongs to a bucket that is made here: leave it out with bucket_name, which is never destroyed."
+  }
+}
+
 variable "bucket_force_destroy" {
   description = "Whether destroying the bucket deletes its objects. Null: except in prod."
   type        = bool

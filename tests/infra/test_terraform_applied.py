@@ -110,13 +110,13 @@ def test_the_role_with_a_new_key_may_do_the_same_as_with_a_key_of_yours(deployme
     assert applied == planned
 
 
-def test_a_deployment_of_version_0_1_keeps_its_role(tmp_path: Path) -> None:
-    """Its address in the state was another: a role that is made anew would leave MWAA without rights meanwhile."""
+def test_a_deployment_of_version_0_1_keeps_its_role_and_its_bucket(tmp_path: Path) -> None:
+    """Their addresses in the state were others: a role that is made anew would leave MWAA without rights meanwhile."""
     workspace = Workspace(tmp_path / "checkout")
     workspace.apply(*variables("dev"))
     text = json.loads(workspace.state.read_text())
     for resource in text["resources"]:
-        if resource["type"] in ("aws_iam_role", "aws_iam_role_policy"):
+        if resource["type"].startswith(("aws_iam_role", "aws_s3_bucket")):
             (instance,) = resource["instances"]
             assert instance.pop("index_key") == 0
     workspace.state.write_text(json.dumps(text))

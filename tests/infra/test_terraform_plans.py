@@ -220,12 +220,12 @@ def test_the_bucket_is_closed_versioned_and_encrypted() -> None:
     made = {
         a.removeprefix("module.storage."): v for a, v in resources(planned("dev")).items() if "module.storage." in a
     }
-    assert made["aws_s3_bucket_versioning.this"]["versioning_configuration"][0]["status"] == "Enabled"
-    block = made["aws_s3_bucket_public_access_block.this"]
+    assert made["aws_s3_bucket_versioning.this[0]"]["versioning_configuration"][0]["status"] == "Enabled"
+    block = made["aws_s3_bucket_public_access_block.this[0]"]
     assert {name for name, value in block.items() if value is True} == {
         "block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets",
     }  # fmt: skip
-    (rule,) = made["aws_s3_bucket_server_side_encryption_configuration.this"]["rule"]
+    (rule,) = made["aws_s3_bucket_server_side_encryption_configuration.this[0]"]["rule"]
     (encryption,) = rule["apply_server_side_encryption_by_default"]
     assert (encryption["sse_algorithm"], encryption["kms_master_key_id"]) == ("aws:kms", A_KEY)
 

@@ -231,6 +231,27 @@ run "a_setting_that_terraform_makes_and_one_in_the_wrong_place" {
   expect_failures = [var.settings, var.airflow_configuration_options]
 }
 
+run "a_bucket_by_its_arn" {
+  command = plan
+
+  variables {
+    bucket_name = "arn:aws:s3:::warehouse"
+  }
+
+  expect_failures = [var.bucket_name]
+}
+
+run "a_bucket_of_yours_to_be_destroyed" {
+  command = plan
+
+  variables {
+    bucket_name          = "warehouse"
+    bucket_force_destroy = true
+  }
+
+  expect_failures = [var.bucket_name]
+}
+
 run "metrics_among_those_of_aws" {
   command = plan
 

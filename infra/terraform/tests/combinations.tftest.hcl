@@ -214,6 +214,20 @@ run "a_role_and_security_groups_of_yours_in_the_smallest_class" {
   }
 }
 
+run "a_bucket_of_yours" {
+  command = plan
+
+  variables {
+    create_network = true
+    bucket_name    = "warehouse.university.example"
+  }
+
+  assert {
+    condition     = output.bucket_name == var.bucket_name
+    error_message = "Your bucket is used."
+  }
+}
+
 run "settings_of_the_dag_that_follow_from_what_is_made" {
   command = plan
 

@@ -49,11 +49,12 @@ run "storage" {
 
   variables {
     bucket_name       = "My_Bucket"
+    prefix            = "folder"
     package_directory = "tests/package"
     dags_directory    = "tests/package"
   }
 
-  expect_failures = [var.bucket_name]
+  expect_failures = [var.bucket_name, var.prefix]
 }
 
 run "secrets" {

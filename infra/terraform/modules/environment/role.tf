@@ -18,7 +18,7 @@ locals {
       Sid      = "ReadBucket"
       Effect   = "Allow"
       Action   = ["s3:GetObject*", "s3:GetBucket*", "s3:List*"]
-      Resource = [local.bucket_arn, "${local.bucket_arn}/*"]
+      Resource = [local.bucket_arn, "${local.bucket_arn}/${var.bucket_prefix}*"]
     },
     {
       # MWAA checks that the bucket is private. AWS offers no narrower resource for this action.

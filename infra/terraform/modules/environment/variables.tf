@@ -89,6 +89,12 @@ variable "bucket_name" {
   type        = string
 }
 
+variable "bucket_prefix" {
+  description = "Folder in the bucket that the role may read, with a slash at its end. Empty: all of it."
+  type        = string
+  default     = ""
+}
+
 variable "dags_path" {
   description = "Folder of the DAGs in the bucket."
   type        = string
