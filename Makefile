@@ -10,21 +10,22 @@ CHECK_SCHEMA := .venv/bin/check-jsonschema --quiet --builtin-schema
 PYTEST := $(CACHED) -m pytest --durations=5 --durations-min=1
 # Percent of the lines of plugins, dags, local, scripts and benchmarks: what was reached when it was last raised.
 COVERAGE_FLOOR := 76
-# Two processes, each test file in one of them: a stack, a server or a simulator serves the tests of its file.
-SIDE_BY_SIDE := -n 2 --dist loadfile
+# Two processes, each test file in one of them: a stack, a server or a simulator serves the tests of its file. Long
+# files come first (tests/conftest.py), not those with many tests.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
 .PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
-.PHONY: bench bench-refresh clean package deploy dap-key prepare-database smoke costs destroy
+.PHONY: bench bench-refresh bench-verify clean package deploy dap-key prepare-database smoke costs destroy
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
 		/^## / { print "\n" substr($$0, 4) } \
 		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
-## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1)
+## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1 VERIFY=1)
 run: venv ## start the stack, replicate every table once, show the results; again: sync what changed
 	@$(LOCAL) run
 up: venv ## start the stack and keep it running; prints the URL of the UI and the login
@@ -99,6 +100,8 @@ bench: venv ## our engine, the official client and psql side by side (an hour; R
 	@$(CACHED) -m benchmarks $(if $(HELP),--help)
 bench-refresh: venv ## a refresh of 100 unchanged tables at DAP's own pace (25 minutes; TABLES=, PER_MINUTE= for less)
 	@$(CACHED) -m benchmarks.refresh
+bench-verify: venv ## a verification against a re-init of the same table (10 minutes; ROWS=, REPEATS= for less)
+	@$(CACHED) -m benchmarks.verification
 clean: ## stop the stack, remove .venv, the stack's data and all caches
 	@if [ -d .local ] && [ -x $(PYTHON_OF_VENV) ]; then $(LOCAL) down; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache

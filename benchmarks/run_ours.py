@@ -1,4 +1,4 @@
-"""One init or sync by our engine in its own process: `python -m benchmarks.run_ours init canvas users`.
+"""One init, sync or verification by our engine in its own process: `python -m benchmarks.run_ours init canvas users`.
 
 The variable CD2_BENCH has the options (JSON: base_url, client_id, client_secret and the fields of DatabaseTarget).
 Prints one line of JSON: `work_s`, the seconds without starting Python, importing and preparing the database.
@@ -17,7 +17,7 @@ from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
-from tests.steps import init, sync
+from tests.steps import init, sync, verify
 
 JOB_CREATIONS_PER_MINUTE = 6000
 """So high that nobody waits for a turn."""
@@ -37,8 +37,13 @@ async def work(action: str, namespace: str, table: str, options: dict[str, Any])
     try:
         await replicator.prepare([namespace])
         started = time.perf_counter()
-        run = init if action == "init" else sync
-        result = await run(replicator, TableName(namespace, table))
+        name = TableName(namespace, table)
+        if action in ("verify", "repair"):
+            result = await verify(replicator, name, repair=action == "repair")
+            if result.verification is None or result.verification.outcome not in ("equal", "repaired"):
+                raise SystemExit(f"The verification of {name} ended with {result.verification}.")
+        else:
+            result = await (init if action == "init" else sync)(replicator, name)
         return result, time.perf_counter() - started
     finally:
         await replicator.close()

@@ -33,7 +33,8 @@ if needed), and sends one notification with all results. The run is green only i
 
 * **A table failed?** Its log ends with a sentence that says what to do. When the cause is fixed, clear the task: that
   table and `notify` run again, nothing else.
-* **Trigger** takes a subset of namespaces and tables, a full refresh, or a dry run that only lists.
+* **Trigger** takes a subset of namespaces and tables, a full refresh, a verification of named tables, or a dry run that
+  only lists.
 * DAP allows 5 job creations a minute: about 90 tables take at least 18 minutes. Tables that wait are *deferred*
   (purple) and hold no worker. Until a table has had a worker, the grid shows its number; its log names it.
 * How each table is: the page **Canvas Data** in the navigation, or `SELECT * FROM cd2.status`; what was loaded when:
@@ -88,6 +89,24 @@ PARAMS = {
         title="Full refresh",
         type="boolean",
         description="Make these tables equal to a new snapshot. DAP may refuse repeated snapshots.",
+    ),
+    "verify": Param(
+        False,
+        title="Verify",
+        type="boolean",
+        description="Compare the named tables with a new snapshot, value by value. DAP may refuse repeated snapshots.",
+    ),
+    "repair": Param(
+        False,
+        title="Repair",
+        type="boolean",
+        description="Compare the named tables like that, and make equal what differs.",
+    ),
+    "accept_shrink": Param(
+        False,
+        title="Accept shrink",
+        type="boolean",
+        description="Load the named tables even if far more rows go than [cd2] max_shrink allows.",
     ),
     "dry_run": Param(False, title="Dry run", type="boolean", description="Only list the tables; replicate nothing."),
 }

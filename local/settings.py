@@ -31,6 +31,7 @@ class Options:
     :param port: of Airflow's UI; None: any free one.
     :param real_pace: keep the documented 5 job creations a minute, and let jobs take seconds.
     :param check: compare the replica with the simulator's truth after a run.
+    :param verify: let a second run verify the tables: compare them with new snapshots.
     """
 
     directory: Path = REPOSITORY / ".local"
@@ -41,6 +42,7 @@ class Options:
     real_pace: bool = False
     check: bool = True
     full_refresh: bool = False
+    verify: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Options":
@@ -65,6 +67,7 @@ class Options:
             real_pace=pace == "real",
             check=_yes_or_no("CHECK", text("CHECK"), default=True),
             full_refresh=_yes_or_no("FULL_REFRESH", text("FULL_REFRESH"), default=False),
+            verify=_yes_or_no("VERIFY", text("VERIFY"), default=False),
         )
 
     @property

@@ -18,6 +18,35 @@ for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFL
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 
 
+LONG_FILES = (
+    "test_run_command",
+    "test_benchmarks_run",
+    "test_stories",
+    "test_waiting",
+    "test_many_tables",
+    "test_compose_run",
+    "test_killed_stack",
+    "test_page_airflow",
+    "test_mwaa_install",
+    "test_processes",
+    "test_kill_anywhere",
+    "test_faults",
+    "test_pacing_slow",
+    "test_object_urls",
+    "test_simulator_official_client",
+    "test_setup_script",
+    "test_peoples_constraints",
+)
+"""Files with minutes of tests, the longest first. A process takes whole files: one that gets such a file last lets the
+other wait."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files."""
+    place = {name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL server for the whole test session."""

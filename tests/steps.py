@@ -6,6 +6,7 @@ from cd2.replication.errors import Cd2Error
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import Action, TableResult
+from cd2.replication.verification.verifier import Verifier
 
 
 async def sync(replicator: Replicator, table: TableName | str, *, full_refresh: bool = False) -> TableResult:
@@ -35,6 +36,24 @@ async def init(replicator: Replicator, table: TableName | str) -> TableResult:
     except Cd2Error as failure:
         return await replicator.failed(name, "init", failure)
     return await replicator.load(name, job_id, "init")
+
+
+async def verify(
+    replicator: Replicator, table: TableName | str, *, repair: bool = False, requested: bool = True
+) -> TableResult:
+    """What `sync_table` does with a table that is to be verified.
+
+    :raises Cd2Error: the attempt failed.
+    """
+    name = _name(table)
+    cursor = await replicator.cursor(name)
+    if cursor is None:
+        return TableResult(name, "sync", "needs_init")
+    try:
+        snapshot, changes = await Verifier(replicator).ask(name, cursor, tries=3, place=None)
+    except Cd2Error as failure:
+        return await replicator.failed(name, "sync", failure)
+    return await Verifier(replicator).verify(name, snapshot, changes, repair=repair, requested=requested)
 
 
 async def load_job(replicator: Replicator, table: TableName | str, job_id: str, action: Action) -> TableResult:

@@ -32,11 +32,14 @@ locals {
     "include_tables",
     "job_creations_per_minute",
     "max_active_tables",
+    "max_shrink",
     "metrics_namespace",
     "namespaces",
     "notification_format",
     "postgres_conn_id",
+    "quiet_hours",
     "skip_tables",
+    "verify_tables_per_day",
     "volume_alerts",
   ]
   default_settings = { metrics_namespace = "CanvasData2/${var.environment}" }

@@ -12,7 +12,7 @@ from local.errors import LocalStackError
 EVERYWHERE = frozenset({"CD2_LOCAL_DIR", "PYTHON"})
 STACK = frozenset({"ROWS", "PACE", "PORT"})
 KNOWN: dict[str, frozenset[str]] = {
-    "run": STACK | {"TABLES", "NAMESPACES", "CHECK", "FULL_REFRESH"},
+    "run": STACK | {"TABLES", "NAMESPACES", "CHECK", "FULL_REFRESH", "VERIFY"},
     "up": STACK,
     "compare": frozenset({"TABLES", "NAMESPACES"}),
     "dap": frozenset({"ARGS"}),

@@ -29,22 +29,32 @@ def run(options: Options, console: Console) -> int:
     with _stack(options, console) as stack:
         wanted = options.wanted(stack.simulator.tables())
         _say_pace(options, console)
-        if _replica_has_data(stack):
-            _let_time_pass(stack, wanted, console)
-        stack.notifications()
-        progress = Progress(stack, stack.trigger(_conf(options)))
-        console.print(f"Run [bold]{escape(progress.run_id)}[/] of {len(wanted)} tables", highlight=False)
-        began = time.monotonic()
-        watch(stack, progress, console)
-        console.print(f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n", highlight=False)
-        complete = _print_outcome(stack, progress, console)
-        report.print_notifications(console, stack.notifications())
-        report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
-        console.print()
-        if options.check and progress.results:
+        complete, compared = _one_run(stack, wanted, _conf(options), console)
+        if options.verify and complete:
+            _say(console, "Now every table is compared with a new snapshot, while it changes.")
+            verified, _ = _one_run(stack, wanted, {"tables": wanted, "verify": True}, console)
+            complete &= verified
+        if options.check and compared:
             complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
         report.print_places(console, stack, log_in=False)
         return 0 if complete else 1
+
+
+def _one_run(stack: StackClient, wanted: list[str], conf: dict[str, Any], console: Console) -> tuple[bool, bool]:
+    """Let time pass, run the DAG, report; returns whether every table is complete, and whether there are results."""
+    if _replica_has_data(stack):
+        _let_time_pass(stack, wanted, console)
+    stack.notifications()
+    progress = Progress(stack, stack.trigger(conf))
+    console.print(f"Run [bold]{escape(progress.run_id)}[/] of {len(wanted)} tables", highlight=False)
+    began = time.monotonic()
+    watch(stack, progress, console)
+    console.print(f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n", highlight=False)
+    complete = _print_outcome(stack, progress, console)
+    report.print_notifications(console, stack.notifications())
+    report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
+    console.print()
+    return complete, bool(progress.results)
 
 
 @contextlib.contextmanager

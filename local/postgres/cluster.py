@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -37,14 +38,15 @@ class Cluster:
             return None
         return f"PostgreSQL's files are in {self.home}: its user cannot reach {self.directory}."
 
-    def prepare(self) -> None:
+    def prepare(self, settings: Mapping[str, str]) -> None:
         """Make what is missing.
 
+        :param settings: of the server: the superuser's password is stored by them.
         :raises LocalStackError: initdb fails, or a server that is not ours runs on these files.
         """
         self._clear_pid_file()
         if not (self.data / "PG_VERSION").exists():
-            self._make()
+            self._make(settings)
 
     def _clear_pid_file(self) -> None:
         """PostgreSQL removes a stale pid file itself, but not if the pid now belongs to any other program."""
@@ -57,7 +59,7 @@ class Cluster:
             pass
         pid_file.unlink(missing_ok=True)
 
-    def _make(self) -> None:
+    def _make(self, settings: Mapping[str, str]) -> None:
         """Run initdb beside the final place and move the result: a kill leaves no half-made cluster."""
         shutil.rmtree(self.data, ignore_errors=True)
         unfinished = self.home / "unfinished"
@@ -65,7 +67,7 @@ class Cluster:
         try:
             for locale in LOCALES:
                 shutil.rmtree(unfinished, ignore_errors=True)
-                result = self._initdb(unfinished, password, locale)
+                result = self._initdb(unfinished, password, locale, settings)
                 if result.returncode == 0:
                     break
         finally:
@@ -88,11 +90,13 @@ class Cluster:
         copy.chmod(0o600)
         return copy
 
-    def _initdb(self, target: Path, password: Path, locale: str) -> subprocess.CompletedProcess[str]:
+    def _initdb(
+        self, target: Path, password: Path, locale: str, settings: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         argv = [
             str(self.programs / "initdb"), "--pgdata", str(target), "--username", self._superuser,
             "--pwfile", str(password), "--auth=scram-sha-256", "--encoding=UTF8", f"--locale={locale}",
-            "--lc-messages=C", "--no-sync",
+            "--lc-messages=C", "--no-sync", *(f"--set={name}={value}" for name, value in settings.items()),
         ]  # fmt: skip
         return self._launcher.run(argv, cwd=self.home, env=environment())
 

@@ -37,9 +37,24 @@ KINDS: dict[str, str] = {
     "shuffled_columns": "rows",
     "nul_byte": "rows",
     "invalid_utf8": "rows",
+    # What nothing tells about: only a comparison with another export shows it.
+    "lost_changes": "rows",
+    "altered_changes": "rows",
+    "lost_rows": "rows",
+    "altered_rows": "rows",
+    "no_objects": "rows",
+    "old_snapshot": "data",
 }
 HTTP_KINDS = frozenset(_HTTP)
-ROW_KINDS = frozenset(kind for kind, endpoint in KINDS.items() if endpoint == "rows")
+_OF_CHANGES = frozenset(("lost_changes", "altered_changes"))
+_OF_SNAPSHOTS = frozenset(("lost_rows", "altered_rows"))
+SILENT_KINDS = _OF_CHANGES | _OF_SNAPSHOTS | {"no_objects", "old_snapshot"}
+_ROW_KINDS = frozenset(kind for kind, endpoint in KINDS.items() if endpoint == "rows")
+
+
+def row_kinds(incremental: bool) -> frozenset[str]:
+    """The faults in the data of an incremental, or of a snapshot."""
+    return _ROW_KINDS - (_OF_SNAPSHOTS if incremental else _OF_CHANGES)
 
 
 @dataclass

@@ -58,6 +58,9 @@ class Settings:
     metrics_namespace: str = ""
     job_creations_per_minute: int = 5
     max_active_tables: int = 10
+    max_shrink: float = 20
+    verify_tables_per_day: int = 0
+    quiet_hours: tuple[int, ...] = ()
     aws_conn_id: str = "aws_default"
 
     @classmethod
@@ -152,6 +155,28 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _percent(text: str) -> float:
+    try:
+        percent = float(text.removesuffix("%").strip())
+    except ValueError:
+        percent = -1
+    if not 0 <= percent <= 100:
+        raise ValueError("it must be a percentage from 0 to 100, such as 20")
+    return percent
+
+
+def _hours(text: str) -> tuple[int, ...]:
+    """`7-19`: the hours 7 to 18; `22-6` goes over midnight."""
+    hours: set[int] = set()
+    for part in _names(text):
+        first, _, end = part.partition("-")
+        if not (first.isdecimal() and end.isdecimal() and int(first) < 24 and int(end) <= 24):
+            raise ValueError("it must be hours of UTC such as 7-19, or several: 7-12, 22-2")
+        length = (int(end) - int(first)) % 24 or 24
+        hours |= {(int(first) + hour) % 24 for hour in range(length)}
+    return tuple(sorted(hours))
+
+
 def _http_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -199,4 +224,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "metrics_namespace": _metrics_namespace,
     "job_creations_per_minute": _positive,
     "max_active_tables": _positive,
+    "max_shrink": _percent,
+    "verify_tables_per_day": _number,
+    "quiet_hours": _hours,
 }

@@ -6,7 +6,10 @@ from scripts.prepare_database.quoting import statement, tables
 from scripts.prepare_database.report import Report
 from scripts.prepare_database.sessions import PreparationError, Session
 
-FOR_READERS = ("freshness", "broken_dependents", "loads", "schema_changes", "volume_alerts", "status")
+FOR_READERS = (
+    *("freshness", "broken_dependents", "loads", "schema_changes", "volume_alerts", "status"),
+    *("verifications", "verification_differences"),
+)
 """Of the schema `cd2`."""
 
 _OWN_UNREADABLE = """

@@ -60,7 +60,7 @@ def test_the_dag_explains_itself_and_has_an_owner(dag: DAG) -> None:
 
 def test_the_trigger_form_is_checked(dag: DAG) -> None:
     params = dag.params
-    assert set(params) == {"namespaces", "tables", "full_refresh", "dry_run"}
+    assert set(params) == {"namespaces", "tables", "full_refresh", "verify", "repair", "accept_shrink", "dry_run"}
     wrong_values = {
         "namespaces": (["nope"], "is not one of"),
         "full_refresh": ("maybe", "is not of type 'boolean'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from cd2.tasks.verifying import check_form
 from tests.page.accessibility import violations
 from tests.page.canned import failed_table, names, three_tables
 from tests.page.conftest import PATIENCE_MS
@@ -52,8 +53,14 @@ def test_verify_is_offered_once_the_trigger_form_has_it(tab: Page) -> None:
     airflow.open(tab)
     tab.get_by_label("Select canvas.users").check()
     tab.get_by_role("button", name="Verify").click()
-    expect(tab.get_by_role("dialog")).to_contain_text("Compares every value.")
+    dialog = tab.get_by_role("dialog")
+    expect(dialog).to_contain_text("Compares every value.")
     expect(tab.get_by_role("button", name="Full refresh")).to_have_count(0)
+    dialog.get_by_role("button", name="Start the verification").click()
+    expect(dialog).to_contain_text("The run is started.")
+    ((_, started),) = airflow.posted
+    assert started["conf"] == {"tables": ["canvas.users"], "namespaces": ["canvas"], "verify": True}
+    check_form(started["conf"])  # the DAG accepts what the page sends
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ SELECT n.nspname || '.' || c.relname, jsonb_build_array(
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname IN {SCHEMAS} AND c.relkind IN ('v', 'm')"""
 
-OUR_TABLES = re.findall(r"CREATE (?:TABLE|VIEW) (?:IF NOT EXISTS )?cd2\.(\w+)", "".join(CREATE_TABLES))
+OUR_TABLES = re.findall(r"CREATE (?:TABLE|OR REPLACE VIEW) (?:IF NOT EXISTS )?cd2\.(\w+)", "".join(CREATE_TABLES))
 OURS = ", ".join(f"'{name}'" for name in (*OUR_TABLES, "broken_dependents_id_seq"))
 _BROKEN = "SELECT schema_name || '.' || view_name, definition FROM cd2.broken_dependents"
 

@@ -86,9 +86,9 @@ def test_a_process_that_is_lost_while_it_waits_keeps_its_turn(
     async def waiting() -> bool:
         return bool(waits)
 
-    run(replicator._pacer.reserve("data"))
-    run(replicator._pacer.push_back("data", 600))
-    monkeypatch.setattr(replicator._pacer, "wait", wait)
+    run(replicator.pacer.reserve("data"))
+    run(replicator.pacer.push_back("data", 600))
+    monkeypatch.setattr(replicator.pacer, "wait", wait)
     since = run(replicator.cursor(TABLE_NAME))
     run(lost_when(replicator.ask(TABLE_NAME, since), waiting))
     before = execute(target, "SELECT next_turn FROM cd2.pacer WHERE endpoint = 'data'")

@@ -111,8 +111,8 @@ def test_every_call_takes_its_turn(
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setitem(replicator._pacer._clocks, "object", (1, 1000.0))
-    monkeypatch.setattr(replicator._pacer, "_sleep", sleep)
+    monkeypatch.setitem(replicator.pacer._clocks, "object", (1, 1000.0))
+    monkeypatch.setattr(replicator.pacer, "_sleep", sleep)
     started = time.monotonic()
     run(init(replicator, NAME))
     turns = waited[-calls(simulator) :]
@@ -171,7 +171,7 @@ def load(credentials: DapCredentials, target: DatabaseTarget, table: str, per_ca
     """Load one table in a process of its own, as a worker does."""
     downloads.URLS_PER_CALL = per_call
     replicator = Replicator(credentials, target, NO_PACE)
-    replicator._pacer._clocks["object"] = _clock(OBJECT_CALLS_PER_MINUTE)
+    replicator.pacer._clocks["object"] = _clock(OBJECT_CALLS_PER_MINUTE)
     assert asyncio.run(init(replicator, f"canvas.{table}")).state == "initialized"
 
 

@@ -173,7 +173,7 @@ def test_the_url_of_a_job_is_at_the_host_that_was_asked(replicator: Replicator, 
     job_id = run(replicator.ask(TableName("canvas", "roles"), None))
 
     async def opened() -> Any:
-        async with replicator._session() as session:
+        async with replicator.session() as session:
             await session.authenticate()
             async with session._session.get(replicator.job_url(job_id), headers=session._headers) as answer:
                 return await answer.json()

@@ -19,7 +19,8 @@ from cd2.replication.replicator import Replicator
 from cd2.replication.waits import Replicators, Waits
 from cd2.tasks import credentials, triggers
 from cd2.tasks.credentials import with_credentials
-from cd2.tasks.triggers import Found, SyncTrigger
+from cd2.tasks.finding import Found
+from cd2.tasks.triggers import SyncTrigger
 from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import NO_PACE, credentials_of, execute, run, target_of

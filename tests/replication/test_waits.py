@@ -173,20 +173,21 @@ def test_tables_that_wait_together_share_few_connections_and_one_login(
     assert simulator.stats()["calls"]["login"] == 1
 
 
-def test_a_connection_that_the_server_has_closed_is_replaced(target: DatabaseTarget) -> None:
+def test_connections_that_the_server_closes_at_any_moment_are_replaced(target: DatabaseTarget) -> None:
     pooled = Replica(target, pooled=2)
     end = f"SELECT count(pg_terminate_backend(pid)) {OURS}"
 
     async def ask() -> list[int]:
         numbers = []
-        for _ in range(3):
-            rows = await asyncio.gather(*(pooled.row("SELECT 1 AS one") for _ in range(4)))
+        for _ in range(20):
+            ending = asyncio.create_task(asyncio.to_thread(execute, target, end))
+            rows = await asyncio.gather(*(pooled.row("SELECT 1 AS one") for _ in range(10)))
             numbers += [row["one"] for row in rows if row]
-            assert await asyncio.to_thread(execute, target, end) != "0"
+            await ending
         await pooled.close()
         return numbers
 
-    assert run(ask()) == [1] * 12
+    assert run(ask()) == [1] * 200
 
 
 def test_tables_ask_in_the_order_of_the_list_whoever_came_first(

@@ -27,7 +27,7 @@ from cd2.replication.names import NAMESPACES
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
 from tests.replication.waiting import WAIT_S
-from tests.steps import init, load_job, sync
+from tests.steps import init, load_job, sync, verify
 
 DATABASE_SECRET, DAP_SECRET = "CD2_TEST_DATABASE_PASSWORD", "CD2_TEST_DAP_SECRET"
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,8 @@ async def _do(action: str, name: str, replicator: Replicator, job_id: str) -> Ta
             return await sync(replicator, name)
         case "init":
             return await init(replicator, name)
+        case "verify" | "repair":
+            return await verify(replicator, name, repair=action == "repair")
         case "update":
             return await up_to_date(replicator, name)
         case "prepare and init":
@@ -206,7 +208,7 @@ class Workers:
     def start(self, action: str, table: str, target: DatabaseTarget, job_id: str = "") -> Worker:
         """Start a process.
 
-        :param action: sync, init, `update` (sync, and init if needed), `prepare and init`, or `load`.
+        :param action: sync, init, verify, repair, `update` (sync, and init if needed), `prepare and init`, or `load`.
         :param job_id: the job to load.
         """
         number, worker = next(self._numbers), Worker()

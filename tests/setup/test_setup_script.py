@@ -210,6 +210,7 @@ def test_an_environment_that_is_linked_from_another_checkout_is_left_alone(offli
     assert (other / "in-use").exists()
 
 
+@pytest.mark.slow
 def test_killed_half_way_the_next_one_starts_afresh(project: Project) -> None:
     killed = project.start()
     while not list(project.venv.glob("lib/*/site-packages/pip/__init__.py")):

@@ -59,6 +59,7 @@ def test_a_table_that_does_not_exist_is_named_with_what_there_is(environment: di
         ("ROWS", "many"), ("ROWS", "0"), ("ROWS", "-5"), ("ROWS", "1.5"), ("ROWS", "٣"), ("PORT", "0"),
         ("PORT", "70000"),
         ("PACE", "slow"), ("NAMESPACES", "canvas,canvs"), ("CHECK", "perhaps"), ("FULL_REFRESH", "2"),
+        ("VERIFY", "all"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named(name: str, value: str) -> None:

@@ -43,6 +43,7 @@ def running(directory: Path) -> set[int]:
     return {process.pid for process in families.marked(str(directory / "bench" / "arena" / "simulator"))}
 
 
+@pytest.mark.slow
 def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path) -> None:
     document = DOCUMENT.read_bytes() if DOCUMENT.exists() else None
     process = command(tmp_path, ROWS_LIST=str(ROWS), SHAPES="narrow")

@@ -10,9 +10,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from cd2.replication.errors import Cd2Error, TableFailure, TransientError
 from cd2.tasks import operators
+from cd2.tasks.finding import Found
 from cd2.tasks.operators import InitTable, ListTables, SyncTable
 from cd2.tasks.reporting.outcomes import ERROR, RESULT, RETRIED
-from cd2.tasks.triggers import Found
 
 AWAY = "DAP answered 500. It will be retried."
 SYNC = SyncTable(task_id="sync_table", table="canvas.users", list_task_id="list_tables", init_task_id="init_table")

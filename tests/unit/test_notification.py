@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
 from cd2 import __version__
 from cd2.notification.message import compose
 from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Dependents, Freshness, OddVolume, TableResult, Unlisted
+from cd2.replication.results import Dependents, Freshness, OddVolume, TableResult, Unlisted, Verification
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROLES = TableName("canvas", "roles")
@@ -225,3 +227,41 @@ def test_a_run_that_could_do_nothing_is_of_high_severity() -> None:
     assert compose(summary_of(problems={"list_tables": "x"})).attributes["severity"] == "high"
     typo = summary_of(problems={"list_tables": "The trigger form names usres"}, partial=True)
     assert compose(typo).attributes["severity"] == "warning"
+
+
+def verified(table: str, found: Verification) -> TableResult:
+    return replace(GOOD, table=TableName("canvas", table), verification=found)
+
+
+EQUAL = Verification("equal", snapshot_as_of=NOW.isoformat(), rows_compared=1000)
+
+
+def test_a_verified_table_is_said_to_be_equal() -> None:
+    message = compose(summary_of(GOOD, verified("users", EQUAL)))
+    assert message.subject == "[OK] Canvas Data 2 prod: 2 tables up to date, 1 verified"
+    assert "canvas.users: verified, equal: 1,000 rows compared as of 2026-03-01T12:00:00+00:00" in message.body
+
+
+def test_a_table_that_is_not_equal_warns_with_counts() -> None:
+    found = replace(EQUAL, outcome="different", missing=3, different=2, columns={"name": 2, "score": 1})
+    message = compose(summary_of(verified("users", EQUAL), verified("terms", found)))
+    assert message.subject == "[WARNING] Canvas Data 2 prod: 2 tables up to date, 1 not equal to DAP's snapshot"
+    assert message.attributes["status"] == "warning"
+    assert "3 missing, 2 different (by column: name 2, score 1)" in message.body
+    assert message.body.index("canvas.terms: verified, not equal") < message.body.index("canvas.users: verified, equal")
+    assert "trigger the DAG with it and repair" in message.body
+
+
+def test_a_repair_warns_although_all_is_equal_now() -> None:
+    message = compose(summary_of(verified("users", replace(EQUAL, outcome="repaired", extra=4))))
+    assert message.attributes["status"] == "warning"
+    assert "canvas.users: verified, repaired: 1,000 rows compared as of" in message.body
+    assert "4 extra" in message.body
+
+
+@pytest.mark.parametrize(("requested", "status"), [(True, "warning"), (False, "success")])
+def test_a_refused_snapshot_warns_who_asked_for_it(requested: bool, status: str) -> None:
+    refused = Verification("refused", requested, reason="DAP refuses this kind of request.")
+    message = compose(summary_of(verified("users", refused)))
+    assert message.attributes["status"] == status
+    assert "canvas.users: not verified: DAP refuses this kind of request." in message.body

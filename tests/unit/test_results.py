@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from cd2.notification.summary import RunSummary
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Dependents, TableResult, Unlisted
+from cd2.replication.results import Dependents, TableResult, Unlisted, Verification
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 USERS, ROLES = TableName("canvas", "users"), TableName("canvas", "roles")
@@ -25,11 +25,13 @@ def test_a_table_result_has_the_fields_of_the_contract_and_survives_json() -> No
         dependents=Dependents(("public.a",), ("public.b",)),
         error=ErrorInfo("ProcessingError", "what to do", "ProcessingError", "u-1"),
         notes=("what is different",),
+        verification=Verification("different", missing=1, columns={"name": 2}),
     )
     data = result.to_json()
     assert set(data) == {
         *("namespace", "table", "action", "state", "rows_upserted", "rows_deleted", "rows_kept", "bytes_downloaded"),
         *("since", "data_as_of", "schema_version", "duration_s", "waited_s", "job_id", "dependents", "error", "notes"),
+        "verification",
     }
     assert data["error"] == {
         "class": "ProcessingError",

@@ -33,6 +33,9 @@ def test_an_empty_section_gives_the_defaults_of_the_contract() -> None:
         "metrics_namespace": "",
         "job_creations_per_minute": 5,
         "max_active_tables": 10,
+        "max_shrink": 20,
+        "verify_tables_per_day": 0,
+        "quiet_hours": (),
         "aws_conn_id": "aws_default",
     }
 
@@ -61,6 +64,23 @@ def test_no_table_is_append_only_if_none_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "hours"),
+    [
+        ("7-10", (7, 8, 9)),
+        ("22-2", (0, 1, 22, 23)),
+        ("7-9, 20-24", (7, 8, 20, 21, 22, 23)),
+        ("0-24", tuple(range(24))),
+    ],
+)
+def test_quiet_hours_are_the_hours_that_begin_in_them(text: str, hours: tuple[int, ...]) -> None:
+    assert settings_of(quiet_hours=text).quiet_hours == hours
+
+
+def test_what_may_shrink_is_a_percentage() -> None:
+    assert settings_of(max_shrink="12.5 %").max_shrink == 12.5
+
+
+@pytest.mark.parametrize(
     ("key", "text", "told"),
     [
         ("environment", "production", "it must be one of dev, stg, prod"),
@@ -80,6 +100,12 @@ def test_no_table_is_append_only_if_none_is_named() -> None:
         ("job_creations_per_minute", "five", "it must be a whole number of 1 or more"),
         ("job_creations_per_minute", "0", "it must be a whole number of 1 or more"),
         ("max_active_tables", "-1", "it must be a whole number of 1 or more"),
+        ("max_shrink", "a fifth", "it must be a percentage from 0 to 100"),
+        ("max_shrink", "120", "it must be a percentage from 0 to 100"),
+        ("max_shrink", "nan", "it must be a percentage from 0 to 100"),
+        ("verify_tables_per_day", "-1", "it must be a whole number of 0 or more"),
+        ("quiet_hours", "7", "it must be hours of UTC such as 7-19"),
+        ("quiet_hours", "7-25", "it must be hours of UTC such as 7-19"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_allowed(key: str, text: str, told: str) -> None:

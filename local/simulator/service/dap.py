@@ -11,7 +11,7 @@ from aiohttp import web
 
 from local.simulator.data.encoding import moment_text, timestamp_text
 from local.simulator.data.table import Table
-from local.simulator.faults import HTTP_KINDS, ROW_KINDS, Fault
+from local.simulator.faults import HTTP_KINDS, Fault, row_kinds
 from local.simulator.service.answers import DapError, invalid, not_found, parse_json, too_many_requests, unauthenticated
 from local.simulator.service.query import parse_query
 from local.simulator.service.schema import json_schema
@@ -132,7 +132,10 @@ class Service:
             query = parse_query(table, body, text)
             self._refused(query)
             asked = question(query, body)
-            job = self._s.jobs.living(asked, (len(table.events), len(table.versions)))
+            again = query.since_ms is None and self._s.faults.take(
+                ("old_snapshot",), "data", query.namespace, query.table
+            )
+            job = self._s.jobs.living(asked, (len(table.events), len(table.versions)), whatever_its_age=bool(again))
             if job is None or self._new_one_is_to_fail(query):
                 job = self._new_job(query, asked, table)
         if job.seconds == 0 and not job.hung:
@@ -144,12 +147,13 @@ class Service:
         """Whether a pending fault needs a new job."""
         subject = (query.namespace, query.table)
         pending = self._s.faults.pending
-        return pending(ROW_KINDS, "rows", *subject) or pending(_FATES, "job", *subject)
+        return pending(row_kinds(query.since_ms is not None), "rows", *subject) or pending(_FATES, "job", *subject)
 
     def _new_job(self, query: Query, asked: str, table: Table) -> Job:
         row_faults: list[dict[str, Any]] = []
-        while fault := self._s.faults.take(ROW_KINDS, "rows", query.namespace, query.table):
-            known = ("row", "column", "megabytes")
+        kinds = row_kinds(query.since_ms is not None)
+        while fault := self._s.faults.take(kinds, "rows", query.namespace, query.table):
+            known = ("row", "column", "every", "megabytes")
             options: dict[str, Any] = {name: fault.options[name] for name in known if name in fault.options}
             row_faults.append({"kind": fault.kind, **options})
             if fault.times > 0:

@@ -87,12 +87,14 @@ class Jobs:
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
-    def living(self, asked: str, state: tuple[int, int]) -> Job | None:
+    def living(self, asked: str, state: tuple[int, int], *, whatever_its_age: bool = False) -> Job | None:
         """The job that answers the same question, if it has not expired.
 
         Unless the setting `reuse_jobs` is `always`, a job only answers while the table is as it was.
         """
         job = self.get(self._latest.get(asked, ""))
+        if whatever_its_age and job is not None:
+            return job
         if job is None or job.error or job.tainted or self._settings.reuse_jobs == "never":
             return None
         return job if self._settings.reuse_jobs == "always" or job.state == state else None
@@ -265,9 +267,23 @@ def _write(
         elif fault.kind == "missing_column":
             name = fault.column or next(column.name for column in columns if not column.key)
             columns = without(columns, name)
+    if any(fault.kind == "no_objects" for fault in faults):
+        directory.mkdir(parents=True, exist_ok=True)
+        return []
     stream = RowStream(view, TSV, columns)
     in_lines = [fault for fault in faults if fault.kind in _IN_LINES]
     return write_objects(directory, stream, query.selection, rows, stop, in_lines, keep_empty)
 
 
-_IN_LINES = ("malformed_value", "large_value", "ragged_line", "duplicate_key", "nul_byte", "invalid_utf8")
+_IN_LINES = (
+    "malformed_value",
+    "large_value",
+    "ragged_line",
+    "duplicate_key",
+    "nul_byte",
+    "invalid_utf8",
+    "lost_changes",
+    "altered_changes",
+    "lost_rows",
+    "altered_rows",
+)

@@ -24,17 +24,25 @@ class RowFault:
     """A fault in the data itself, at the `row`-th line (0: the first) of the first object.
 
     :param column: the column to spoil; None: the first value column that fits.
+    :param every: of losses and alterations: every how many lines.
     :param megabytes: how large a large value is.
     """
 
     kind: str
     row: int = 0
     column: str | None = None
+    every: int = 5
     megabytes: int = 2
 
     def spoil(self, lines: list[bytes], columns: tuple[Column, ...], first_field: int, separator: bytes) -> None:
         """Change the lines in place."""
         if not lines:
+            return
+        if self.kind.startswith("lost_"):
+            del lines[:: self.every]
+            return
+        if self.kind.startswith("altered_"):
+            self._alter(lines, columns, first_field, separator)
             return
         index = min(self.row, len(lines) - 1)
         if self.kind == "duplicate_key":
@@ -57,6 +65,33 @@ class RowFault:
                 fields[first_field + position] = spoilt.get(self.kind, b"not-a-value")
                 lines[index] = separator.join(fields)
                 return
+
+    def _alter(self, lines: list[bytes], columns: tuple[Column, ...], first_field: int, separator: bytes) -> None:
+        """Give every n-th row another value that its column can hold."""
+        position, column = next(
+            (place, column)
+            for place, column in enumerate(columns)
+            if (column.name == self.column if self.column else not column.key and column.type.kind in _ALTERABLE)
+        )
+        for index in range(0, len(lines), self.every):
+            fields = lines[index].split(separator)
+            # Of a deleted row there is only its key.
+            if first_field < 2 or fields[1] != b"D":
+                fields[first_field + position] = _ALTERABLE[column.type.kind]
+                lines[index] = separator.join(fields)
+
+
+_ALTERABLE = {
+    "text": b"altered",
+    "string": b"altered",
+    "i64": b"4242",
+    "i32": b"4242",
+    "f64": b"0.4242",
+    "json": b'{"altered": true}',
+    "open": b'{"altered": true}',
+    "numeric": b"0",
+    "ts": b"2001-02-03T04:05:06Z",
+}
 
 
 class _GzipFile:

@@ -62,10 +62,20 @@ def _outcome(summary: RunSummary) -> str:
     if not total:
         return "no table to replicate"
     unlisted, odd = len(summary.unlisted), len(summary.odd_volumes)
-    if unlisted and odd:  # in full, a subject would not hold both
-        return f"{_tables(total)} up to date, {unlisted} no longer listed, {odd} with an odd volume"
-    missing = f", {unlisted} no longer listed" * bool(unlisted)
-    return f"{_tables(total)} up to date{missing}" + f", {_tables(odd)} with an odd number of changes" * bool(odd)
+    outcomes = [result.verification.outcome for result in summary.verified if result.verification]
+    differ, repaired = outcomes.count("different"), outcomes.count("repaired")
+    if not (unlisted or odd or differ or repaired):
+        return f"{_tables(total)} up to date" + f", {outcomes.count('equal')} verified" * ("equal" in outcomes)
+    several = sum(map(bool, (unlisted, odd, differ, repaired))) > 1  # in full, a subject would not hold them
+    parts = {
+        "not equal" if several else "not equal to DAP's snapshot": differ,
+        "repaired": repaired,
+        "no longer listed": unlisted,
+        "with an odd volume": odd if several else 0,
+    }
+    told = [f"{number} {what}" for what, number in parts.items() if number]
+    told += [f"{_tables(odd)} with an odd number of changes"] if odd and not several else []
+    return ", ".join([f"{_tables(total)} up to date", *told])
 
 
 def _text(summary: RunSummary) -> str:
@@ -82,6 +92,8 @@ def _text(summary: RunSummary) -> str:
 def _attention(summary: RunSummary) -> list[str]:
     """What is not a failure, but deserves a look."""
     sections = []
+    if summary.verified:
+        sections.append("VERIFIED (compared with a snapshot of DAP, value by value)\n" + "\n".join(_verified(summary)))
     if summary.unlisted:
         sections.append(
             "TABLES THAT DAP NO LONGER LISTS (they stay as they are; docs/operations.md says what to do)\n"
@@ -111,6 +123,20 @@ def _attention(summary: RunSummary) -> list[str]:
             )
         )
     return sections
+
+
+def _verified(summary: RunSummary) -> list[str]:
+    """A line for each table that was compared, or should have been; those that need attention come first."""
+    attention = {result.table for result in summary.not_equal}
+    lines = []
+    for result in sorted(summary.verified, key=lambda result: (result.table not in attention, result.table)):
+        lines.append(f"{result.table}: {result.verification}")
+        if result.verification and result.verification.outcome == "different":
+            lines.append(
+                "  The keys are in cd2.verification_differences. To correct the table, trigger the DAG with it and "
+                "repair; if it comes again, give the job's id to Instructure's support."
+            )
+    return lines
 
 
 def _odd_volume(odd: OddVolume) -> str:

@@ -72,6 +72,16 @@ class RunSummary:
         return tuple(name for result in self.results for name in result.dependents.broken)
 
     @property
+    def verified(self) -> tuple[TableResult, ...]:
+        """Tables that were compared with a snapshot, or should have been."""
+        return tuple(result for result in self.results if result.verification)
+
+    @property
+    def not_equal(self) -> tuple[TableResult, ...]:
+        """Those of them that differed; or that were not compared, although a person wanted it."""
+        return tuple(result for result in self.verified if (v := result.verification) and v.needs_attention)
+
+    @property
     def status(self) -> Status:
         """failure: a table or the run failed; warning: all is loaded, but somebody should look; otherwise success.
 
@@ -80,8 +90,8 @@ class RunSummary:
         if self.failed or self.problems:
             return "failure"
         nothing_done = not self.results and self.listed_only is None
-        attention = self.broken_dependents or self.unlisted or self.odd_volumes or nothing_done
-        return "warning" if attention else "success"
+        warnings = self.broken_dependents or self.not_equal or self.unlisted or self.odd_volumes
+        return "warning" if warnings or nothing_done else "success"
 
     @property
     def severity(self) -> Severity:

@@ -44,6 +44,8 @@ class Attempt:
 
     :param last_try: no other try follows if this attempt fails.
     :param run: the id of the run that it belongs to.
+    :param requested: whether a person requested the init.
+    :param accept_shrink: a person has confirmed that many rows go.
     :param started: seconds of the monotonic clock.
     :param tally: counts what comes over the network during the attempt.
     """
@@ -53,6 +55,8 @@ class Attempt:
     job_id: str | None = None
     last_try: bool = False
     run: str | None = None
+    requested: bool = True
+    accept_shrink: bool = False
     started: float = field(default_factory=time.monotonic)
     tally: Tally = field(default_factory=Tally)
 

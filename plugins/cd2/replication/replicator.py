@@ -15,20 +15,21 @@ from datetime import datetime
 
 from cd2.replication.asking import Question
 from cd2.replication.attempt import Attempt, Reported, already_loaded, by_its_schema, changes_since, decide, models
-from cd2.replication.bookkeeping import cursors, freshness, ledger, preparation, reports, stops
+from cd2.replication.bookkeeping import cursors, freshness, ledger, preparation, runs
 from cd2.replication.bookkeeping.cursors import Cursor
-from cd2.replication.bookkeeping.stops import Stop
+from cd2.replication.bookkeeping.runs import Stop
 from cd2.replication.constraints.refused import told
 from cd2.replication.dap import jobs, schemas
 from cd2.replication.dap.downloads import Downloads
 from cd2.replication.dap.jobs import CREATION_TRIES, InLine
-from cd2.replication.dap.pacing import LIST_CALLS_PER_MINUTE, OBJECT_CALLS_PER_MINUTE, Pacer
+from cd2.replication.dap.pacing import Pacer, limits
 from cd2.replication.dap.session import DapCredentials, DapSession, Job
 from cd2.replication.database import sizes
 from cd2.replication.database.connection import DatabaseTarget, Replica, connected
 from cd2.replication.database.locks import table_lock
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError
 from cd2.replication.failures import in_our_words
+from cd2.replication.load.guard import Guard
 from cd2.replication.load.load import Load
 from cd2.replication.load.rows import JobRows, Progress, log_progress
 from cd2.replication.names import TableName
@@ -50,6 +51,7 @@ class Replicator:
     :param pooled: how many database connections the waits of many tables share; such a replicator must be closed.
         0: each wait opens its own, and its own session at DAP.
     :param append_only: patterns of tables that are only ever added to.
+    :param max_shrink: how many percent of a table's rows a load may delete (`cd2.replication.load.guard`).
     """
 
     def __init__(
@@ -60,23 +62,17 @@ class Replicator:
         progress: Callable[[Progress], None] = log_progress,
         pooled: int = 0,
         append_only: Collection[str] = (),
+        max_shrink: float = Guard.max_shrink,
     ) -> None:
         self._credentials = credentials
         self._target = target
-        self._progress = progress
+        self.progress = progress
         self._replica = Replica(target, pooled)
         self._shares = pooled > 0
-        self._append_only = append_only
+        self.append_only = append_only
+        self.guard = Guard(max_shrink)
         self._shared: DapSession | None = None
-        self._pacer = Pacer(
-            self._replica,
-            credentials.client_id,
-            {
-                "data": job_creations_per_minute,
-                "list": max(LIST_CALLS_PER_MINUTE, job_creations_per_minute),
-                "object": max(OBJECT_CALLS_PER_MINUTE, job_creations_per_minute),
-            },
-        )
+        self.pacer = Pacer(self._replica, credentials.client_id, limits(job_creations_per_minute))
 
     @property
     def replica(self) -> Replica:
@@ -100,7 +96,7 @@ class Replicator:
         :raises Cd2Error: DAP refuses or cannot be reached.
         """
         with in_our_words(f"Listing the tables of {namespace}"):
-            async with self._session() as session:
+            async with self.session() as session:
                 return sorted(TableName(namespace, table) for table in await session.get_tables(namespace))
 
     async def sizes(self, namespaces: Iterable[str]) -> dict[TableName, int]:
@@ -124,12 +120,12 @@ class Replicator:
     async def stop(self, run: str, failure: StopAll) -> None:
         """Note what stops all tables of a run, so that those that wait in another process stop too."""
         with in_our_words(f"Stopping {run}"):
-            await stops.note(self._replica, run, failure)
+            await runs.stop(self._replica, run, failure)
 
-    async def stopped(self, runs: Collection[str]) -> dict[str, Stop]:
+    async def stopped(self, ids: Collection[str]) -> dict[str, Stop]:
         """Which of these runs have been stopped by `stop`."""
         with in_our_words("Reading cd2.stops"):
-            return await stops.read(self._replica, runs)
+            return await runs.stopped(self._replica, ids)
 
     async def claim_late_report(self, run: str) -> bool:
         """Whether the caller is the first to report this run as late.
@@ -137,7 +133,7 @@ class Replicator:
         :raises Cd2Error: the database cannot be reached.
         """
         with in_our_words(f"Noting that {run} is late"):
-            return await reports.claim(self._replica, run)
+            return await runs.claim_late_report(self._replica, run)
 
     async def close(self) -> None:
         """Close what the waits of many tables share."""
@@ -180,8 +176,8 @@ class Replicator:
         :returns: the job's id.
         :raises Cd2Error: what went wrong, in our words.
         """
-        question = Question(self._pacer, self._replica, table, since, tries, place, given_up, requested)
-        return await question.finished_job(self._asking)
+        question = Question(self.pacer, self._replica, table, since, tries, place, given_up, requested)
+        return await question.finished_job(self.asking)
 
     async def load(
         self,
@@ -192,6 +188,7 @@ class Replicator:
         requested: bool = True,
         last_try: bool = False,
         run: str | None = None,
+        accept_shrink: bool = False,
     ) -> TableResult:
         """Load a finished job.
 
@@ -199,15 +196,16 @@ class Replicator:
         :param requested: whether a person requested the init.
         :param last_try: no other try follows if this one fails.
         :param run: the id of the run, for the ledger.
+        :param accept_shrink: a person has confirmed that many rows go.
         :returns: state complete, complete_with_schema_update, initialized, or needs_init.
         :raises Cd2Error: what went wrong, in our words; the replica is unchanged.
         """
-        attempt = Attempt(table, action, job_id, last_try, run)
+        attempt = Attempt(table, action, job_id, last_try, run, requested, accept_shrink)
         async with self._reported(attempt):
             try:
                 with in_our_words(attempt.what):
-                    async with self._session() as session:
-                        return await self._load(attempt, session, await session.job(job_id), requested)
+                    async with self.session() as session:
+                        return await self._load(attempt, session, await session.job(job_id))
             except ReinitRequired as required:
                 if action != "sync":
                     raise
@@ -230,7 +228,7 @@ class Replicator:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    async def _load(self, attempt: Attempt, session: DapSession, job: Job, requested: bool) -> TableResult:
+    async def _load(self, attempt: Attempt, session: DapSession, job: Job) -> TableResult:
         """Load a finished job in one transaction; the table's lock is held from reading the cursor to the commit."""
         table = attempt.table
         if job.as_of is None:
@@ -245,12 +243,12 @@ class Replicator:
             log.info("%s: %s", table, job)
             async with (
                 Downloads(session, job.objects, connection) as objects,
-                JobRows(objects.download, job, table, attempt.tally, self._progress) as rows,
+                JobRows(objects.download, job, table, attempt.tally, self.progress) as rows,
             ):
                 least, previous = (before.schema_version, before.description) if before else (0, None)
                 described = await schemas.described(session, connection, table, job, least)
                 model, delivered = models(table, job, described, before, rows.columns)
-                keep = table.matches(self._append_only)
+                keep = table.matches(self.append_only)
                 plan = await plan_changes(connection, model, previous, keep_columns=keep)
                 attempt = replace(attempt, action=decide(table, job, plan))
                 async with self._reported(attempt), told(connection, table, attempt.what):
@@ -260,7 +258,8 @@ class Replicator:
                     changes = changes_since(before, model, plan.kept)
                     async with by_its_schema(table, job, model), connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
-                        load = Load(connection, plan, plan.named(delivered), rows, alteration, append_only=keep)
+                        guard = replace(self.guard, accepted=attempt.accept_shrink)
+                        load = Load(connection, plan, plan.named(delivered), rows, alteration, guard, append_only=keep)
                         applied = await load.run(attempt.action)
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)
@@ -268,7 +267,7 @@ class Replicator:
                         notes = (*model.notes, *alteration.notes)
                         result = attempt.loaded(before, after, applied, altered=altered, notes=notes)
                         await ledger.loaded(
-                            connection, result, applied, changes, run=attempt.run, reinitialized=not requested
+                            connection, result, applied, changes, run=attempt.run, reinitialized=not attempt.requested
                         )
         return result
 
@@ -287,11 +286,13 @@ class Replicator:
     def _connection(self) -> connected:
         return connected(self._target)
 
-    def _asking(self) -> AbstractAsyncContextManager[DapSession, None]:
+    def asking(self) -> AbstractAsyncContextManager[DapSession, None]:
+        """A session at DAP for asking; the waits of many tables share one."""
         if not self._shares:
-            return self._session()
-        self._shared = self._shared or self._session()
+            return self.session()
+        self._shared = self._shared or self.session()
         return nullcontext(self._shared)
 
-    def _session(self) -> DapSession:
-        return DapSession(self._credentials, self._pacer)
+    def session(self) -> DapSession:
+        """A session at DAP for a load."""
+        return DapSession(self._credentials, self.pacer)

@@ -43,6 +43,7 @@ class Applied:
     :param rows_kept: rows that DAP no longer has, in a table that is only ever added to.
     :param notes: sentences about what the rows did not allow.
     :param rows_in_table: how many rows the table has after a snapshot; None: not counted.
+    :param rows_added: otherwise, how many rows more it has; None: unknown.
     """
 
     rows_upserted: int = 0
@@ -51,6 +52,7 @@ class Applied:
     rows_kept: int = 0
     notes: tuple[str, ...] = ()
     rows_in_table: int | None = None
+    rows_added: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,64 @@ class SchemaChange:
     from_version: int | None = None
 
 
+VerificationOutcome = Literal["equal", "different", "repaired", "refused", "postponed"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the comparison of a table with a snapshot found. Rows are told apart by their keys.
+
+    :param outcome: refused: DAP gave no snapshot; postponed: the two could not be compared.
+    :param requested: by a person, not by `[cd2] verify_tables_per_day`.
+    :param snapshot_as_of: the moment that was compared; UTC, ISO 8601.
+    :param rows_compared: rows of the snapshot.
+    :param rows_left_out: keys that have changed since the snapshot.
+    :param rows_kept: rows that DAP no longer has, in a table that is only ever added to: no difference.
+    :param missing: rows that the table lacked.
+    :param extra: rows that only the table had.
+    :param different: rows with other values.
+    :param columns: how many rows differed in which column.
+    :param reason: why there was no comparison.
+    """
+
+    outcome: VerificationOutcome
+    requested: bool = True
+    snapshot_as_of: str | None = None
+    rows_compared: int = 0
+    rows_left_out: int = 0
+    rows_kept: int = 0
+    missing: int = 0
+    extra: int = 0
+    different: int = 0
+    columns: Mapping[str, int] = field(default_factory=dict)
+    reason: str | None = None
+
+    @property
+    def differences(self) -> int:
+        """How many rows differed."""
+        return self.missing + self.extra + self.different
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether people should look: something differed, or they wanted a comparison and got none."""
+        return self.differences > 0 or (self.requested and self.outcome in ("refused", "postponed"))
+
+    def __str__(self) -> str:
+        if self.outcome in ("refused", "postponed"):
+            return f"not verified: {self.reason}"
+        compared = f"{self.rows_compared:,} rows compared as of {self.snapshot_as_of}"
+        if not self.differences:
+            return f"verified, equal: {compared}"
+        kinds = [("missing", self.missing), ("extra", self.extra), ("different", self.different)]
+        counts = ", ".join(f"{number:,} {kind}" for kind, number in kinds if number)
+        most = sorted(self.columns.items(), key=lambda column: -column[1])
+        where = ", ".join(f"{name} {number:,}" for name, number in most[:5]) + ", ..." * (len(most) > 5)
+        where = f" (by column: {where})" if where else ""
+        if self.outcome == "repaired":
+            return f"verified, repaired: {compared}: {counts}{where}"
+        return f"verified, not equal: {compared}: {counts}{where}"
+
+
 @dataclass(frozen=True)
 class TableResult:
     """The outcome of one table in one run. Its JSON form is a contract (docs/reference.md).
@@ -79,6 +139,7 @@ class TableResult:
     :param duration_s: seconds, without the wait for turn and job.
     :param waited_s: seconds that the table waited for its turn and its job.
     :param notes: sentences about what is not as DAP describes it, and needs no action.
+    :param verification: None: it was not to be verified.
     """
 
     table: TableName
@@ -97,6 +158,7 @@ class TableResult:
     dependents: Dependents = field(default_factory=Dependents)
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
+    verification: Verification | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form in which a task hands it on."""
@@ -118,12 +180,14 @@ class TableResult:
         dependents = values.pop("dependents")
         error = values.pop("error")
         notes = tuple(values.pop("notes", ()))
+        verification = values.pop("verification", None)
         return cls(
             table,
             **values,
             dependents=Dependents(tuple(dependents["restored"]), tuple(dependents["broken"])),
             error=ErrorInfo.from_json(error) if error else None,
             notes=notes,
+            verification=Verification(**verification) if verification else None,
         )
 
 

@@ -61,6 +61,7 @@ def make_replicator(pooled: int = 0) -> Replicator:
         limit,
         pooled=pooled,
         append_only=settings.append_only_tables,
+        max_shrink=settings.max_shrink,
     )
 
 

@@ -6,7 +6,7 @@ Heavy packages are imported inside functions: every parse and every task process
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -20,16 +20,17 @@ from airflow.sdk.exceptions import (
     TaskDeferralError,
     TaskDeferralTimeout,
 )
-from airflow.triggers.base import BaseTrigger, StartTriggerArgs
+from airflow.triggers.base import StartTriggerArgs
 
 from cd2.replication.errors import Cd2Error, TableFailure, TransientError
 from cd2.replication.names import TableName
 from cd2.replication.results import Action, TableResult
 from cd2.tasks.credentials import load_settings, with_credentials
+from cd2.tasks.finding import Found, Loading, find_changes, find_snapshot, find_verification, load_found
 from cd2.tasks.links import CHANGES, LINKS, asset_of
 from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT, RETRIED, UNLISTED
 from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
-from cd2.tasks.triggers import Found, InitTrigger, SyncTrigger, find_changes, find_snapshot
+from cd2.tasks.verifying import VERIFY, check_form, due, wants_verification
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
 
 ORDER = "order"  # in the task state store, for a listing after a clear
+NO_FORM: Mapping[str, Any] = {}
 CHANGED_STATES = ("initialized", "complete_with_schema_update")
 WAIT_TIMEOUT = timedelta(hours=10)
 """For turn and job together; the job alone has a shorter limit (`cd2.replication.dap.jobs`)."""
@@ -79,11 +81,17 @@ class ListTables(BaseOperator):
         dry_run = bool(params.get("dry_run"))
         store = context["task_state_store"]
         earlier = [TableName.parse(name) for name in cast("list[str]", store.get(ORDER) or [])]
+        to_verify: list[str] = []
         try:
-            tables, unlisted = with_credentials(lambda replicator: list_and_choose(replicator, load_settings(), params))
+            check_form(params)
+            settings = load_settings()
+            tables, unlisted = with_credentials(lambda replicator: list_and_choose(replicator, settings, params))
             check_number(tables)
             if not dry_run:
-                tables = in_turn(tables, with_credentials(partial(sizes_in_replica, tables=tables)), earlier)
+                sizes = with_credentials(partial(sizes_in_replica, tables=tables))
+                tables = in_turn(tables, sizes, earlier)
+                if context["dag_run"].run_type == "scheduled" and settings.verify_tables_per_day:
+                    to_verify = with_credentials(partial(due, tables=tables, sizes=sizes, settings=settings))
         except Cd2Error as error:
             _fail(context["ti"], error)
         names = [str(table) for table in tables]
@@ -93,6 +101,9 @@ class ListTables(BaseOperator):
             context["ti"].xcom_push(key=DRY_RUN, value=names)
             return []
         store.set(ORDER, cast("Any", names))
+        if to_verify:
+            self.log.info("To be verified in this run: %s", ", ".join(to_verify))
+            context["ti"].xcom_push(key=VERIFY, value=to_verify)
         return names
 
 
@@ -106,7 +117,8 @@ class _TableOperator(BaseOperator):
     template_fields: Sequence[str] = ("table",)
     operator_extra_links = LINKS
     start_from_trigger = True
-    trigger: type[BaseTrigger]
+    trigger: str
+    """The triggerer imports it; here it would only cost time."""
     action: Action
     job_url: str | None = None
 
@@ -115,7 +127,7 @@ class _TableOperator(BaseOperator):
         self.table = table
         self.list_task_id = list_task_id
         self.start_trigger_args = StartTriggerArgs(
-            trigger_cls=f"{self.trigger.__module__}.{self.trigger.__qualname__}",
+            trigger_cls=f"cd2.tasks.triggers.{self.trigger}",
             trigger_kwargs=self.trigger_arguments(),
             next_method="load",
             timeout=WAIT_TIMEOUT,
@@ -169,19 +181,16 @@ class _TableOperator(BaseOperator):
         ti.xcom_push(key=RESULT, value=result.to_json())
         _fail(ti, error)
 
-    def load_job(self, ti: RuntimeTaskInstanceProtocol, found: Found, *, requested: bool = True) -> TableResult:
-        """Load the job that the trigger found; its failure, or ours, fails this try."""
+    def load_job(
+        self, ti: RuntimeTaskInstanceProtocol, found: Found, requested: bool = True, form: Mapping[str, Any] = NO_FORM
+    ) -> TableResult:
+        """Load the job that the trigger found, and verify the table; its failure, or ours, fails this try."""
 
         async def load(replicator: Replicator) -> TableResult:
-            if found.error:
-                return await replicator.failed(
-                    self.table_name, self.action, found.error, last_try=_is_last(ti), run=ti.run_id
-                )
-            job_id = str(found.job_id)
-            self.job_url = replicator.job_url(job_id)
-            return await replicator.load(
-                self.table_name, job_id, self.action, requested=requested, last_try=_is_last(ti), run=ti.run_id
-            )
+            if found.job_id:
+                self.job_url = replicator.job_url(found.job_id)
+            how = Loading(requested, bool(form.get("accept_shrink")), bool(form.get("repair")), _is_last(ti), ti.run_id)
+            return await load_found(replicator, self.table_name, self.action, found, how)
 
         try:
             return replace(with_credentials(load), waited_s=found.waited_s)
@@ -214,7 +223,7 @@ class SyncTable(_TableOperator):
     :param init_task_id: the task to skip if the table needs no init.
     """
 
-    trigger = SyncTrigger
+    trigger = "SyncTrigger"
     action: Action = "sync"
 
     def __init__(self, *, init_task_id: str, **kwargs: Any) -> None:
@@ -222,7 +231,11 @@ class SyncTable(_TableOperator):
         self.init_task_id = init_task_id
 
     async def find(self, context: Context, replicator: Replicator) -> Found:
-        return await find_changes(replicator, self.table_name, full_refresh=bool(context["params"].get("full_refresh")))
+        params = context["params"]
+        on_its_own = self.table in (context["ti"].xcom_pull(task_ids=self.list_task_id, key=VERIFY) or ())
+        if on_its_own or wants_verification(params):
+            return await find_verification(replicator, self.table_name, on_its_own=on_its_own)
+        return await find_changes(replicator, self.table_name, full_refresh=bool(params.get("full_refresh")))
 
     def load(self, context: Context, event: dict[str, Any]) -> None:
         """Load the finished job, or leave the table to `init_table`."""
@@ -231,7 +244,7 @@ class SyncTable(_TableOperator):
         if found.needs_init:
             result = TableResult(self.table_name, "sync", "needs_init", since=found.since, data_as_of=found.since)
         else:
-            result = self.load_job(ti, found)
+            result = self.load_job(ti, found, form=context["params"])
         self.report(context, result)
         if result.state != "needs_init":
             # A branch operator does not skip inside a mapped group in Airflow 3.3.1; this does.
@@ -246,7 +259,7 @@ class InitTable(_TableOperator):
     :param sync_task_id: the task whose result at our map index decides.
     """
 
-    trigger = InitTrigger
+    trigger = "InitTrigger"
     action: Action = "init"
 
     def __init__(self, *, sync_task_id: str, **kwargs: Any) -> None:
@@ -263,7 +276,8 @@ class InitTable(_TableOperator):
         """Load the finished job."""
         synced = self._synced(context["ti"]) or {}
         # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
-        self.report(context, self.load_job(context["ti"], Found.from_json(event), requested=not synced.get("error")))
+        requested, form = not synced.get("error"), context["params"]
+        self.report(context, self.load_job(context["ti"], Found.from_json(event), requested=requested, form=form))
 
     def _synced(self, ti: RuntimeTaskInstanceProtocol) -> dict[str, Any] | None:
         synced: dict[str, Any] | None = ti.xcom_pull(task_ids=self.sync_task_id, map_indexes=ti.map_index, key=RESULT)

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
-from cd2.replication.errors import Cd2Error, RefusedCredentials, TableFailure, from_json, to_json
+from cd2.replication.errors import RefusedCredentials, TableFailure
 from cd2.replication.names import TableName
 from cd2.replication.waits import Line, Place, Replicators, Waits
 from cd2.tasks import credentials
 from cd2.tasks.credentials import make_replicator
+from cd2.tasks.finding import Found, find_changes, find_snapshot, find_verification
 from cd2.tasks.links import LINKS
 from cd2.tasks.reporting.outcomes import ERROR, RESULT, RETRIED
+from cd2.tasks.verifying import VERIFY, wants_verification
 
 if TYPE_CHECKING:
     from cd2.replication.replicator import Replicator
@@ -37,98 +37,8 @@ REPLICATORS = Replicators(partial(make_replicator, POOLED))
 WAITS = Waits(REPLICATORS)
 LINE = Line()
 """Airflow creates each trigger from its stored arguments; what triggers share lives in their process."""
-PATIENCE_TRIES = 20
-"""How often to ask while DAP answers 429: waiting costs nothing here."""
 OF_A_TRY = (RESULT, ERROR, *(link.xcom_key for link in LINKS))
 """What a try leaves in XCom. Airflow deletes it when the next one starts in a worker, but not in the triggerer."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a task found out before it loads; an event carries it from the triggerer to a worker.
-
-    :param job_id: the finished job.
-    :param needs_init: the table needs an init, which is not this task's work.
-    :param since: the table's cursor, ISO 8601 in UTC.
-    :param error: what went wrong.
-    :param skip: there is nothing to do.
-    :param waited_s: seconds that turn and job took.
-    """
-
-    job_id: str | None = None
-    needs_init: bool = False
-    since: str | None = None
-    error: Cd2Error | None = None
-    skip: bool = False
-    waited_s: float = field(default=0.0, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """As an event carries it."""
-        if self.error:
-            return {"error": to_json(self.error)}
-        if self.needs_init:
-            return {"needs_init": True, "since": self.since}
-        return {"job_id": self.job_id, "since": self.since, "waited_s": self.waited_s}
-
-    @classmethod
-    def from_json(cls, event: dict[str, Any]) -> Found:
-        """Read what `to_json` returned."""
-        error = event.get("error")
-        return cls(
-            event.get("job_id"),
-            bool(event.get("needs_init")),
-            event.get("since"),
-            from_json(error) if error else None,
-            waited_s=float(event.get("waited_s") or 0.0),
-        )
-
-
-async def find_changes(
-    replicator: Replicator,
-    table: TableName,
-    *,
-    full_refresh: bool,
-    place: Place | None = None,
-    given_up: datetime | None = None,
-) -> Found:
-    """For `sync_table`: a finished job with the changes since the cursor, or that the table needs an init.
-
-    :param place: in the line of the tables that wait in this process.
-    :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
-    :raises Cd2Error: what went wrong, in our words.
-    """
-    since = await replicator.cursor(table)
-    if since is None or full_refresh:
-        return Found(needs_init=True, since=since.isoformat() if since else None)
-    started = time.monotonic()
-    job_id = await replicator.ask(table, since, tries=PATIENCE_TRIES, place=place, given_up=given_up)
-    return Found(job_id, since=since.isoformat(), waited_s=round(time.monotonic() - started, 3))
-
-
-async def find_snapshot(
-    replicator: Replicator,
-    table: TableName,
-    *,
-    synced: dict[str, Any] | None,
-    place: Place | None = None,
-    given_up: datetime | None = None,
-) -> Found:
-    """For `init_table`: a finished job with all rows, if the table's sync said that it needs one.
-
-    :param synced: the result of the sync.
-    :param place: in the line of the tables that wait in this process.
-    :param given_up: a job that was asked for before this moment, and is not done, is given up for a new one.
-    :raises Cd2Error: what went wrong, in our words.
-    """
-    if not synced or synced["state"] != "needs_init":
-        return Found(skip=True)
-    # The sync of a new table, or of a full refresh, reports no error; that of an automatic re-init does.
-    requested = not synced.get("error")
-    started = time.monotonic()
-    job_id = await replicator.ask(
-        table, None, tries=PATIENCE_TRIES, place=place, given_up=given_up, requested=requested
-    )
-    return Found(job_id, waited_s=round(time.monotonic() - started, 3))
 
 
 class _TableTrigger(BaseTrigger):
@@ -251,6 +161,11 @@ class SyncTrigger(_TableTrigger):
 
     async def _find(self, replicator: Replicator, table: TableName) -> Found:
         params = self._ti.get_template_context()["params"]
+        on_its_own = str(table) in (await self._pull(self.list_task_id, -1, VERIFY) or ())
+        if on_its_own or wants_verification(params):
+            return await find_verification(
+                replicator, table, on_its_own=on_its_own, place=self._place, given_up=self._given_up
+            )
         full_refresh = bool(params.get("full_refresh"))
         return await find_changes(
             replicator, table, full_refresh=full_refresh, place=self._place, given_up=self._given_up

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from cd2.replication.errors import Cd2Error
+from cd2.replication.load.guard import Guard
 from cd2.replication.load.load import Load
 from cd2.replication.names import TableName
 from cd2.replication.results import Dependents
@@ -115,7 +116,7 @@ async def change(
         for statements in (plan.breaking, plan.replace_key):
             if statements:
                 await alteration.run(statements)
-        await Load(connection, plan, model, None, alteration)._run_closing(Cd2Error)  # type: ignore[arg-type]
+        await Load(connection, plan, model, None, alteration, Guard())._run_closing(Cd2Error)  # type: ignore[arg-type]
         return await alteration.finish()
 
 

@@ -1,4 +1,4 @@
-"""The ledger: one row of `cd2.loads` for each load and each failure, with what it changed in the schema.
+"""The ledger: one row of `cd2.loads` for each load, verification and failure; and what changed in the schema.
 
 The same statement keeps `cd2.freshness`, so that the two never contradict each other. Neither holds values of rows.
 """
@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from cd2.replication.errors import Cd2Error, to_json
+from cd2.replication.names import TableName
 from cd2.replication.results import Applied, SchemaChange, TableResult
 
 KEPT = timedelta(days=400)
@@ -25,12 +26,22 @@ INSERT INTO cd2.loads (namespace, table_name, at, action, state, since, data_as_
 VALUES ($1, $2, statement_timestamp(), $3, $4, $5, $6, $7, $8, {rows_in_table}, $9, $10, $11, $12, $13, {error})
 ON CONFLICT DO NOTHING"""
 
-# Without a snapshot: what the last load knew, and what PostgreSQL has counted in this transaction. At first, its guess.
+# Without a snapshot: what was known before, if nobody else has moved the cursor since, and what the load has added.
 _ROWS_IN_TABLE = """coalesce($15,
-    (SELECT l.rows_in_table FROM cd2.loads l
-     WHERE l.namespace = $1 AND l.table_name = $2 AND l.rows_in_table IS NOT NULL ORDER BY l.at DESC LIMIT 1)
-        + pg_stat_get_xact_tuples_inserted(to_regclass($16)) - pg_stat_get_xact_tuples_deleted(to_regclass($16)),
-    (SELECT c.reltuples::bigint FROM pg_class c WHERE c.oid = to_regclass($16) AND c.reltuples >= 0))"""
+    (SELECT CASE WHEN l.data_as_of = $5 THEN l.rows_in_table END FROM cd2.loads l
+     WHERE l.namespace = $1 AND l.table_name = $2 AND l.rows_in_table IS NOT NULL ORDER BY l.at DESC LIMIT 1) + $16)"""
+_RETURNING = " RETURNING at, rows_in_table"
+
+COUNTED_BYTES = 16 * 2**30
+"""A larger table is not counted: that could take many minutes. It begins with PostgreSQL's estimate."""
+_ESTIMATED = """
+SELECT CASE WHEN pg_relation_size(c.oid) > $2 AND c.reltuples >= 0 THEN c.reltuples::bigint END
+FROM pg_class c WHERE c.oid = to_regclass($1)"""
+_CORRECT = "UPDATE cd2.loads SET rows_in_table = $4 WHERE namespace = $1 AND table_name = $2 AND at = $3"
+
+_KNOWN = """
+SELECT rows_in_table FROM cd2.loads
+WHERE namespace = $1 AND table_name = $2 AND rows_in_table IS NOT NULL ORDER BY at DESC LIMIT 1"""
 
 _FRESH = """fresh AS (
     INSERT INTO cd2.freshness AS f (namespace, table_name, checked_at, data_as_of, reinitialized_at)
@@ -49,11 +60,12 @@ _CHANGES = """changes AS (
     ON CONFLICT DO NOTHING
 )"""
 _LOADED_ROW = _ROW.format(rows_in_table=_ROWS_IN_TABLE, error="NULL, NULL, NULL")
-_LOADED = f"WITH {_FRESH}{_LOADED_ROW}"
-_LOADED_AND_CHANGED = f"WITH {_FRESH}, {_CHANGES}{_LOADED_ROW}"
+_LOADED = f"WITH {_FRESH}{_LOADED_ROW}{_RETURNING}"
+_LOADED_AND_CHANGED = f"WITH {_FRESH}, {_CHANGES}{_LOADED_ROW}{_RETURNING}"
 """A second one, because planning what there is nothing for takes longer than all the rest."""
 
 _ENDED = _ROW.format(rows_in_table="NULL", error="$14, $15, $16")
+_VERIFIED = _ROW.format(rows_in_table="$14", error="NULL, NULL, $15")
 
 _FAILED = f"""
 WITH fresh AS (
@@ -84,7 +96,7 @@ async def loaded(
     run: str | None = None,
     reinitialized: bool = False,
 ) -> None:
-    """Note that a table is up to date, in the transaction that loads it: one statement.
+    """Note that a table is up to date, in the transaction that loads it: one statement, unless its rows are not known.
 
     :param changes: of the table's schema.
     :param run: the id of the run.
@@ -94,13 +106,46 @@ async def loaded(
     noted += [_dependent(name, "restored", known=False) for name in result.dependents.restored]
     # What is still broken is named at each sync: it is noted once, and again when the schema changes again.
     noted += [_dependent(name, "broken", known=not changes) for name in result.dependents.broken]
-    rows = applied.rows_in_table if applied else None
-    values = (*_values(result, run), reinitialized, rows, result.table.quoted)
+    rows, added = (applied.rows_in_table, applied.rows_added) if applied else (None, 0)
+    values = (*_values(result, run), reinitialized, rows, added)
     if noted:
         from_version = changes[0].from_version if changes else result.schema_version
-        await connection.execute(_LOADED_AND_CHANGED, *values, json.dumps(noted), from_version)
+        row = await connection.fetchrow(_LOADED_AND_CHANGED, *values, json.dumps(noted), from_version)
     else:
-        await connection.execute(_LOADED, *values)
+        row = await connection.fetchrow(_LOADED, *values)
+    if row and row["rows_in_table"] is None:
+        number = await _count(connection, result.table)
+        await connection.execute(_CORRECT, result.table.namespace, result.table.table, row["at"], number)
+
+
+async def rows_known(connection: asyncpg.Connection, table: TableName) -> int | None:
+    """How many rows a table had after its last load or verification; None: not known."""
+    rows: int | None = await connection.fetchval(_KNOWN, table.namespace, table.table)
+    return rows
+
+
+async def verified(
+    connection: asyncpg.Connection, result: TableResult, rows_in_table: int | None, run: str | None = None
+) -> None:
+    """Note a verification.
+
+    :param result: what it found; the bytes, seconds and job are those of the comparison.
+    :param rows_in_table: counted just now; None: there was no comparison.
+    :param run: the id of the run.
+    """
+    if found := result.verification:
+        values = ("verify", found.outcome, *_values(result, run)[4:])
+        await connection.execute(
+            _VERIFIED, result.table.namespace, result.table.table, *values, rows_in_table, found.reason
+        )
+
+
+async def not_compared(
+    connection: asyncpg.Connection, result: TableResult, failure: Cd2Error, run: str | None = None
+) -> None:
+    """Note that a verification failed; the table is up to date all the same."""
+    values = ("verify", "failed", *_values(result, run)[4:])
+    await connection.execute(_ENDED, result.table.namespace, result.table.table, *values, *_reason(failure))
 
 
 async def failed(
@@ -139,6 +184,14 @@ def _values(result: TableResult, run: str | None) -> tuple[object, ...]:
         result.schema_version,
         run,
     )
+
+
+async def _count(connection: asyncpg.Connection, table: TableName) -> int:
+    """How many rows a table has; of a very large one, about how many."""
+    rows: int | None = await connection.fetchval(_ESTIMATED, table.quoted, COUNTED_BYTES)
+    if rows is None:
+        rows = int(await connection.fetchval(f"SELECT count(*) FROM {table.quoted}"))
+    return rows
 
 
 def _reason(error: Cd2Error) -> tuple[str, str | None, str]:

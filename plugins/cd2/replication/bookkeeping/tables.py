@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from cd2.replication.bookkeeping.ledger_tables import (
+    LOADS,
+    SCHEMA_CHANGES,
+    STATUS,
+    VERIFICATION_DIFFERENCES,
+    VERIFICATIONS,
+    VOLUME_ALERTS,
+)
+
 PACER = """
 CREATE TABLE IF NOT EXISTS cd2.pacer (
     key text NOT NULL,
@@ -129,111 +138,21 @@ CREATE TABLE IF NOT EXISTS cd2.view_texts (
 )"""
 """The texts of views that PostgreSQL made others of when they were restored."""
 
-LOADS = """
-DO $$
-BEGIN
-    IF to_regclass('cd2.loads') IS NOT NULL THEN
-        RETURN;
-    END IF;
-    CREATE TABLE cd2.loads (
-        namespace text NOT NULL,
-        table_name text NOT NULL,
-        at timestamptz NOT NULL,
-        action text NOT NULL,
-        state text NOT NULL,
-        since timestamptz,
-        data_as_of timestamptz,
-        rows_written bigint NOT NULL,
-        rows_deleted bigint NOT NULL,
-        rows_in_table bigint,
-        bytes_downloaded bigint NOT NULL,
-        seconds double precision NOT NULL,
-        job_id text,
-        schema_version integer,
-        run_id text,
-        error_kind text,
-        error_type text,
-        error text,
-        PRIMARY KEY (namespace, table_name, at)
-    );
-    CREATE INDEX loads_with_changes ON cd2.loads (namespace, table_name, at) INCLUDE (rows_written, rows_deleted)
-        WHERE rows_written + rows_deleted > 0;
-    COMMENT ON TABLE cd2.loads IS 'One row for each load of a table and each failure; kept for 400 days';
-    COMMENT ON COLUMN cd2.loads.at IS 'When the load, or the attempt that failed, ended';
-    COMMENT ON COLUMN cd2.loads.since IS 'The table held Canvas Data 2 as of this time before';
-    COMMENT ON COLUMN cd2.loads.data_as_of IS 'The table holds Canvas Data 2 as of this time since';
-    COMMENT ON COLUMN cd2.loads.rows_in_table IS 'Counted on from the last init or re-init; before that, an estimate';
-END
-$$"""
-"""What was loaded, when, and what failed. The key finds the rows of a table by their time; nothing is read without."""
-
-SCHEMA_CHANGES = """
-DO $$
-BEGIN
-    IF to_regclass('cd2.schema_changes') IS NOT NULL THEN
-        RETURN;
-    END IF;
-    CREATE TABLE cd2.schema_changes (
-        namespace text NOT NULL,
-        table_name text NOT NULL,
-        at timestamptz NOT NULL,
-        from_version integer,
-        to_version integer,
-        kind text NOT NULL,
-        object text NOT NULL,
-        what text NOT NULL,
-        PRIMARY KEY (namespace, table_name, at, kind, object)
-    );
-    COMMENT ON TABLE cd2.schema_changes IS 'What changed in the schemas of the tables; kept for 400 days';
-    COMMENT ON COLUMN cd2.schema_changes.object IS 'The column, or the view or other object that depended on one';
-END
-$$"""
-"""What changed in the schemas of the tables, and what became of the dependents."""
-
-STATUS = """
-DO $$
-BEGIN
-    IF to_regclass('cd2.status') IS NOT NULL THEN
-        RETURN;  -- to replace it would wait for everybody who reads it
-    END IF;
-    CREATE VIEW cd2.status AS
-    SELECT f.namespace, f.table_name,
-        CASE WHEN f.failing_since IS NOT NULL THEN 'failed' WHEN f.checked_at IS NULL THEN 'needs_init'
-             ELSE coalesce(last.state, 'complete') END AS state,
-        f.checked_at, f.data_as_of, last.rows_in_table, last.rows_written, last.rows_deleted,
-        changed.at AS last_change_at, f.failing_since, f.error, last.schema_version,
-        NULL::timestamptz AS verified_at
-    FROM cd2.freshness f
-    LEFT JOIN LATERAL (
-        SELECT l.state, l.rows_in_table, l.rows_written, l.rows_deleted, l.schema_version
-        FROM cd2.loads l
-        WHERE l.namespace = f.namespace AND l.table_name = f.table_name
-          AND l.action IN ('sync', 'init', 'reinit') AND l.state NOT IN ('failed', 'needs_init')
-        ORDER BY l.at DESC LIMIT 1
-    ) AS last ON true
-    LEFT JOIN LATERAL (
-        SELECT l.at FROM cd2.loads l
-        WHERE l.namespace = f.namespace AND l.table_name = f.table_name AND l.rows_written + l.rows_deleted > 0
-        ORDER BY l.at DESC LIMIT 1
-    ) AS changed ON true;
-    COMMENT ON VIEW cd2.status IS 'How each replicated table is: one row each';
-END
-$$"""
-"""For people: one row for each table that was ever attempted."""
-
-VOLUME_ALERTS = """
-CREATE TABLE IF NOT EXISTS cd2.volume_alerts (
+VERIFYING = """
+CREATE TABLE IF NOT EXISTS cd2.verifying (
+    key text NOT NULL,
     namespace text NOT NULL,
     table_name text NOT NULL,
-    day date NOT NULL,
-    changes bigint NOT NULL,
-    usual bigint NOT NULL,
-    run_id text NOT NULL,
-    PRIMARY KEY (namespace, table_name, day)
+    job_id text NOT NULL,
+    noted_at timestamptz NOT NULL,
+    PRIMARY KEY (key, namespace, table_name)
 )"""
-"""The days on which a table got far fewer or more changes than usual, and the run that said so."""
+"""The snapshots that wait for their comparison."""
 
-FOR_READERS = ("freshness", "broken_dependents", "loads", "schema_changes", "volume_alerts", "status")
+FOR_READERS = (
+    *("freshness", "broken_dependents", "loads", "schema_changes", "volume_alerts", "status"),
+    *("verifications", "verification_differences"),
+)
 """What report writers are told to read."""
 
 LET_READ = f"""
@@ -263,9 +182,12 @@ CREATE_TABLES = (
     FRESHNESS,
     BROKEN_DEPENDENTS,
     VIEW_TEXTS,
+    VERIFYING,
     LOADS,
     SCHEMA_CHANGES,
     VOLUME_ALERTS,
+    VERIFICATIONS,
+    VERIFICATION_DIFFERENCES,
     STATUS,
     LET_READ,
 )

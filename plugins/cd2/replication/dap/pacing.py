@@ -60,6 +60,12 @@ WHERE key = $1 AND endpoint = $2 AND next_turn < pushed.turn"""
 """No turn for $5 seconds; after that they are evenly spread, because somebody else uses the key."""
 
 
+def limits(job_creations_per_minute: int) -> dict[Endpoint, int]:
+    """How many calls a minute DAP allows a key at each endpoint; whoever allows more jobs allows more of each."""
+    data = job_creations_per_minute
+    return {"data": data, "list": max(LIST_CALLS_PER_MINUTE, data), "object": max(OBJECT_CALLS_PER_MINUTE, data)}
+
+
 class Pacer:
     """Hands out turns for one DAP key.
 

@@ -7,7 +7,6 @@ import logging
 import os
 import ssl
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -189,7 +188,8 @@ class connected:  # noqa: N801 - reads as what it does: async with connected(tar
 class Replica:
     """The replica as a place for single statements, such as taking a turn.
 
-    A process with one table opens a connection for each. The triggerer, where a hundred tables wait, keeps a few open.
+    A process with one table opens a connection for each. The triggerer, where a hundred tables wait, keeps a few open:
+    here, because asyncpg's pool loses places for good if connections end while it renews them (seen with 0.31).
 
     :param pooled: how many connections to keep open at most; 0: none.
     """
@@ -199,9 +199,9 @@ class Replica:
 
     def __init__(self, target: DatabaseTarget, pooled: int = 0) -> None:
         self.target = target
-        self._size = pooled
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
+        self._places = asyncio.Semaphore(pooled) if pooled else None
+        self._idle: dict[asyncpg.Connection, asyncio.TimerHandle] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._away_until = 0.0
 
     async def row(self, statement: str, *values: Any) -> asyncpg.Record | None:
@@ -213,13 +213,13 @@ class Replica:
         until = time.monotonic() + CONNECT_PATIENCE_S
         tries = 0
         while True:
-            pool = await self._opened() if self._size else None
             try:
-                return await self._row(pool, statement, *values)
+                if self._places is None:
+                    async with connected(self.target) as connection:
+                        return await _first_row(connection, statement, *values)
+                async with self._places:
+                    return await self._row(statement, *values)
             except _BROKEN:
-                # By a restart or a failover, maybe long ago while nobody used it; then the others are broken too.
-                if pool is not None:
-                    await pool.expire_connections()
                 # The first time at once: `connect` waits for the server.
                 pause = CONNECT_PAUSES_S[min(tries, len(CONNECT_PAUSES_S)) - 1] if tries else 0.0
                 if until - time.monotonic() < pause:
@@ -227,38 +227,32 @@ class Replica:
             await asyncio.sleep(pause)
             tries += 1
 
-    async def _row(self, pool: asyncpg.Pool | None, statement: str, *values: Any) -> asyncpg.Record | None:
-        if pool is None:
-            async with connected(self.target) as connection, asyncio.timeout(STATEMENT_TIMEOUT_S):
-                return await connection.fetchrow(statement, *values)
-        shared = await pool.acquire()
-        try:
-            async with asyncio.timeout(STATEMENT_TIMEOUT_S):
-                return await shared.fetchrow(statement, *values)
-        finally:
-            await pool.release(shared, timeout=CLOSE_TIMEOUT_S)
-
     async def close(self) -> None:
         """Close the connections that are kept open, within `CLOSE_TIMEOUT_S` seconds."""
-        if self._pool is not None:
-            # asyncpg waits for ever for a connection that the server has closed.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self._pool.close()
+        self._close_idle()
+        await asyncio.gather(*self._closing)
 
-    async def _opened(self) -> asyncpg.Pool:
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    connect=self._connect,
-                    reset=_as_it_is,
-                    min_size=0,
-                    max_size=self._size,
-                    max_inactive_connection_lifetime=self.IDLE_S,
-                )
-            return self._pool
+    async def _row(self, statement: str, *values: Any) -> asyncpg.Record | None:
+        if self._idle:
+            shared, timer = self._idle.popitem()
+            timer.cancel()
+        else:
+            shared = await self._connect()
+        try:
+            row = await _first_row(shared, statement, *values)
+        except _BROKEN:
+            # By a restart or a failover, maybe long ago while nobody used it; then the others are broken too.
+            shared.terminate()
+            self._close_idle()
+            raise
+        except BaseException:
+            # Cancelled, perhaps: nobody knows what it still answers.
+            shared.terminate()
+            raise
+        self._idle[shared] = asyncio.get_running_loop().call_later(self.IDLE_S, self._close_one, shared)
+        return row
 
-    async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection:
+    async def _connect(self) -> asyncpg.Connection:
         # Tables queue for the few connections: only the first that finds the server away is patient.
         patience_s = 0.0 if time.monotonic() < self._away_until else None
         try:
@@ -267,6 +261,25 @@ class Replica:
             self._away_until = time.monotonic() + CONNECT_PATIENCE_S
             raise
 
+    def _close_idle(self) -> None:
+        for connection in tuple(self._idle):
+            self._close_one(connection)
 
-async def _as_it_is(_: asyncpg.Connection) -> None:
-    """A single statement leaves nothing behind; asyncpg's RESET ALL would undo what `sessions.begin` has set."""
+    def _close_one(self, connection: asyncpg.Connection) -> None:
+        self._idle.pop(connection).cancel()
+        task = asyncio.get_running_loop().create_task(_closed(connection))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+async def _first_row(connection: asyncpg.Connection, statement: str, *values: Any) -> asyncpg.Record | None:
+    async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+        return await connection.fetchrow(statement, *values)
+
+
+async def _closed(connection: asyncpg.Connection) -> None:
+    """Close a connection that the server may have closed long ago."""
+    try:
+        await connection.close(timeout=CLOSE_TIMEOUT_S)
+    except (*_BROKEN, asyncpg.PostgresError):
+        connection.terminate()

@@ -14,7 +14,9 @@ import asyncpg
 from cd2.replication.constraints.satisfied import satisfied
 from cd2.replication.errors import ReinitRequired, TableFailure
 from cd2.replication.load import obstacles, old_rows
-from cd2.replication.load.staging import Staging, add_key
+from cd2.replication.load.guard import Guard
+from cd2.replication.load.staging import Staging
+from cd2.replication.load.unique import add_key
 from cd2.replication.results import Action, Applied
 from cd2.replication.schema.closing import NarrowEnum
 from cd2.replication.sqlerrors.quoting import raised_by_code
@@ -44,6 +46,7 @@ class Load:
     :param model: the columns of the job's data.
     :param rows: the job's rows.
     :param alteration: runs the DDL, on the same connection.
+    :param guard: how many rows may go.
     :param append_only: rows of the table that DAP no longer has are kept.
     """
 
@@ -52,6 +55,7 @@ class Load:
     model: TableModel
     rows: JobRows
     alteration: Alteration
+    guard: Guard
     append_only: bool = False
 
     async def run(self, action: Action) -> Applied:
@@ -59,7 +63,8 @@ class Load:
 
         :raises ReinitRequired: (sync) the rows of the replica do not fit the new schema.
         :raises TableFailure: (re-init) the snapshot does not fit its schema; or users' objects on the table keep rows
-            from being changed; or old rows of an append-only table do not fit the new schema.
+            from being changed; or old rows of an append-only table do not fit the new schema; or far too many rows
+            would go.
         :raises asyncpg.PostgresError: anything else that PostgreSQL rejects.
         """
         match action:
@@ -106,9 +111,11 @@ class Load:
         written, deleted = await satisfied(
             self.connection, self.model, self.alteration, staging.apply_changes, staging.deletes
         )
+        await self.guard.check_changes(self.connection, staging, deleted)
         await staging.drop()
         notes = await self._run_closing(ReinitRequired)
-        return Applied(written, deleted, await self.alteration.finish(), staging.kept, notes)
+        dependents = await self.alteration.finish()
+        return Applied(written, deleted, dependents, staging.kept, notes, rows_added=staging.added)
 
     async def reinit(self) -> Applied:
         """Make a table that exists equal to a snapshot.
@@ -118,6 +125,7 @@ class Load:
         """
         await obstacles.find(self.connection, self.model.name)
         staging = await self._staged()
+        there = None if self.append_only else await self.guard.check_snapshot(self.connection, staging)
         replaced = 0
         replace = self.plan.key_differs and not self.append_only
         if self.append_only:
@@ -139,6 +147,9 @@ class Load:
         written, deleted = await satisfied(
             self.connection, self.model, self.alteration, staging.apply_snapshot, staging.deletes
         )
+        if there is not None:
+            # Other rows may have come instead: only now is it known how many go. The caller rolls back.
+            self.guard.check_deleted(staging, there, deleted)
         await staging.drop()
         notes = await self._run_closing(TableFailure)
         dependents = await self.alteration.finish()

@@ -15,6 +15,7 @@ import asyncpg
 from cd2.replication.errors import TableFailure
 from cd2.replication.load import obstacles
 from cd2.replication.load.rows import JobRows
+from cd2.replication.load.unique import make_unique
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.model import ColumnModel, TableModel
 from cd2.replication.schema.taken import free_name
@@ -23,30 +24,45 @@ log = logging.getLogger(__name__)
 
 TS, ACTION = '"meta.ts"', '"meta.action"'
 
+# What this transaction has inserted and deleted. What a savepoint took back counts, too, and so do statistics that the
+# session has not reported yet: only the difference between two looks says something.
+_DONE = """
+SELECT pg_stat_get_xact_tuples_inserted(c) - pg_stat_get_xact_tuples_deleted(c)
+FROM to_regclass($1::text) AS c WHERE current_setting('track_counts')::boolean"""
+
 
 class Staging:
     """The staging table of a job.
 
     :param incremental: whether its rows are changes; otherwise they are a snapshot.
     :param append_only: rows of the table that DAP no longer has are kept.
+    :param prefix: of its name: two of one table have different ones.
     """
 
     def __init__(
-        self, connection: asyncpg.Connection, model: TableModel, incremental: bool, append_only: bool = False
+        self,
+        connection: asyncpg.Connection,
+        model: TableModel,
+        incremental: bool,
+        append_only: bool = False,
+        prefix: str = "stage",
     ) -> None:
+        self.table = model.name
         self._connection = connection
         self._model = model
         self._incremental = incremental
         self._append_only = append_only
-        self.name = f"stage_{hashlib.sha256(model.name.quoted.encode()).hexdigest()[:16]}"
+        self.name = f"{prefix}_{hashlib.sha256(model.name.quoted.encode()).hexdigest()[:16]}"
         self._qualified = f"cd2.{self.name}"
         self._table = model.name.quoted
         self._key = ", ".join(map(quote_identifier, model.key))
-        self._match = " AND ".join(f"t.{name} = s.{name}" for name in map(quote_identifier, model.key))
+        self._match = self._same("t", "s")
         self.rows = 0
         """How many rows it holds: one for each key."""
         self.kept = 0
         """How many rows of an append-only table the job would have deleted from another one."""
+        self.added: int | None = None
+        """How many rows more the table has by the changes, triggers' work included; None: PostgreSQL does not count."""
 
     async def create(self) -> None:
         """Create it. Arrays arrive as JSON; every column is nullable, because deleted rows have no values.
@@ -71,7 +87,7 @@ class Staging:
         copied = await rows.copy(self._connection, self._model, "cd2", self.name, meta=True)
         unique = f"CREATE UNIQUE INDEX {self.name}_key ON {self._qualified} ({self._key})"
         newest = f"{TS}::timestamptz DESC, ctid DESC"
-        self.rows = copied - await _make_unique(self._connection, unique, self._qualified, self._key, newest)
+        self.rows = copied - await make_unique(self._connection, unique, self._qualified, self._key, newest)
 
     async def apply_changes(self) -> tuple[int, int]:
         """Apply the deletes and upserts of an incremental; rows that are already equal stay untouched.
@@ -80,6 +96,7 @@ class Staging:
         :raises TableFailure: a user's object on the table keeps rows from being changed.
         """
         triggers = await self._begin()
+        before = await self._done()
         gone = f"WHERE s.{ACTION} = 'D' AND {self._match}"
         deleted = 0
         if self._append_only:
@@ -95,6 +112,8 @@ class Staging:
             if triggers:
                 outdated = f"{self._qualified} s JOIN {self._table} t ON {self._match} WHERE s.{ACTION} = 'D'"
                 await self._check_rows(outdated, f" WHERE s.{ACTION} = 'U'", triggers)
+        after = await self._done()
+        self.added = None if before is None or after is None else after - before
         await self._end()
         return written, deleted
 
@@ -136,7 +155,26 @@ class Staging:
         :returns: how many rows were written.
         """
         names = ", ".join(quote_identifier(column.name) for column in self._model.columns)
-        return await self._count(f"INSERT INTO {self._table} ({names}) SELECT * FROM {self._source()}")
+        return await self._count(f"INSERT INTO {self._table} ({names}) SELECT * FROM {self.source()}")
+
+    async def apply_some(self, keys: str, expected: tuple[int, int]) -> None:
+        """Make equal to the snapshot those rows whose keys another table has, and touch no other.
+
+        :param keys: the qualified name of that table.
+        :param expected: how many rows are to be written, and how many deleted.
+        :raises TableFailure: a user's object on the table keeps rows from being changed.
+        """
+        triggers = await self._begin()
+        gone = f"NOT EXISTS (SELECT FROM {self._qualified} s WHERE {self._match})"
+        wanted = f" WHERE EXISTS (SELECT FROM {keys} d WHERE {self._same('d', 's')})"
+        outdated = f"{keys} d JOIN {self._table} t ON {self._same('d', 't')} WHERE {gone}"
+        deleted = await self._count(
+            f"DELETE FROM {self._table} t USING {keys} d WHERE {self._same('d', 't')} AND {gone}"
+        )
+        written = await self._merge(wanted)
+        if triggers or (written, deleted) != expected:
+            await self._check_rows(outdated, wanted, triggers)
+        await self._end()
 
     async def drop(self) -> None:
         """Remove the staging table."""
@@ -151,20 +189,28 @@ class Staging:
     async def _end(self) -> None:
         await self._connection.execute("RESET enable_hashjoin")
 
+    async def _done(self) -> int | None:
+        rows: int | None = await self._connection.fetchval(_DONE, self._table)
+        return rows
+
     async def _merge(self, where: str = "") -> int:
         names = [quote_identifier(column.name) for column in self._model.columns]
         values = [quote_identifier(column.name) for column in self._model.columns if not column.key]
         changes = ", ".join(f"{name} = s.{name}" for name in values)
         update = f"WHEN MATCHED AND {self._differs()} THEN UPDATE SET {changes} " if values else ""
         return await self._count(
-            f"MERGE INTO {self._table} t USING {self._source(where)} ON {self._match} {update}"
+            f"MERGE INTO {self._table} t USING {self.source(where)} ON {self._match} {update}"
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})"
         )
 
-    def _source(self, where: str = "") -> str:
-        """The staged rows `s` with the table's columns."""
+    def source(self, where: str = "") -> str:
+        """The staged rows `s` with the table's columns, for FROM."""
         values = ", ".join(_unstaged(column) for column in self._model.columns)
         return f"(SELECT {values} FROM {self._qualified} s{where}) s"
+
+    def _same(self, one: str, other: str) -> str:
+        """Whether two rows have one key."""
+        return " AND ".join(f"{one}.{name} = {other}.{name}" for name in map(quote_identifier, self._model.key))
 
     def _differs(self) -> str:
         """Whether a row of the table differs from its staged row."""
@@ -198,7 +244,7 @@ class Staging:
         first = quote_identifier(self._model.key[0])
         older = "age(t.xmin) > age(pg_current_xact_id()::xid)"  # a savepoint of this transaction has a later id
         refused = (
-            f"{self._source(where)} LEFT JOIN {self._table} t ON {self._match} "
+            f"{self.source(where)} LEFT JOIN {self._table} t ON {self._match} "
             f"WHERE t.{first} IS NULL OR ({older} AND {self._differs()})"
         )
         missing = await self._connection.fetchval(f"SELECT count(*) FROM {refused}")
@@ -214,38 +260,6 @@ class Staging:
                 f"{self._model.name}: {missing:,} row(s) were not written and {left:,} not deleted, although "
                 f"PostgreSQL reported no error. Nothing was changed. {cause}"
             )
-
-
-async def add_key(connection: asyncpg.Connection, model: TableModel, statement: str) -> int:
-    """Build the primary key over freshly copied rows, which is faster than updating it row by row.
-
-    Of several rows with one key (web_logs) the last stays.
-
-    :returns: how many rows were deleted for that.
-    """
-    key = ", ".join(map(quote_identifier, model.key))
-    return await _make_unique(connection, statement, model.name.quoted, key, "ctid DESC")
-
-
-async def _make_unique(connection: asyncpg.Connection, statement: str, table: str, key: str, order: str) -> int:
-    """Build a unique index. Of several rows with one key the first in this order stays.
-
-    :returns: how many rows were deleted for that.
-    """
-    try:
-        async with connection.transaction():
-            await connection.execute(statement)
-    except asyncpg.UniqueViolationError:
-        status: str = await connection.execute(
-            f"DELETE FROM {table} t USING (SELECT ctid AS place, "
-            f"row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS repetition FROM {table}) ranked "
-            "WHERE t.ctid = ranked.place AND ranked.repetition > 1"
-        )
-        await connection.execute(statement)
-        dropped = int(status.split()[-1])
-        log.info("%s: deleted %s row(s) whose key came again later; the last row of each key stays.", table, dropped)
-        return dropped
-    return 0
 
 
 def _unstaged(column: ColumnModel) -> str:

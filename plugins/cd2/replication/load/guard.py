@@ -1,0 +1,94 @@
+"""A guard against jobs that are complete and yet hold next to nothing: they never empty a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cd2.replication.bookkeeping import ledger
+from cd2.replication.errors import TableFailure
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from cd2.replication.load.staging import Staging
+    from cd2.replication.names import TableName
+
+SMALL = 1_000
+"""So many rows may always go, unless none are left."""
+SHRINK = "Shrink"
+"""The type of the failure."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """How many rows a load may delete. From an append-only table nothing is deleted, so nobody asks.
+
+    :param max_shrink: percent of the table's rows; at least `SMALL` rows.
+    :param accepted: a person has confirmed that the rows are gone.
+    """
+
+    max_shrink: float = 20.0
+    accepted: bool = False
+
+    async def check_snapshot(self, connection: asyncpg.Connection, snapshot: Staging) -> int:
+        """Check a staged snapshot before the first row is changed.
+
+        :returns: how many rows the table has.
+        :raises TableFailure: the snapshot has no row, or too few.
+        """
+        there: int = await connection.fetchval(f"SELECT count(*) FROM {snapshot.table.quoted}")
+        self.check_deleted(snapshot, there, there - snapshot.rows)
+        return there
+
+    def check_deleted(self, snapshot: Staging, there: int, deleted: int, form: str = "full_refresh") -> None:
+        """Check how many rows a staged snapshot deletes.
+
+        :param there: how many rows the table had before.
+        :param deleted: how many go, at least; not positive: perhaps none.
+        :param form: what of the trigger form asks for a snapshot.
+        :raises TableFailure: see `check_snapshot`.
+        """
+        remedy = _REMEDY.format(f"{form} and accept_shrink")
+        if snapshot.rows == 0 < deleted and not self.accepted:
+            raise TableFailure(
+                f"{snapshot.table}: the snapshot is empty, but the table has {there:,} row(s): the job may be complete "
+                f"and yet lack its data. {remedy}",
+                type=SHRINK,
+            )
+        self._check(snapshot.table, there, deleted, f"the snapshot has {snapshot.rows:,} row(s)", remedy)
+
+    async def check_changes(self, connection: asyncpg.Connection, changes: Staging, deleted: int) -> None:
+        """Check what an incremental has deleted, before the commit.
+
+        :param changes: they are applied.
+        :raises TableFailure: too many rows; the caller must roll back.
+        """
+        if deleted <= SMALL or self.accepted:
+            return
+        known = await ledger.rows_known(connection, changes.table)
+        if known is not None and deleted <= self._limit(known):
+            return
+        there = await connection.fetchval(f"SELECT count(*) FROM {changes.table.quoted}")
+        there += deleted if changes.added is None else -changes.added
+        source, remedy = f"the changes delete {deleted:,} row(s)", _REMEDY.format("accept_shrink")
+        self._check(changes.table, there, deleted, source, remedy)
+
+    def _limit(self, there: int) -> int:
+        return int(max(SMALL, there * self.max_shrink / 100))
+
+    def _check(self, table: TableName, there: int, deleted: int, source: str, remedy: str) -> None:
+        limit = self._limit(there)
+        if deleted <= limit or self.accepted:
+            return
+        raise TableFailure(
+            f"{table}: {source}, and the table has {there:,}: {deleted:,} or more of them would be deleted, but [cd2] "
+            f"max_shrink lets {limit:,} go at once ({self.max_shrink:g} %, at least {SMALL:,}). {remedy}",
+            type=SHRINK,
+        )
+
+
+_REMEDY = (
+    "Nothing was changed. If the rows are really gone from Canvas, trigger the DAG with this table, {}; if not, give "
+    "the job's id to Instructure's support."
+)
