@@ -16,7 +16,7 @@ from pathlib import Path
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 MARKER = re.compile(r"<<ended (\d+)>>")
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-VARIES = re.compile(r"\.\.\.|\bs_[0-9a-z]{6}\b|\b(?=[0-9a-f]*\d)[0-9a-f]{16}\b|user/\w+|\d+|\s+")
+VARIES = re.compile(r"\b[0-9a-f]{4}\.\.\.|\.\.\.|\bs_[0-9a-z]{6}\b|\b(?=[0-9a-f]*\d)[0-9a-f]{16}\b|user/\w+|\d+|\s+")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def pattern(document: str) -> str:
     """A regular expression for what a document shows."""
 
     def varies(text: str) -> str:
-        if text == "...":
+        if text.endswith("..."):
             return ".*?"
         if text.isspace():
             return r"\s+"
