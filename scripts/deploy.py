@@ -156,9 +156,10 @@ class Deployment:
         file, overview = reviewed.plan_file(environment), reviewed.summary_file(environment)
         self._plan(file)
         overview.write_text(reviewed.summary(environment, self._terraform.planned(file)))
+        shown, summary = file.relative_to(package.ROOT), overview.relative_to(package.ROOT)  # where make is run
         print(
-            f"The plan is in {file}, a summary in {overview}. Nothing was changed. `make deploy ENV={environment} "
-            f"PLAN={file}` applies exactly this plan, from the same commit and state."
+            f"The plan is in {shown}, a summary in {summary}. Nothing was changed. `make deploy ENV={environment} "
+            f"PLAN={shown}` applies exactly this plan, from the same commit and state."
         )
 
     def _plan_and_apply(self) -> None:
