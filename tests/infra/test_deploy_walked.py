@@ -168,7 +168,7 @@ def test_each_command_prints_what_the_page_says(
 ) -> None:
     walked = terminal.blocks((REPOSITORY / "docs" / "deploy.md").read_text())
     commands = [step.command for block in walked for step in block]
-    assert len(commands) >= 14
+    assert len(commands) >= 15
     requests.post(f"{moto}/moto-api/reset", timeout=60).raise_for_status()
     clusters = [f"arn:aws:rds:{aws.REGION}:{aws.ACCOUNT}:cluster:canvas-data-2-{each}" for each in ENVIRONMENTS]
     data = data_api.DataApi(dict.fromkeys(clusters, ("127.0.0.1", int(postgres.port or 0))))
