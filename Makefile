@@ -14,10 +14,16 @@ COVERAGE_FLOOR := 76
 # files come first (tests/conftest.py), not those with many tests.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
+# What a person sets is in capitals. make takes tables=users for a variable too, which nothing would read.
+SMALL := alarm args chatbot check env full_refresh help namespaces pace per_minute plan plan_only port python region repeats rows \
+	rows_list serve tables verify wait yes
+$(foreach name,$(SMALL),$(if $(findstring command line,$(origin $(name))),$(error \
+	nothing reads $(name)=$($(name)); did you mean $(shell echo $(name) | tr a-z A-Z)=$($(name))?)))
+
 # TABLES, ROWS and the like reach the programs through the environment: make hands on what its command line or its
 # own environment sets.
 
-.PHONY: help setup venv run up down status psql compare dap logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
+.PHONY: help setup venv run up down status psql compare dap dictionary logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
 .PHONY: bench bench-refresh bench-verify clean package deploy dap-key prepare-database smoke costs destroy
 
 help: ## this list
@@ -25,7 +31,7 @@ help: ## this list
 		/^## / { print "\n" substr($$0, 4) } \
 		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
-## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=1 VERIFY=1)
+## The local stack (TABLES=users,cour* NAMESPACES=canvas,catalog ROWS=1000 PACE=real PORT=8080 CHECK=0 CHATBOT=1 VERIFY=1)
 run: venv ## start the stack, replicate every table once, show the results; again: sync what changed
 	@$(LOCAL) run
 up: venv ## start the stack and keep it running; prints the URL of the UI and the login
@@ -33,14 +39,16 @@ up: venv ## start the stack and keep it running; prints the URL of the UI and th
 down: venv ## stop the stack
 	@$(LOCAL) down
 status: venv ## what is running, and where
-	@$(LOCAL) status
+	@$(LOCAL) status || [ $$? -eq 3 ] # that nothing runs is an answer
 psql: venv ## open the replica in psql: make psql ARGS="-c 'TABLE cd2.freshness'"
 	@$(LOCAL) psql $(ARGS)
 compare: venv ## compare every table of the replica with the simulator's truth
 	@$(LOCAL) compare
 dap: venv ## the official client against the stack: make dap ARGS="syncdb --namespace canvas --table users"
 	@$(LOCAL) dap $(ARGS)
-logs: venv ## the logs of the stack
+dictionary: venv ## the data dictionary of the replica, .local/dictionary.html (OUT=FILE; CD2_DSN=... make dictionary: yours)
+	@$(LOCAL) dictionary
+logs: venv ## what the tasks of the last run logged, what is wrong with components (TABLES=users: all lines about a table)
 	@$(LOCAL) logs
 reset: venv ## stop the stack and delete its databases and logs
 	@$(LOCAL) reset

@@ -32,7 +32,7 @@ Every three hours: lists the tables that Instructure's DAP API offers, brings ea
 if needed), and sends one notification with all results. The run is green only if every table is up to date.
 
 * **A table failed?** Its log ends with a sentence that says what to do. When the cause is fixed, clear the task: that
-  table and `notify` run again, nothing else.
+  table and `notify` run again, nothing else. (For a whole run, take the option "Clear only failed tasks".)
 * **Trigger** takes a subset of namespaces and tables, a full refresh, a verification of named tables, or a dry run that
   only lists.
 * DAP allows 5 job creations a minute: about 90 tables take at least 18 minutes. Tables that wait are *deferred*

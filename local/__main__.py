@@ -8,7 +8,7 @@ from collections.abc import Callable
 import psycopg
 from rich.console import Console
 
-from local.command import run, service, tools
+from local.command import logs, run, service, tools
 from local.command.given import check_variables
 from local.command.service import Stopped, stop_on_signals
 from local.errors import LocalStackError
@@ -21,10 +21,10 @@ WITH_CONSOLE: dict[str, Callable[[Options, Console], int]] = {
     "down": service.down,
     "status": service.status,
     "compare": tools.compare_replica,
-    "logs": service.logs,
+    "logs": logs.logs,
     "reset": service.reset,
 }
-COMMANDS = (*WITH_CONSOLE, "psql", "dap", "serve")
+COMMANDS = (*WITH_CONSOLE, "psql", "dap", "dictionary", "serve")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,6 +60,8 @@ def _command(command: str, arguments: list[str], console: Console) -> int:
             return tools.psql(options, arguments)
         case "dap":
             return tools.dap(options, arguments)
+        case "dictionary":
+            return tools.dictionary(options)
         case "serve":
             return service.serve(options)
         case _:

@@ -29,8 +29,10 @@ class Options:
 
     :param rows: of a typical table; None: as the stack was made, 200 for a new one.
     :param port: of Airflow's UI; None: any free one.
-    :param real_pace: keep the documented 5 job creations a minute, and let jobs take seconds.
+    :param real_pace: keep the documented 5 job creations a minute, and let jobs take seconds; None: as the running
+        stack does, otherwise no.
     :param check: compare the replica with the simulator's truth after a run.
+    :param chatbot: show the notification also as Amazon Q Developer gets it for a chat.
     :param verify: let a second run verify the tables: compare them with new snapshots.
     """
 
@@ -39,9 +41,10 @@ class Options:
     namespaces: tuple[str, ...] = NAMESPACES
     rows: int | None = None
     port: int | None = None
-    real_pace: bool = False
+    real_pace: bool | None = None
     check: bool = True
     full_refresh: bool = False
+    chatbot: bool = False
     verify: bool = False
 
     @classmethod
@@ -64,9 +67,10 @@ class Options:
             namespaces=namespaces,
             rows=_number("ROWS", text("ROWS"), 1, 100_000_000, "rows of a typical table"),
             port=_number("PORT", text("PORT"), 1, 65535, "the port of Airflow's UI"),
-            real_pace=pace == "real",
+            real_pace=pace == "real" if pace else None,
             check=_yes_or_no("CHECK", text("CHECK"), default=True),
             full_refresh=_yes_or_no("FULL_REFRESH", text("FULL_REFRESH"), default=False),
+            chatbot=_yes_or_no("CHATBOT", text("CHATBOT"), default=False),
             verify=_yes_or_no("VERIFY", text("VERIFY"), default=False),
         )
 

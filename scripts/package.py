@@ -28,8 +28,8 @@ TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 CACHES = {"__pycache__"}
 SHIPPED_SUFFIXES = {".py"}
 PAGE = Path("cd2/page/static")
-PAGE_SUFFIXES = {".css", ".html", ".js", ".svg"}
-"""Of the page in Airflow."""
+STATIC_SUFFIXES = {PAGE: {".css", ".html", ".js", ".svg"}, Path("cd2/dictionary/static"): {".css", ".js", ".txt"}}
+"""Of the page in Airflow and of the data dictionary."""
 SHIPPED_NAMES = {".airflowignore"}
 EXPIRY_MARGIN = timedelta(days=30)
 FEWEST_AUTHORITIES = 10
@@ -134,13 +134,13 @@ def _plugin_files(plugins: Path) -> list[Path]:
     files = []
     for path in _walk(plugins):
         relative = path.relative_to(plugins)
-        suffixes = PAGE_SUFFIXES if relative.parent == PAGE else SHIPPED_SUFFIXES
+        suffixes = STATIC_SUFFIXES.get(relative.parent, SHIPPED_SUFFIXES)
         if path.suffix in suffixes or path.name in SHIPPED_NAMES or relative == BUNDLE:
             files.append(relative)
         elif not path.name.startswith(".") and path.suffix != ".pyc":
             raise PackagingError(
-                f"{path} is neither Python nor the RDS bundle nor of the page, and would not reach MWAA: move it "
-                "out of plugins/, or make scripts/package.py ship it."
+                f"{path} is neither Python nor the RDS bundle nor of the page or the dictionary, and would not reach "
+                "MWAA: move it out of plugins/, or make scripts/package.py ship it."
             )
     if Path("cd2/__init__.py") not in files:
         raise PackagingError(f"{plugins} has no package cd2: run this in a complete checkout.")

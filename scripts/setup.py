@@ -89,6 +89,22 @@ def failure(output: str, what: str) -> str:
     )
 
 
+def stack_in_use() -> bool:
+    """Whether a local stack runs now with the packages in `.venv`: its owner holds a lock."""
+    folder = Path(os.environ.get("CD2_LOCAL_DIR") or ROOT / ".local")
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def run(what: str, *command: str | Path, text: str = "", environment: dict[str, str] | None = None) -> None:
     """Run a program quietly. Raises RuntimeError with a sentence if it fails."""
     # close_fds=False: whoever installs holds the lock, so a killed set-up's installer holds it until it is gone
@@ -111,7 +127,8 @@ def set_up() -> None:
         raise RuntimeError(f"{VENV} is a link to {VENV.readlink()}: remove the link, then run this again.")
     started, anew = time.monotonic(), stamp()[:1] != state()[:1]
     STAMP.unlink(missing_ok=True)  # whatever stops this half-way, the next set-up starts afresh
-    say(f"{'making' if anew else 'refreshing'} {VENV} with Python {sys.version.split()[0]} ({sys.executable})")
+    what = "making (half a minute, 1 GB)" if anew else "refreshing"
+    say(f"{what} {VENV} with Python {sys.version.split()[0]} ({sys.executable})")
     # MWAA's folder is this checkout's dags/
     wanted = (ROOT / "requirements.txt").read_text().replace("/usr/local/airflow/dags/", f"{ROOT / 'dags'}/")
     cannot = "the packages cannot be installed"
@@ -131,6 +148,8 @@ def set_up() -> None:
         raise
     STAMP.write_text("\n".join(state()))
     say(f"{len(state()) - 2} packages, no conflicts, {time.monotonic() - started:.0f} s")
+    if stack_in_use():
+        say("the local stack still runs with the packages from before: `make down`, then start it again.")
 
 
 def main() -> None:

@@ -52,6 +52,8 @@ locals {
     ssm_path        = trimprefix(module.secrets.dap_parameter_path, "/${var.environment}/")
     database_secret = var.create_database ? module.secrets.replication_secret_name : var.database_secret_arn
     sns_topic_arn   = module.notifications.topic_arn
+    # The role may write there.
+    dictionary_s3_uri = var.dictionary_s3_uri
   }
   # Every table of a run waits in a triggerer. MWAA runs one beside each scheduler; any of them must have room for all
   # tables, because the others may be gone. By default it has less: 60 places on mw1.small.
@@ -208,6 +210,7 @@ module "environment" {
   dap_parameter_path = module.secrets.dap_parameter_path
   topic_arn          = module.notifications.topic_arn
   metrics_namespace  = local.metrics_namespace
+  dictionary_s3_uri  = var.dictionary_s3_uri
   # AWS adds six characters of its own to the name of a secret.
   database_secret_arn = (
     var.create_database

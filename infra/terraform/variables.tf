@@ -196,7 +196,7 @@ variable "weekly_maintenance_window_start" {
 }
 
 variable "settings" {
-  description = "Our settings, as in docs/configuration.md: { namespaces = \"canvas,catalog\" }. environment, ssm_path, database_secret and sns_topic_arn are set by Terraform."
+  description = "Our settings, as in docs/configuration.md: { namespaces = \"canvas,catalog\" }. environment, ssm_path, database_secret, sns_topic_arn and dictionary_s3_uri are set by Terraform."
   type        = map(string)
   default     = {}
 

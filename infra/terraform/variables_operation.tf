@@ -56,6 +56,18 @@ variable "sns_topic_arn" {
   }
 }
 
+variable "dictionary_s3_uri" {
+  description = "Where each scheduled run about all tables writes the data dictionary, such as s3://bucket/canvas/dictionary.html; the execution role may write this one object. Empty: nowhere. A bucket of yours must be encrypted with S3's own key, or with the key of the deployment."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = var.dictionary_s3_uri == "" || can(regex("^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/?#*\\s][^?#*\\s]*)?[^/?#*\\s]$", var.dictionary_s3_uri))
+    error_message = "dictionary_s3_uri must be the address of an object, such as s3://bucket/canvas/dictionary.html."
+  }
+}
+
 variable "alert_emails" {
   description = "Who gets notifications and alarms by e-mail. Each first gets a message to confirm the subscription."
   type        = set(string)

@@ -12,11 +12,15 @@ from local.errors import LocalStackError
 EVERYWHERE = frozenset({"CD2_LOCAL_DIR", "PYTHON"})
 STACK = frozenset({"ROWS", "PACE", "PORT"})
 KNOWN: dict[str, frozenset[str]] = {
-    "run": STACK | {"TABLES", "NAMESPACES", "CHECK", "FULL_REFRESH", "VERIFY"},
+    "run": STACK | {"TABLES", "NAMESPACES", "CHECK", "FULL_REFRESH", "CHATBOT", "VERIFY"},
     "up": STACK,
+    # the background process of up, which has its environment, and so what make was given
+    "serve": STACK,
     "compare": frozenset({"TABLES", "NAMESPACES"}),
+    "logs": frozenset({"TABLES", "NAMESPACES"}),
     "dap": frozenset({"ARGS"}),
     "psql": frozenset({"ARGS"}),
+    "dictionary": frozenset({"OUT"}),
 }
 """What each target reads; the others read nothing."""
 _VARIABLE = re.compile(r"(?:^|(?<!\\)\s)([A-Za-z_]\w*)\s*:?=")
@@ -32,6 +36,10 @@ def check_variables(command: str, environment: Mapping[str, str] = os.environ) -
     for name in given:
         if name in known | EVERYWHERE:
             continue
+        if name == "CD2_DSN":
+            raise LocalStackError(
+                "A password in an argument is visible to everybody (ps): CD2_DSN=... make dictionary."
+            )
         told = f"make {command} does not read {name}"
         if meant := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6):
             raise LocalStackError(f"{told}; did you mean {meant[0]}?")

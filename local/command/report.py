@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -17,8 +17,8 @@ from local.compare import TableDifference
 from local.stack.client import StackClient
 
 DIFFERENCES_SHOWN = 10
-WIDE = 116
-"""Columns of a terminal that show the whole table of results."""
+GAP = 2
+"""Spaces between two columns of the results."""
 WORDS = {"complete_with_schema_update": "schema update"}
 
 
@@ -40,26 +40,41 @@ def size(number: int) -> str:
     return f"{amount:,.1f} GB"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 table`, `109 tables`."""
+    return f"{number:,} {what}" + "s" * (number != 1)
+
+
 @dataclass(frozen=True)
 class Column:
-    """One column of the results; narrow terminals leave out those that are ``wide``."""
+    """One column of the results; a narrow terminal leaves out what it has no room for, lowest ``worth`` first."""
 
     title: str
     text: Callable[[dict[str, Any]], str]
     number: bool = False
-    wide: bool = False
+    worth: int = 9
 
 
 COLUMNS = (
     Column("table", lambda result: f"{result['namespace']}.{result['table']}"),
-    Column("action", lambda result: result["action"], wide=True),
+    Column("action", lambda result: result["action"], worth=2),
     Column("state", lambda result: WORDS.get(result["state"], result["state"])),
     Column("upserted", lambda result: f"{result['rows_upserted']:,}", number=True),
     Column("deleted", lambda result: f"{result['rows_deleted']:,}", number=True),
-    Column("download", lambda result: size(result["bytes_downloaded"]), number=True, wide=True),
-    Column("seconds", lambda result: f"{result['duration_s']:.1f}", number=True, wide=True),
-    Column("data as of", lambda result: (result["data_as_of"] or "-")[5:16].replace("T", " "), wide=True),
+    Column("download", lambda result: size(result["bytes_downloaded"]), number=True, worth=1),
+    Column("seconds", lambda result: f"{result['duration_s']:.1f}", number=True, worth=3),
+    Column("data as of", lambda result: (result["data_as_of"] or "-")[5:16].replace("T", " "), worth=4),
 )
+
+
+def _fitting(results: list[dict[str, Any]], width: int) -> list[Column]:
+    """The columns for which there is room."""
+    widths = {column: max([len(column.title), *(len(column.text(result)) for result in results)]) for column in COLUMNS}
+    kept = list(COLUMNS)
+    for column in sorted(COLUMNS, key=lambda each: each.worth):
+        if column.worth < 9 and sum(widths[each] for each in kept) + GAP * (len(kept) - 1) > width:
+            kept.remove(column)
+    return kept
 
 
 def print_results(console: Console, results: list[dict[str, Any]], logs: dict[str, Path]) -> None:
@@ -68,10 +83,13 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
     :param logs: `namespace.table` -> the log file of its last task.
     """
     failed = [result for result in results if result["state"] not in GOOD_STATES]
-    columns = COLUMNS if console.width >= WIDE else [column for column in COLUMNS if not column.wide]
+    columns = _fitting(results, console.width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column.title, justify="right" if column.number else "left", no_wrap=True)
+        # a name is never cut, however narrow the terminal: it is what one looks for
+        least = max((len(column.text(result)) for result in results), default=0) if column is COLUMNS[0] else None
+        justify: Literal["left", "right"] = "right" if column.number else "left"
+        table.add_column(column.title, justify=justify, no_wrap=True, min_width=least)
     for result in failed + [result for result in results if result not in failed]:
         style = "red" if result in failed else ("" if result["rows_upserted"] or result["rows_deleted"] else "dim")
         table.add_row(*(column.text(result) for column in columns), style=style)
@@ -91,9 +109,8 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
     )
     outcome = f"[red]{len(failed)} failed[/]" if failed else "[green]all complete[/]"
     console.print(
-        f"[bold]{len(results)} tables[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
+        f"[bold]{counted(len(results), 'table')}[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
         f"{size(loaded)} downloaded. Times are UTC.",
-        soft_wrap=True,
     )
 
 
@@ -104,7 +121,8 @@ def print_notifications(console: Console, notifications: list[Notification]) -> 
     for notification in notifications:
         attributes = "  ".join(f"{name}={value}" for name, value in sorted(notification.attributes.items()))
         console.print("\n[bold]Notification, received through SNS and SQS[/]")
-        console.print(f"  [bold]{escape(notification.subject)}[/]  [dim]{escape(attributes)}[/]", soft_wrap=True)
+        console.print(f"  [bold]{escape(notification.subject)}[/]", soft_wrap=True)
+        console.print(f"  [dim]{escape(attributes)}[/]\n", soft_wrap=True)
         for line in notification.body.strip().splitlines():
             console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
 
@@ -124,7 +142,7 @@ def print_comparison(console: Console, differences: list[TableDifference]) -> bo
     if not unequal:
         rows = sum(difference.rows for difference in differences)
         console.print(
-            f"[green]Compared with the simulator's truth: {len(differences)} tables, {rows:,} rows, "
+            f"[green]Compared with the simulator's truth: {counted(len(differences), 'table')}, {rows:,} rows, "
             "every value is equal.[/]\n",
             soft_wrap=True,
         )
@@ -150,11 +168,34 @@ def psql_line(stack: StackClient) -> str:
 
 def print_places(console: Console, stack: StackClient, *, log_in: bool) -> None:
     """Where everything is. ``log_in``: with Airflow's password."""
+    known = f"user admin, password {stack.folder.secret('airflow_admin')}"
     lines = {
-        "Airflow": f"{stack.ui}  user admin, password {stack.folder.secret('airflow_admin')}" if log_in else stack.ui,
-        "Replica": f"make psql, or {psql_line(stack)}",
-        "Simulator": f"{stack.simulator_url}/control/",
-        "Logs": f"{shown(stack.folder.logs)}/  tasks: {shown(stack.folder.airflow / 'logs')}/",
+        "Airflow": (stack.ui, *([known] if log_in else [])),
+        "Replica": ("make psql, or", psql_line(stack)),
+        "Simulator": (f"{stack.simulator_url}/ lists what can be done there",),
+        "Logs": _logs(stack),
     }
-    for name, value in lines.items():
-        console.print(f"  [bold]{name:<10}[/] {escape(value)}", soft_wrap=True, highlight=False)
+    _print_lines(console, lines)
+
+
+def print_kept(console: Console, stack: StackClient) -> None:
+    """What can be done when the stack of a run has stopped: its addresses no longer answer then."""
+    lines = {
+        "make up": ("the same stack, to look around: Airflow and its page Canvas Data",),
+        "make psql": ("the replica",),
+        "make run": ("again: some rows change, and are synced",),
+        "Logs": _logs(stack),
+    }
+    console.print("The local stack is stopped. To go on:")
+    _print_lines(console, lines)
+
+
+def _logs(stack: StackClient) -> tuple[str, str]:
+    return "make logs, or", f"{shown(stack.folder.logs)}/, tasks: {shown(stack.folder.airflow / 'logs')}/"
+
+
+def _print_lines(console: Console, lines: dict[str, tuple[str, ...]]) -> None:
+    for name, (first, *more) in lines.items():
+        console.print(f"  [bold]{name:<10}[/] {escape(first)}", soft_wrap=True, highlight=False)
+        for line in more:
+            console.print(f"{'':13}{line}", soft_wrap=True, highlight=False, markup=False)

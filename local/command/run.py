@@ -13,6 +13,8 @@ from rich.markup import escape
 from local.airflow.api import DAG_ID
 from local.command import report
 from local.command.progress import GOOD_STATES, Progress
+from local.command.running import check_usable, is_running
+from local.command.service import Stopped
 from local.command.watch import watch
 from local.compare import compare
 from local.errors import LocalStackError
@@ -26,56 +28,64 @@ CHANGED_FRACTION = 0.05
 
 def run(options: Options, console: Console) -> int:
     """Run the DAG once, on the running stack or on one of our own; returns the exit status."""
-    with _stack(options, console) as stack:
-        wanted = options.wanted(stack.simulator.tables())
-        _say_pace(options, console)
-        complete, compared = _one_run(stack, wanted, _conf(options), console)
-        if options.verify and complete:
-            _say(console, "Now every table is compared with a new snapshot, while it changes.")
-            verified, _ = _one_run(stack, wanted, {"tables": wanted, "verify": True}, console)
-            complete &= verified
-        if options.check and compared:
-            complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
-        report.print_places(console, stack, log_in=False)
-        return 0 if complete else 1
+    client = StackClient(options.directory)
+    if is_running(client):
+        check_usable(client, options, "run")
+        if active := client.api.unfinished_runs():
+            raise LocalStackError(f"Run {active[0]} is still going on; watch it at {client.ui}, or `make down`.")
+        _say(console, f"On the stack that is already running, {client.ui}")
+        complete = _run_on(client, options, console)
+        report.print_places(console, client, log_in=False)
+    else:
+        with started(options, console, "make run") as stack:
+            complete = _run_on(stack, options, console)
+        report.print_kept(console, stack)
+    return 0 if complete else 1
 
 
-def _one_run(stack: StackClient, wanted: list[str], conf: dict[str, Any], console: Console) -> tuple[bool, bool]:
+def _run_on(stack: StackClient, options: Options, console: Console) -> bool:
+    """Run the DAG, and again to verify if that is wanted; returns whether everything is complete and equal."""
+    wanted = options.wanted(stack.simulator.tables())
+    _say_pace(stack, console)
+    complete, compared = _one_run(stack, wanted, _conf(options), options, console)
+    if options.verify and complete:
+        _say(console, "Now every table is compared with a new snapshot, while it changes.")
+        verified, _ = _one_run(stack, wanted, {"tables": wanted, "verify": True}, options, console)
+        complete &= verified
+    if options.check and compared:
+        complete &= report.print_comparison(console, compare(stack.simulator_url, stack.replica_dsn, wanted))
+    return complete
+
+
+def _one_run(
+    stack: StackClient, wanted: list[str], conf: dict[str, Any], options: Options, console: Console
+) -> tuple[bool, bool]:
     """Let time pass, run the DAG, report; returns whether every table is complete, and whether there are results."""
     if _replica_has_data(stack):
         _let_time_pass(stack, wanted, console)
     stack.notifications()
     progress = Progress(stack, stack.trigger(conf))
-    console.print(f"Run [bold]{escape(progress.run_id)}[/] of {len(wanted)} tables", highlight=False)
+    console.print(f"Run [bold]{escape(progress.run_id)}[/] of {report.counted(len(wanted), 'table')}", highlight=False)
     began = time.monotonic()
-    watch(stack, progress, console)
-    console.print(f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n", highlight=False)
+    try:
+        watch(stack, progress, console)
+    except Stopped:
+        _end_run(stack, progress.run_id, console)
+        raise
+    _say(console, f"The run took {time.monotonic() - began:.0f} s: {progress.state}.\n")
     complete = _print_outcome(stack, progress, console)
     report.print_notifications(console, stack.notifications())
-    report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
+    if options.chatbot:
+        report.print_chatbot(console, stack.api.xcom(progress.run_id, "notify", key="chatbot"))
     console.print()
     return complete, bool(progress.results)
-
-
-@contextlib.contextmanager
-def _stack(options: Options, console: Console) -> Iterator[StackClient]:
-    client = StackClient(options.directory)
-    if client.folder.state()["status"] == "running":
-        _settings_fit(options, client)
-        if active := client.api.unfinished_runs():
-            raise LocalStackError(f"Run {active[0]} is still going on; watch it at {client.ui}, or `make down`.")
-        console.print(f"On the stack that is already running, {client.ui}", highlight=False)
-        yield client
-        return
-    with started(options, console, "make run") as stack:
-        yield stack
-        _say(console, "Stopping the local stack ...")
 
 
 @contextlib.contextmanager
 def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]:
     """Start a stack of our own, say how long that took, and stop it at the end."""
     stack = Stack.from_options(options, purpose)
+    stack.on_stop = lambda: _say(console, "Stopping the local stack ...")
     first = "" if stack.folder.exists else ", the first time"
     began = time.monotonic()
     text = f"Starting the local stack in {report.shown(stack.folder.path)}{first} ..."
@@ -90,36 +100,40 @@ def started(options: Options, console: Console, purpose: str) -> Iterator[Stack]
         _say(console, text)
         stack.start(known_tables)
     try:
-        console.print(f"The local stack is up after {time.monotonic() - began:.0f} s.", highlight=False)
+        _say(console, f"The local stack is up after {time.monotonic() - began:.0f} s.")
         if stack.postgres and stack.postgres.notice:
-            console.print(stack.postgres.notice)
+            _say(console, stack.postgres.notice)
         yield stack
     finally:
         stack.stop()
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, markup=False)
 
 
-def _settings_fit(options: Options, client: StackClient) -> None:
-    """Refuse options that only the start of a stack can set."""
-    rows, rate = client.folder.config()["rows"], client.folder.config()["job_creations_per_minute"]
-    if options.rows not in (None, rows):
-        raise LocalStackError(f"The running stack was made with ROWS={rows}; `make reset` first to change that.")
-    if options.job_creations_per_minute != rate:
-        pace = "PACE=real" if rate == DOCUMENTED_PACE else "no PACE"
-        raise LocalStackError(f"The running stack was started with {pace}; `make down` first to change that.")
+def _end_run(stack: StackClient, run_id: str, console: Console) -> None:
+    """End a run whose person does not want to wait for it, and say so."""
+    loaded = "What is loaded stays; the next `make run` does the rest."
+    if isinstance(stack, Stack):
+        _say(console, f"The run ends with its stack. {loaded}")
+        return
+    _say(console, f"Stopping the run {run_id} ...")
+    try:
+        stack.api.fail_run(run_id)
+    except LocalStackError as error:
+        _say(console, f"It could not be stopped, and goes on: {error} Watch it at {stack.ui}, or `make down`.")
+        return
+    _say(console, f"The run is marked as failed; its tasks end within seconds.\n{loaded}")
+    _say(console, f"The local stack still runs: {stack.ui}, `make down` stops it.")
 
 
-def _say_pace(options: Options, console: Console) -> None:
-    if options.real_pace:
-        text = f"Pace: {DOCUMENTED_PACE} job creations a minute and jobs of some seconds, as at Instructure."
+def _say_pace(stack: StackClient, console: Console) -> None:
+    rate = stack.folder.config()["job_creations_per_minute"]
+    if rate == DOCUMENTED_PACE:
+        text = f"Pace: {DOCUMENTED_PACE} job creations a minute, and jobs take seconds, as at Instructure."
     else:
-        text = (
-            f"Pace: {options.job_creations_per_minute} job creations a minute; "
-            f"Instructure allows {DOCUMENTED_PACE} (PACE=real keeps that)."
-        )
+        text = f"Pace: no limit here; Instructure allows {DOCUMENTED_PACE} job creations a minute (PACE=real)."
     _say(console, text)
 
 
@@ -140,15 +154,27 @@ def _replica_has_data(stack: StackClient) -> bool:
 
 
 def _let_time_pass(stack: StackClient, wanted: list[str], console: Console) -> None:
-    changes = stack.simulator.advance(CHANGED_FRACTION, wanted)
+    """Change some rows of every table, unless an earlier run has asked DAP for it and was stopped before it loaded.
+
+    The job of such a table is loaded now, and has nothing that changes after it was asked for: the replica would
+    rightly differ from the simulator's truth.
+    """
+    asked = stack.tables_with_a_job().intersection(wanted)
+    passing = [name for name in wanted if name not in asked]
+    if asked:
+        number = report.counted(len(asked), "table")
+        _say(console, f"In {number} no time passes: DAP has data that a stopped run asked for.")
+    if not passing:
+        return
+    changes = stack.simulator.advance(CHANGED_FRACTION, passing)
     inserts, updates, deletes = (
         sum(change[kind] for change in changes.values()) for kind in ("inserts", "updates", "deletes")
     )
     changed = sum(any(change.values()) for change in changes.values())
     _say(
         console,
-        f"Time passed at the simulator: {inserts:,} rows inserted, {updates:,} updated, {deletes:,} deleted "
-        f"in {changed} of {len(wanted)} tables.",
+        f"Time passed at the simulator, in {changed} of {report.counted(len(passing), 'table')}:\n"
+        f"{inserts:,} rows inserted, {updates:,} updated, {deletes:,} deleted.",
     )
 
 

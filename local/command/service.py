@@ -1,4 +1,4 @@
-"""`make up`, `down`, `status`, `logs`, `reset`: a stack that runs in the background."""
+"""`make up`, `down`, `status`, `reset`: a stack that runs in the background."""
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from local.command import report
+from local.command.running import check_usable, is_running, outdated
 from local.errors import LocalStackError
 from local.postgres import EmbeddedPostgres
 from local.processes.supervisor import Supervisor
@@ -23,7 +24,6 @@ from local.stack.client import StackClient
 from local.stack.ending import end_stack
 from local.stack.folder import CONTENTS, Folder
 
-LOG_LINES = 15
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -75,7 +75,8 @@ def _stop_if_abandoned(started: threading.Event) -> None:
 def up(options: Options, console: Console) -> int:
     """Start the stack in the background and wait until it can be used."""
     client = StackClient(options.directory)
-    if client.folder.state()["status"] == "running":
+    if is_running(client):
+        check_usable(client, options, "up")
         console.print("The local stack is already running.")
         report.print_places(console, client, log_in=True)
         return 0
@@ -102,11 +103,13 @@ def up(options: Options, console: Console) -> int:
                     raise LocalStackError(_last_words(client.folder))
                 time.sleep(0.1)
     except Stopped:
+        console.print("Stopping the local stack ...")
         background.terminate()
         background.wait()
         raise
     console.print(f"The local stack is up after {time.monotonic() - began:.0f} s; `make down` stops it.")
     report.print_places(console, client, log_in=True)
+    console.print("Nothing is scheduled here: start a run with `make run`, or on Airflow's page Canvas Data.")
     return 0
 
 
@@ -115,7 +118,7 @@ def _last_words(folder: Folder) -> str:
         return str(message)
     log = folder.logs / "supervisor.log"
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else f"The local stack could not be started; see {log}."
+    return lines[-1].removeprefix("Error: ") if lines else f"The local stack could not be started; see {log}."
 
 
 def down(options: Options, console: Console) -> int:
@@ -138,26 +141,14 @@ def status(options: Options, console: Console) -> int:
             console.print("Its supervisor was killed and its programs are ending; `make down` waits for that.")
         return 3
     console.print("The local stack is running.")
+    if said := outdated(client):
+        console.print(said, style="yellow", soft_wrap=True)
     for name, health in client.api.health().items():
         good = health["status"] == "healthy"
         console.print(f"  {name:<14} [{'green' if good else 'red'}]{health['status']}[/]")
     runs = client.api.unfinished_runs()
     console.print(f"  runs going on  {', '.join(runs) or 'none'}", highlight=False)
     report.print_places(console, client, log_in=True)
-    return 0
-
-
-def logs(options: Options, console: Console) -> int:
-    """The end of every component's log."""
-    folder = Folder(options.directory)
-    files = sorted(folder.logs.glob("*.log"))
-    if not files:
-        console.print(f"There are no logs yet in {report.shown(folder.logs)}.")
-    for path in files:
-        console.print(f"[bold]{report.shown(path)}[/]", highlight=False)
-        for line in path.read_text(errors="replace").splitlines()[-LOG_LINES:]:
-            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Logs of tasks: {report.shown(folder.airflow / 'logs')}/", highlight=False)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`make psql`, `compare` and `dap`: tools for the replica, whether or not the stack is up."""
+"""`make psql`, `compare`, `dap` and `dictionary`: tools for the replica, whether or not the stack is up."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from local.command import report
 from local.compare import compare
 from local.errors import LocalStackError
 from local.postgres import installation
-from local.settings import Options
+from local.settings import REPOSITORY, Options
 from local.simulator.catalogue import NAMESPACES
 from local.stack import Stack
 from local.stack.client import StackClient
@@ -29,7 +29,7 @@ def _reachable(options: Options, *, simulator: bool) -> Iterator[StackClient]:
         return
     if not client.folder.exists:
         raise LocalStackError("There is no replica yet; `make run` makes one.")
-    stack = Stack.from_options(options, "make psql, compare or dap")
+    stack = Stack.from_options(options, "make psql, compare, dap or dictionary")
     stack.start_only(simulator=simulator)
     try:
         yield stack
@@ -85,3 +85,19 @@ def dap(options: Options, arguments: Sequence[str]) -> int:
         }
         program = Path(sys.executable).with_name("dap")
         return _run([str(program), *(arguments or ["--help"])], environment)
+
+
+def dictionary(options: Options) -> int:
+    """The data dictionary as one HTML file (OUT): of the replica, or of the database of one's own that CD2_DSN names.
+
+    The address is in the environment of the program, not in its arguments: it has a password.
+    """
+    out = os.environ.get("OUT", "").strip()
+    file = Path(out or options.directory / "dictionary.html").expanduser().resolve()
+    argv = [sys.executable, "-m", "cd2.dictionary", str(file)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "plugins")}
+    if environment.get("CD2_DSN"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return _run(argv, environment)
+    with _reachable(options, simulator=False) as stack:
+        return _run(argv, environment | {"CD2_DSN": stack.replica_dsn})

@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from local.simulator.errors import CANNOT_START, OTHER_VERSION, ControlError, OtherVersionError, StateError
-from local.simulator.service import control_api, dap, store
+from local.simulator.service import control_api, dap, guide, store
 from local.simulator.service.limits import DOCUMENTED, RateLimits
 from local.simulator.service.tokens import Credentials
 from local.simulator.settings import EMPTY, REUSE, Settings
@@ -93,7 +93,7 @@ def _listening(host: str, port: int) -> socket.socket:
 def application(simulation: Simulation) -> web.Application:
     """The whole service."""
     app = web.Application(client_max_size=_LARGEST_REQUEST)
-    for part in (dap, store, control_api):
+    for part in (dap, store, control_api, guide):
         app.add_routes(part.routes(simulation))
     return app
 

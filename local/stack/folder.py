@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Folder:
         self.pgpass = self.path / "pgpass"
         self._config_file = self.path / "config.json"
         self._state_file = self.path / "state.json"
+        self._packages = _packages()
 
     # -- remembered ------------------------------------------------------------------------------
 
@@ -79,12 +81,14 @@ class Folder:
 
     # -- who runs it -----------------------------------------------------------------------------
 
-    def announce(self, status: str, message: str = "") -> None:
-        """Publish the status of the stack that this process runs: starting, running, stopping, failed."""
-        _write(
-            self._state_file,
-            {"status": status, "message": message, "pid": os.getpid(), "created": _created(os.getpid())},
-        )
+    def announce(self, status: str, message: str = "", purpose: str = "") -> None:
+        """Publish the status of the stack that this process runs: starting, running, stopping, failed.
+
+        :param purpose: the command that the stack serves.
+        """
+        pid = os.getpid()
+        state = {"status": status, "message": message, "purpose": purpose, "pid": pid, "created": _created(pid)}
+        _write(self._state_file, state | {"packages": self._packages})
 
     def state(self) -> dict[str, Any]:
         """The last status that was announced; ``stopped`` if the process that did is gone."""
@@ -94,9 +98,22 @@ class Folder:
                 return state
         return {"status": "stopped", "message": "", "pid": None}
 
+    @property
+    def packages_changed(self) -> bool:
+        """Whether the packages in `.venv` have been changed since the stack that runs was started."""
+        return bool(self.state().get("packages", _packages()) != _packages())
+
     def forget_state(self) -> None:
         """Withdraw the announcement."""
         self._state_file.unlink(missing_ok=True)
+
+
+def _packages() -> int:
+    """A number that changes with each set-up of `.venv`; 0 while one is going on, and where there was none."""
+    try:
+        return (Path(sys.prefix) / "cd2-setup.txt").stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _created(pid: int) -> float:

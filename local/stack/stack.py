@@ -62,7 +62,10 @@ class Stack(StackClient):
         self._extra = environment or {}
         self._simulator_arguments = simulator_arguments
         self._parts = AIRFLOW_PARTS if triggerers == 1 else (*AIRFLOW_PARTS, SECOND_TRIGGERER)
+        self.purpose = purpose
         self.supervisor = Supervisor(self.folder.path, purpose)
+        self.on_stop: Callable[[], object] = lambda: None
+        """Called when it begins to stop, whatever the reason."""
         self.postgres: EmbeddedPostgres | None = None
 
     @classmethod
@@ -85,10 +88,10 @@ class Stack(StackClient):
         :param early_check: called when the simulator answers, long before Airflow does; may raise to stop the start.
         """
         with self._owned():
-            self.folder.announce("starting")
+            self.folder.announce("starting", purpose=self.purpose)
             self.folder.choose_ports(self._port)
             self._settle_rows()
-            self.folder.remember(job_creations_per_minute=self._rate)
+            self.folder.remember(job_creations_per_minute=self._rate, stopped_at="")
             with ThreadPoolExecutor() as side_by_side:
                 prepared = side_by_side.submit(self._prepare_postgres)
                 aws = side_by_side.submit(self._start_aws)
@@ -106,12 +109,12 @@ class Stack(StackClient):
             for run_id in self.api.unfinished_runs():
                 # its tasks died with their stack; it would block every later run
                 self.api.fail_run(run_id)
-            self.folder.announce("running")
+            self.folder.announce("running", purpose=self.purpose)
 
     def start_only(self, *, simulator: bool) -> None:
         """Start PostgreSQL, and the simulator if wanted, without Airflow."""
         with self._owned():
-            self.folder.announce("starting")
+            self.folder.announce("starting", purpose=self.purpose)
             self.folder.choose_ports(None)
             self._settle_rows()
             self._prepare_postgres()
@@ -120,8 +123,11 @@ class Stack(StackClient):
 
     def stop(self) -> None:
         """Stop everything, in order. Harmless twice."""
+        if self.supervisor.names():
+            self.on_stop()
+            self.folder.remember(stopped_at=datetime.now(UTC).isoformat())
         if self.supervisor.owner and self.folder.state()["status"] == "running":
-            self.folder.announce("stopping")
+            self.folder.announce("stopping", purpose=self.purpose)
         self.supervisor.stop(self._parts[1:])
         self.supervisor.stop([name for name in self.supervisor.names() if name != POSTGRES])
         self.supervisor.stop()

@@ -56,6 +56,7 @@ class Settings:
     high_severity_tables: int = 5
     volume_alerts: str = "on"
     metrics_namespace: str = ""
+    dictionary_s3_uri: str = ""
     job_creations_per_minute: int = 5
     max_active_tables: int = 10
     max_shrink: float = 20
@@ -201,6 +202,12 @@ def _metrics_namespace(text: str) -> str:
     return text
 
 
+def _s3_uri(text: str) -> str:
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/?#*\s][^?#*\s]*(?<!/)", text):
+        raise ValueError("it must be the address of an object, such as s3://bucket/canvas/dictionary.html")
+    return text
+
+
 def _topic_arn(text: str) -> str:
     parts = text.split(":")
     if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sns":
@@ -222,6 +229,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "high_severity_tables": _number,
     "volume_alerts": _one_of(("on", "off")),
     "metrics_namespace": _metrics_namespace,
+    "dictionary_s3_uri": _s3_uri,
     "job_creations_per_minute": _positive,
     "max_active_tables": _positive,
     "max_shrink": _percent,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from local.airflow.environment import everywhere
 from local.postgres import EmbeddedPostgres
 from local.settings import REPOSITORY, UNLIMITED
 from local.stack.components import airflow_environment
@@ -77,7 +78,33 @@ def test_the_variants_differ_in_executor_worker_and_broker_only(project: Make) -
 
 def _without_folder(service: dict[str, Any]) -> dict[str, Any]:
     binds = [{**mount, "source": Path(mount["source"]).name} for mount in service.get("volumes", [])]
-    return {**service, "volumes": binds, "build": None}
+    return {**service, "volumes": binds, "build": service.get("build") is not None}
+
+
+@pytest.mark.parametrize("variant", [{}, LOCAL_EXECUTOR], ids=["celery", "local-executor"])
+def test_one_service_builds_the_image_and_whatever_uses_it_brings_that_service_along(
+    project: Make, variant: dict[str, str]
+) -> None:
+    services = project(**variant).config()["services"]
+    (builder,) = (name for name, service in services.items() if service.get("build"))
+    users = {name for name, service in services.items() if service["image"] == services[builder]["image"]}
+
+    def brought_along(name: str) -> set[str]:
+        needed = services[name].get("depends_on", {})
+        return {name}.union(*map(brought_along, needed))
+
+    assert users > {*AIRFLOW_SERVICES, "prepare", "compare"}
+    for name in users - {builder}:
+        assert builder in brought_along(name), f"docker compose up {name} would look for an image that nobody built"
+        assert services[name]["pull_policy"] == "never", f"{name} would ask a registry for an image of ours"
+
+
+def test_folders_of_the_machine_can_be_read_by_containers_where_selinux_is_on(project: Make) -> None:
+    services = project().config()["services"]
+    binds = [mount for each in services.values() for mount in each.get("volumes", []) if mount["type"] == "bind"]
+
+    assert len(binds) > len(AIRFLOW_SERVICES)
+    assert {mount["bind"].get("selinux") for mount in binds} == {"z"}
 
 
 @pytest.mark.parametrize("variant", [{}, LOCAL_EXECUTOR], ids=["celery", "local-executor"])
@@ -135,8 +162,18 @@ def test_credentials_lead_to_the_real_dap_and_only_prepare_gets_them(project: Ma
     assert services["prepare"]["environment"]["CD2_LOCAL_DAP_CLIENT_ID"] == "us-east-1#the-id"
 
 
+@pytest.mark.parametrize("key", [{}, {"DAP_CLIENT_ID": "an-id", "DAP_CLIENT_SECRET": "a-word"}], ids=["none", "real"])
+def test_a_key_that_may_read_canvas_only_needs_one_line(project: Make, key: dict[str, str]) -> None:
+    everything = everywhere()["AIRFLOW__CD2__NAMESPACES"]
+
+    for settings, expected in (({}, everything), ({"NAMESPACES": "canvas"}, "canvas")):
+        services = project(**key, **settings).config()["services"]
+        assert {services[name]["environment"]["AIRFLOW__CD2__NAMESPACES"] for name in AIRFLOW_SERVICES} == {expected}
+
+
 def test_lines_of_env_airflow_win(project: Make) -> None:
-    made = project(airflow={"AIRFLOW__CD2__NAMESPACES": "catalog", "AIRFLOW__CD2__DAP_BASE_URL": "http://elsewhere"})
+    ours = {"AIRFLOW__CD2__NAMESPACES": "catalog", "AIRFLOW__CD2__DAP_BASE_URL": "http://elsewhere"}
+    made = project(airflow=ours, NAMESPACES="canvas")
 
     environment = made.config()["services"]["scheduler"]["environment"]
 
@@ -179,6 +216,8 @@ def test_the_example_names_exactly_what_the_files_read_with_their_defaults(proje
     heading, *lines = project().call("config", "--variables").stdout.splitlines()
     default = slice(heading.index("DEFAULT VALUE"), heading.index("ALTERNATE VALUE"))
     read = {line.split()[0]: line[default].strip() for line in lines}
+    for name in ("dap.env", "dap-real.env"):  # Compose lists only what its own files read
+        read |= re.findall(r"=\$\{([A-Z_]+):-(.*)\}", (REPOSITORY / "local" / "docker" / name).read_text())
 
     assert read == {name: value for name, value in example.items() if name != "COMPOSE_FILE"}
     assert example["COMPOSE_FILE"] == LOCAL_EXECUTOR["COMPOSE_FILE"]

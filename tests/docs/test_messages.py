@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import FENCE, REPOSITORY, documents, name
+from tests.docs.quotes import QUOTED, VARIES, fragments
 
 SOURCES = ("plugins", "dags", "scripts", "local")
-QUOTED = re.compile(r'\*"([^"*]+)"\*')
 EMPHASIS = re.compile(r"(?<![*\w/`])\*(?![*\s])([^*]+?)(?<!\s)\*(?![*\w])")
 LONGEST_EMPHASIS = 4
 """Words: longer ones look like a message that should be in quotation marks. (Headings in front of a colon may be.)"""
-VARIES = "\N{HORIZONTAL ELLIPSIS}"
 PRINTF = re.compile(r"%(?:\.\d+)?[sdrf]")
 QUOTES = [(name(document), quote) for document in documents() for quote in QUOTED.findall(document.read_text())]
 
@@ -44,11 +43,6 @@ def _text(node: ast.AST) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part) or VARIES for part in node.values)
     return ""
-
-
-def fragments(quote: str) -> list[str]:
-    """What of a quoted message does not vary."""
-    return [part for part in (" ".join(piece.split()) for piece in quote.split(VARIES)) if part.strip(" .,:;()")]
 
 
 def test_there_are_quotes_to_check() -> None:

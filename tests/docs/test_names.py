@@ -30,7 +30,7 @@ ELSEWHERE = {
 TEXTS = {".md", ".py", ".toml", ".yml", ".yaml", ".tf", ".tfvars", ".hcl", ".env", ".txt", ""}
 FILE_NAME = re.compile(r"(?<![\w./*{}$@-])((?:[\w.-]+/)*[\w-]+\.(?:md|py|toml|ya?ml|tf|sh|cfg))\b(?![\w/(*])")
 DOTTED = re.compile(r"(?<![\w./\"'@-])cd2\.([a-z_]+(?:\.\w+)*)(?![\w*(/@-])")
-TABLES = set(re.findall(r"CREATE (?:TABLE|OR REPLACE VIEW) (?:IF NOT EXISTS )?cd2\.(\w+)", "".join(CREATE_TABLES)))
+TABLES = set(re.findall(r"CREATE (?:OR REPLACE )?(?:TABLE|VIEW) (?:IF NOT EXISTS )?cd2\.(\w+)", "".join(CREATE_TABLES)))
 PLACEHOLDERS = {"key", "name"}
 """What stands for the name of any setting."""
 

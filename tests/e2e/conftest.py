@@ -23,6 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         "AIRFLOW__CORE__MAX_MAP_LENGTH": str(MOST_TABLES),
+        "AIRFLOW__CD2__DICTIONARY_S3_URI": "s3://dictionaries/canvas/dictionary.html",
     }
     with Stack(tmp_path_factory.mktemp("stack"), rows=30, environment=impatient, triggerers=2) as running:
         yield running

@@ -18,7 +18,7 @@ def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fille
     run_id, state = run(filled)
     assert state == "failed"
     (message,) = filled.notifications()
-    assert message.subject == "[FAILURE] Canvas Data 2 dev: 2 of 5 tables failed"
+    assert message.subject.startswith("[FAILURE] Canvas Data 2 dev: 2 of 5 tables failed: ")
     before = sync_starts(filled, run_id)
 
     chosen = [[SYNC_TASK, index_of(filled, run_id, name)] for name in ("canvas.roles", "canvas.users")]
@@ -29,6 +29,8 @@ def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fille
     assert states(filled, run_id) == dict.fromkeys(NAMES, "complete")
     (message,) = filled.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
+    assert "\nThis re-run: 2 tables; 2 complete, " in message.body
+    assert "\nThe whole run: 5 tables; 5 complete, " in message.body
     assert_equal_to_the_truth(filled)
 
 

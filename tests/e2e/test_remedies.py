@@ -79,7 +79,9 @@ def test_a_refused_database_password_ends_the_run_at_its_first_task_and_is_told(
     assert state == "failed"
     assert tasks(filled, run_id, "process_table.sync_table") == {}
     (message,) = filled.notifications()
-    assert message.subject == "[FAILURE] Canvas Data 2 dev: prepare_database failed"
+    assert message.subject.startswith(
+        "[FAILURE] Canvas Data 2 dev: prepare_database failed: PostgreSQL refused the login"
+    )
     assert "password" in message.body
     assert wrong_password not in message.body
     tries = {i["task_id"]: i["try_number"] for i in filled.api.task_instances(run_id)}

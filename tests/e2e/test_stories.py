@@ -55,7 +55,7 @@ def test_the_first_run_initialises_every_table_and_the_grid_shows_their_names(fr
     (message,) = fresh.notifications()
     assert message.subject == "[OK] Canvas Data 2 dev: 2 tables up to date"
     assert message.attributes == {"environment": "dev", "status": "success", "severity": "info"}
-    assert "initialized                      2" in message.body
+    assert "\n2 initialized, " in message.body
     index = index_of(fresh, run_id, names[0])
     buttons = fresh.api.links(run_id, INIT_TASK, index)
     assert buttons["DAP job"].startswith(f"{fresh.simulator_url}/dap/job/")
@@ -122,6 +122,26 @@ def test_a_run_about_all_tables_says_by_an_asset_and_in_metrics_that_they_are_up
     assert loads == (len(NAMES),)
 
 
+def test_a_scheduled_run_about_all_tables_writes_the_data_dictionary_to_s3(filled: Stack) -> None:
+    s3 = filled.aws.client("s3")
+    s3.create_bucket(Bucket="dictionaries", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    with only_these_tables(filled):
+        with jobs_held_back(filled):
+            run_id = filled.trigger({})
+            wait_for(lambda: "deferred" in sync_states(filled, run_id), "a table waits")
+            # Nothing is scheduled here; the tasks that begin from now on see a run of the schedule.
+            this_run = f"WHERE run_id = '{run_id}'"
+            assert in_metadata(filled, f"UPDATE dag_run SET run_type = 'scheduled' {this_run}") == 1
+        try:
+            assert filled.wait(run_id, PATIENCE_S) == "success"
+        finally:
+            in_metadata(filled, f"UPDATE dag_run SET run_type = 'manual' {this_run}")
+    written = s3.get_object(Bucket="dictionaries", Key="canvas/dictionary.html")
+    page = written["Body"].read().decode()
+    assert "<h1>Data dictionary of Canvas Data 2</h1>" in page
+    assert [name for name in NAMES if f'<section class="table" id="{name}"' not in page] == []
+
+
 def as_scheduled(stack: Stack) -> str:
     """A run with a logical date, as the schedule makes it; its id."""
     body = {"logical_date": datetime.now(UTC).isoformat(), "conf": CONF}
@@ -141,10 +161,14 @@ def test_one_failing_table_fails_the_run_alone_is_told_of_once_and_clearing_it_e
     assert filled.wait(run_id, PATIENCE_S) == "failed"
     assert states(filled, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.roles": "failed"}
     (message,) = filled.notifications()
-    assert message.subject == "[FAILURE] Canvas Data 2 dev: 1 of 5 tables failed"
+    assert message.subject.startswith(
+        "[FAILURE] Canvas Data 2 dev: 1 of 5 tables failed: canvas.roles: the data of job "
+    )
     assert "canvas.roles: the data of job " in message.body
     assert "which its schema" in message.body
     assert f"/runs/{quote(run_id)}/tasks/process_table.sync_table/mapped/" in message.body
+    assert f"This run: {filled.ui}/dags/canvas_data_2/runs/{quote(run_id)}\n" in message.body
+    assert f"{filled.ui}/plugin/canvas-data\n" in message.body
     assert message.attributes["status"] == "failure"
     before = sync_starts(filled, run_id)
     wait_for(lambda: calls_for_failed_runs(filled) > calls, "Airflow calls the callback of a failed run")
@@ -201,7 +225,7 @@ def test_an_unknown_table_fails_before_any_work_and_is_told(fresh: Stack, reques
     assert state == "failed"
     assert tasks(fresh, run_id, SYNC_TASK) == {}
     (message,) = fresh.notifications()
-    assert message.subject == "[FAILURE] Canvas Data 2 dev: list_tables failed"
+    assert message.subject.startswith(f"[FAILURE] Canvas Data 2 dev: list_tables failed: {told[:30]}")
     assert told in message.body
     # What a person reads first in the log of the failed task is why, and not a traceback.
     *_, reason, end = fresh.api.log(run_id, "list_tables", 1).splitlines()

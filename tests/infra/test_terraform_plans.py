@@ -109,6 +109,15 @@ def test_with_what_is_yours_the_role_may_use_that_instead() -> None:
     assert "aws_vpc_security_group_ingress_rule.own_database[0]" in made
 
 
+def test_the_role_may_write_the_data_dictionary_and_no_other_object() -> None:
+    made = resources(planned("dev", dictionary_s3_uri="s3://reports/canvas/dictionary.html"))
+    policy = statements(json.loads(made["module.environment.aws_iam_role_policy.this[0]"]["policy"]))
+    assert policy["WriteDictionary"]["Action"] == "s3:PutObject"
+    assert policy["WriteDictionary"]["Resource"] == "arn:aws:s3:::reports/canvas/dictionary.html"
+    options = made["module.environment.aws_mwaa_environment.this"]["airflow_configuration_options"]
+    assert options["cd2.dictionary_s3_uri"] == "s3://reports/canvas/dictionary.html"
+
+
 def test_only_this_environment_of_mwaa_may_take_the_role() -> None:
     role = resources(planned("dev"))["module.environment.aws_iam_role.this[0]"]
     (trust,) = json.loads(role["assume_role_policy"])["Statement"]
@@ -137,7 +146,7 @@ def test_every_setting_of_the_dag_can_be_set_or_is_set_by_terraform() -> None:
     """The list in main.tf is that of plugins/cd2/settings.py."""
     text = (FOLDER / "main.tf").read_text()
     free = set(re.findall(r'"(\w+)"', re.search(r"free_settings = \[(.*?)\]", text, re.DOTALL)[1]))  # type: ignore[index]
-    own = {"environment", "ssm_path", "database_secret", "sns_topic_arn"}
+    own = {"environment", "ssm_path", "database_secret", "sns_topic_arn", "dictionary_s3_uri"}
     assert free | own == {field.name for field in dataclasses.fields(Settings)}
     assert not free & own
     assert {key for key in mwaa()["airflow_configuration_options"] if key.startswith("cd2.")} == {

@@ -7,7 +7,10 @@ loads that take long.
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,6 +132,19 @@ def running_picture(stack: Stack, browser: Browser) -> None:
     stack.simulator.job_seconds(0)
 
 
+def dictionary_picture(stack: Stack, browser: Browser) -> None:
+    """The data dictionary of the replica."""
+    file = stack.folder.path / "dictionary.html"
+    # Another process, because playwright has the event loop of this one.
+    environment = os.environ | {"CD2_DSN": stack.replica_dsn}
+    subprocess.run([sys.executable, "-m", "cd2.dictionary", str(file)], env=environment, check=True)
+    context = browser.new_context(viewport=VIEWPORT, color_scheme="light")
+    tab = context.new_page()
+    tab.goto(file.as_uri())
+    picture(tab, "dictionary")
+    context.close()
+
+
 def tell_progress(stack: Stack, run_id: str, route: Route) -> None:
     """What the log of a table says that has been loading for a minute."""
     index = int(route.request.url.split("map_index=")[1].split("&")[0])
@@ -152,6 +168,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--lang=en-US"])
         for _ in range(2):
             run(stack)
+        dictionary_picture(stack, browser)
         page_picture(stack, browser, "page", "tables are up to date")
         page_picture(stack, browser, "page-dark", "tables are up to date", "dark")
         running_picture(stack, browser)

@@ -11,10 +11,19 @@ from cd2.replication.database.connection import DatabaseTarget, Replica, connect
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import OddVolume
-from cd2.tasks.reporting import outcomes
+from cd2.tasks.reporting.replica import Questions, from_database, status_from_ledger
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import execute, fetch, prepare, run
 from tests.steps import init, sync
+
+_COLUMNS_OF_STATUS = (
+    "SELECT attname FROM pg_attribute WHERE attrelid = 'cd2.status'::regclass AND attnum > 0 ORDER BY attnum"
+)
+
+
+def asking(run_id: str | None) -> Questions:
+    """What the report of a run without broken dependents asks."""
+    return Questions(run_id, f"{run_id} 3", ())
 
 
 def rows_of_users(target: DatabaseTarget) -> int:
@@ -119,20 +128,20 @@ def test_a_starved_table_is_named_by_the_first_run_of_the_day(
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     of_yesterday = f"table_name = 'table_2' AND (at AT TIME ZONE 'UTC')::date = '{yesterday}'"
     starve = f"UPDATE cd2.loads SET rows_written = 0 WHERE {of_yesterday}"
-    assert outcomes._from_ledger(lambda: replicator, "first")[1] == ()
+    assert from_database(lambda: replicator, asking("first"))[1] == ()
     execute(target, starve)
-    fresh, odd = outcomes._from_ledger(lambda: replicator, "second")
+    fresh, odd, _ = from_database(lambda: replicator, asking("second"))
     assert odd == (OddVolume(TableName("canvas", "table_2"), yesterday, 0, 800),)
     assert len(fresh) == 8
-    assert outcomes._from_ledger(lambda: replicator, "third")[1] == ()
-    assert outcomes._from_ledger(lambda: replicator, None)[1] == ()
+    assert from_database(lambda: replicator, asking("third"))[1] == ()
+    assert from_database(lambda: replicator, asking(None))[1] == ()
     execute(target, "DROP TABLE cd2.volume_alerts")
-    fresh, odd = outcomes._from_ledger(lambda: replicator, "fourth")
+    fresh, odd, _ = from_database(lambda: replicator, asking("fourth"))
     assert (len(fresh), odd) == (8, ())
     assert "Whether a table got an odd number of changes is unknown" in caplog.text
     execute(target, "DROP TABLE cd2.freshness CASCADE")
-    assert outcomes._from_ledger(lambda: replicator, "fifth") == ({}, ())
-    assert outcomes.status_from_ledger(lambda: replicator) == {}
+    assert from_database(lambda: replicator, asking("fifth")) == ({}, (), None)
+    assert status_from_ledger(lambda: replicator) == {}
 
 
 def test_what_is_older_than_400_days_is_removed_step_by_step(target: DatabaseTarget) -> None:
@@ -175,6 +184,14 @@ def test_a_database_of_an_earlier_version_gets_the_ledger(target: DatabaseTarget
     assert fetch(target, "SELECT * FROM cd2.freshness") == before
     (found,) = fetch(target, "SELECT state, checked_at, rows_in_table FROM cd2.status")
     assert tuple(found) == ("complete", datetime(2026, 1, 2, 3, tzinfo=UTC), None)
+
+
+def test_a_status_of_an_earlier_version_gets_what_is_new(target: DatabaseTarget) -> None:
+    names = [row[0] for row in fetch(target, _COLUMNS_OF_STATUS)]
+    execute(target, "ALTER VIEW cd2.status SET SCHEMA public")
+    execute(target, f"CREATE VIEW cd2.status AS SELECT {', '.join(names[:-1])} FROM public.status")
+    prepare(target)
+    assert [row[0] for row in fetch(target, _COLUMNS_OF_STATUS)] == names
 
 
 def test_preparing_waits_for_no_reader_of_the_status(target: DatabaseTarget) -> None:

@@ -20,6 +20,7 @@ from cd2.replication.waits import Replicators, Waits
 from cd2.tasks import credentials, triggers
 from cd2.tasks.credentials import with_credentials
 from cd2.tasks.finding import Found
+from cd2.tasks.reporting.outcomes import RESULT
 from cd2.tasks.triggers import SyncTrigger
 from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
@@ -64,8 +65,8 @@ class Triggerer:
         monkeypatch.setattr(triggers, "REPLICATORS", replicators)
         monkeypatch.setattr(triggers, "WAITS", Waits(replicators))
 
-        async def pull(_: Any, __: str, ___: int) -> list[str]:
-            return TABLES
+        async def pull(_: Any, __: str, ___: int, key: str = RESULT) -> list[str] | None:
+            return TABLES if key == RESULT else None
 
         monkeypatch.setattr(triggers._TableTrigger, "_pull", pull)
 

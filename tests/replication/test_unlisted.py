@@ -52,6 +52,8 @@ def test_a_table_with_a_cursor_that_dap_no_longer_lists_is_told_of(
     execute(target, f"UPDATE cd2.freshness SET unlisted_since = '{FIRST.isoformat()}' WHERE table_name = 'gone'")
     execute(target, "ALTER DATABASE " + target.dbname + " SET timezone = 'Asia/Tokyo'")
     assert [again.since for again in missing(replicator)] == [FIRST]
+    seconds = "SELECT extract(epoch FROM unlisted_since)::int FROM cd2.status WHERE table_name = 'gone'"
+    assert execute(target, seconds) == str(int(FIRST.timestamp()))
 
     # Not what the settings or the trigger form leave out, and not other namespaces.
     assert missing(replicator, skip_tables=("gone",)) == []
@@ -67,6 +69,7 @@ def test_a_table_with_a_cursor_that_dap_no_longer_lists_is_told_of(
     simulator.add_table(GONE.namespace, GONE.table, "*id:i64 name:s50?", rows=3)
     assert missing(replicator) == []
     assert execute(target, "SELECT unlisted_since FROM cd2.freshness WHERE table_name = 'gone'") == "None"
+    assert execute(target, "SELECT unlisted_since FROM cd2.status WHERE table_name = 'gone'") == "None"
 
 
 def test_who_no_longer_needs_such_a_table_deletes_its_cursor(
@@ -89,7 +92,7 @@ def test_a_replica_that_cannot_be_asked_is_no_reason_to_fail(
 
 
 def test_a_database_of_the_first_version_gets_the_column(replicator: Replicator, target: DatabaseTarget) -> None:
-    execute(target, "ALTER TABLE cd2.freshness DROP COLUMN unlisted_since")
+    execute(target, "ALTER TABLE cd2.freshness DROP COLUMN unlisted_since CASCADE")
     run(replicator.prepare(["canvas"]))
     run(replicator.prepare(["canvas"]))
     assert missing(replicator) == []

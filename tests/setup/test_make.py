@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from local.command.given import KNOWN
 from scripts.compile_constraints import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -25,6 +26,21 @@ def test_make_alone_lists_every_target_with_what_it_does() -> None:
 
 def test_no_file_of_the_same_name_keeps_a_target_from_being_made() -> None:
     assert set(" ".join(re.findall(r"(?m)^\.PHONY: (.+)$", MAKEFILE)).split()) == TARGETS
+
+
+def test_a_variable_in_small_letters_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    small = re.findall(r"(?ms)^SMALL := (.+?[^\\])$", MAKEFILE)[0].replace("\\", " ").split()
+    read = {name for names in KNOWN.values() for name in names}
+    read |= set(re.findall(r"\b([A-Z_]+)=", " ".join(re.findall(r"##? .+", MAKEFILE)))) - {"NAME"}
+    assert {name.upper() for name in small} == read | {"PYTHON"}
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    for target, given, meant in (("run", "tables=users", "TABLES=users"), ("deploy", "env=dev", "ENV=dev")):
+        refused = subprocess.run(["make", target, given], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert f"nothing reads {given}; did you mean {meant}?" in refused.stderr
+        assert refused.stdout == ""
+    listed = subprocess.run(["make", "-n", "run", "TABLES=users"], cwd=tmp_path, capture_output=True, text=True)
+    assert "local run" in listed.stdout, listed.stderr
 
 
 def test_ci_runs_what_a_developer_runs_and_every_kind_of_test() -> None:
@@ -45,7 +61,7 @@ def test_ci_stops_at_the_first_failing_step(tmp_path: Path, failing: str) -> Non
     last = done.stdout.strip().splitlines()[-1]
     if failing == "nothing":
         assert done.returncode == 0
-        assert last.startswith(f"CI: {', '.join(STEPS)} passed in")
+        assert re.fullmatch(rf"CI passed in \d+ s: {', '.join(rf'{step} [0-9]+ s' for step in STEPS)}", last)
     else:
         assert done.returncode == 3
         assert last.startswith(f"CI: {failing} failed after")

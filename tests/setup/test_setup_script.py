@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from scripts.setup import uv_environment
 from tests.setup.project import PASSWORD, PATIENCE, Project
@@ -132,6 +133,7 @@ def test_it_sets_up_then_does_nothing_then_refreshes(project: Project) -> None:
     code, output = project.setup()
     assert code == 0, output
     assert "no conflicts" in output
+    assert "stack" not in output
     assert PASSWORD not in output
     # from the mirror that only pip's settings name, and the constraint of MWAA's dags folder holds
     assert project.packages()["cd2_probe"] == "1.0"
@@ -146,9 +148,14 @@ def test_it_sets_up_then_does_nothing_then_refreshes(project: Project) -> None:
 
     project.constraints.write_text(project.constraints.read_text().replace("cd2-probe==1.0", "cd2-probe==2.0"))
     project.development.write_text("cd2-extra\n")
-    code, output = project.setup()
+    (project.folder / ".local").mkdir()
+    with FileLock(project.folder / ".local" / "lock"):  # as the owner of a running stack does
+        code, output = project.setup()
     assert code == 0, output
     assert "refreshing" in output
+    assert output.splitlines()[-1].startswith(
+        "setup: the local stack still runs with the packages from before: `make down`"
+    )
     assert project.packages()["cd2_probe"] == "2.0"
     assert "cd2_extra" in project.packages()
 
@@ -192,7 +199,7 @@ def test_where_the_checkout_was_moved_the_environment_is_made_anew(project: Proj
     settings = {"CD2_VENV": str(moved / "venv"), "CD2_REQUIREMENTS": str(moved)}
     code, output = project.setup(**settings)
     assert code == 0, output
-    assert f"making {moved}/venv" in output
+    assert f"making (half a minute, 1 GB) {moved}/venv" in output
     # a program in bin/ names its environment's path
     assert str(moved) in (moved / "venv" / "bin" / "pip").read_text().splitlines()[0]
     assert project.setup("--quiet", **settings) == (0, "")

@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def start(folder: Path, command: str) -> subprocess.Popen[bytes]:
     """`make run` or `make up`, which leads a process group as a shell's job does."""
     environment = os.environ | {"CD2_LOCAL_DIR": str(folder), "TABLES": "users,courses,roles", "PACE": "real"}
+    environment["MAKEFLAGS"] = " -- PACE=real"  # as make hands it on, also to what `up` leaves in the background
     with (folder / "printed").open("wb") as printed:
         return subprocess.Popen(
             [sys.executable, "-m", "local", command],
@@ -96,9 +97,25 @@ def test_nothing_of_make_run_is_left_after_kill_9_of(victims: str, folder: Path)
     assert_all_end(processes)
 
 
-def test_nothing_of_make_up_is_left_after_kill_9_of_its_supervisor(folder: Path) -> None:
+def assert_ctrl_c_ends_the_run_and_leaves_the_stack(folder: Path) -> None:
+    runner = start(folder, "run")
+    has_printed(folder, runner, " done")
+    runner.send_signal(signal.SIGINT)
+    assert runner.wait(300) == 128 + signal.SIGINT
+    printed = (folder / "printed").read_text()
+    assert "Stopping the run manual__" in printed
+    assert "The run is marked as failed" in printed
+    client = StackClient(folder)
+    assert client.folder.state()["status"] == "running"
+    assert client.api.unfinished_runs() == []
+
+
+def test_make_up_outlives_ctrl_c_of_a_run_on_it_and_nothing_is_left_after_kill_9_of_its_supervisor(
+    folder: Path,
+) -> None:
     command = start(folder, "up")
     assert command.wait(300) == 0, (folder / "printed").read_text()
+    assert_ctrl_c_ends_the_run_and_leaves_the_stack(folder)
     supervisor = StackClient(folder).folder.state()["pid"]
     processes = everything_of(supervisor)
     # What `make up` leaves behind when it has returned; PostgreSQL's own processes come and go.

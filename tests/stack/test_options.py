@@ -110,10 +110,10 @@ def test_a_cache_of_bytecode_that_a_person_chose_is_used(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("target", "given", "told"),
     [
-        ("run", "tables=users", "make run does not read tables; did you mean TABLES?"),
         ("run", "TABEL=users", "make run does not read TABEL; did you mean TABLES?"),
         ("up", "TABLES=users", "make up does not read TABLES; it reads PACE, PORT, ROWS."),
-        ("psql", "args=-l", "make psql does not read args; did you mean ARGS?"),
+        ("psql", "ARG=-l", "make psql does not read ARG; did you mean ARGS?"),
+        ("psql", "TABLES=users", "make psql does not read TABLES; it reads ARGS."),
         ("status", "PORT=8080", "make status does not read PORT, or any variable."),
     ],
 )
@@ -123,6 +123,14 @@ def test_a_variable_that_does_nothing_is_refused_with_the_right_spelling(target:
     assert ended.returncode
 
 
+def test_an_address_with_its_password_is_refused_as_an_argument() -> None:
+    with pytest.raises(LocalStackError, match=r"visible to everybody \(ps\): CD2_DSN=... make dictionary") as caught:
+        check_variables("dictionary", {"MAKEFLAGS": "w -- OUT=canvas.html CD2_DSN=postgresql://a:secret@db/canvas"})
+    assert "secret" not in str(caught.value)
+
+
 def test_what_a_target_reads_is_not_refused() -> None:
     check_variables("run", {"MAKEFLAGS": r"w --no-print-directory -- TABLES=users,cour* ARGS\ not=1 PYTHON=python3.12"})
     check_variables("run", {"MAKEFLAGS": "s"})
+    for target in ("up", "serve"):  # make up starts the other, which inherits MAKEFLAGS
+        check_variables(target, {"MAKEFLAGS": " -- PORT=8080 ROWS=10 PACE=real"})

@@ -166,6 +166,8 @@ def test_the_results_of_a_run_fit_eighty_columns() -> None:
     written = io.StringIO()
     print_results(Console(file=written, width=80), [result], {})
     line = next(line for line in written.getvalue().splitlines() if "master_courses" in line)
+    print_results(Console(file=written, width=60), [result], {})
+    assert written.getvalue().count("canvas.master_courses_child_subscriptions ") == 2, "a name is never cut"
     assert line.split() == ["canvas.master_courses_child_subscriptions", "schema", "update", "123,456,789", "1,234,567"]
 
 

@@ -162,6 +162,16 @@ def test_the_last_failure_says_what_to_do(message: str, last: str) -> None:
     assert failure.message == last
 
 
+def test_who_does_not_know_whether_a_try_follows_promises_none_for_sure() -> None:
+    for text in promises():
+        told = TransientError(text).undecided
+        assert "will be retried" not in told
+        assert "the retry asks" not in told
+    maintained = TransientError("DAP is maintained: it will be retried after 20 to 30 minutes.")
+    assert maintained.undecided == "DAP is maintained: it is retried, unless this was the last try."
+    assert TransientError("The disk is full: add space.").undecided == "The disk is full: add space."
+
+
 def test_maintenance_says_how_long_is_waited() -> None:
     failure = classify(operation_error(dap_error.AccountUnderMaintenanceError, "AccountUnderMaintenance"), "x")
     least, most = PATIENCE_S // 60, PATIENCE_S * (1 + JITTER) // 60

@@ -33,14 +33,13 @@ def test_success_is_said_in_the_subject() -> None:
     message = compose(summary_of(GOOD))
     assert message.subject == "[OK] Canvas Data 2 prod: 1 table up to date"
     assert message.attributes == {"environment": "prod", "status": "success", "severity": "info"}
-    assert "1,234 / 5" in message.body
-    assert "18 min 3 s" in message.body
+    assert "1 complete, 1,234 rows written, 5 deleted, 0.0 KB downloaded; it took 18 min 3 s\n" in message.body
 
 
 def test_rows_that_were_kept_are_counted() -> None:
     assert "old rows kept" not in compose(summary_of(GOOD)).body
     kept = compose(summary_of(replace(GOOD, rows_kept=1_200_345), replace(GOOD, table=BAD.table, rows_kept=1))).body
-    assert "old rows kept               1,200,346\n" in kept
+    assert ", 1,200,346 old rows kept, " in kept
 
 
 def test_a_table_that_dap_no_longer_lists_is_a_warning_with_since_when() -> None:
@@ -53,7 +52,7 @@ def test_a_table_that_dap_no_longer_lists_is_a_warning_with_since_when() -> None
 
 def test_a_failed_table_is_told_with_its_reason_type_uuid_and_log() -> None:
     message = compose(summary_of(GOOD, BAD, log_links={"canvas.users": "http://airflow/log"}))
-    assert message.subject == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed"
+    assert message.subject == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed: canvas.users: try later."
     assert "canvas.users: canvas.users: sync failed: try later." not in message.body
     assert "canvas.users: sync failed: try later.\n  type ProcessingError, uuid 0b7e\n  Log: http://airflow/log" in (
         message.body
@@ -65,7 +64,7 @@ def test_a_failed_listing_is_told_though_there_are_no_tables() -> None:
     message = compose(
         summary_of(problems={"list_tables": "DAP refused the credentials."}, log_links={"list_tables": "http://log"})
     )
-    assert message.subject == "[FAILURE] Canvas Data 2 prod: list_tables failed"
+    assert message.subject == "[FAILURE] Canvas Data 2 prod: list_tables failed: DAP refused the credentials."
     assert "list_tables failed: DAP refused the credentials.\n  Log: http://log" in message.body
 
 
@@ -111,7 +110,7 @@ def test_the_chatbot_format_is_the_json_that_chat_applications_show() -> None:
     content = json.loads(compose(summary_of(GOOD, BAD), "chatbot").body)
     assert (content["version"], content["source"]) == ("1.0", "custom")
     assert content["content"]["textType"] == "client-markdown"
-    assert content["content"]["title"] == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed"
+    assert content["content"]["title"] == "[FAILURE] Canvas Data 2 prod: 1 of 2 tables failed: canvas.users: try later."
     assert "try later" in content["content"]["description"]
     assert content["content"]["nextSteps"]
     assert json.loads(compose(summary_of(GOOD), "chatbot").body)["content"]["nextSteps"] == []

@@ -5,7 +5,7 @@ import pytest
 from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
 from cd2.replication.results import TableResult
-from cd2.tasks.reporting.outcomes import TableTasks, results_by_table, table_result
+from cd2.tasks.reporting.outcomes import TableTasks, fingerprints, results_by_table, table_result, worked_on
 
 NAME = TableName("canvas", "users")
 COMPLETE = TableResult(TableName("canvas", "users"), "sync", "complete")
@@ -68,3 +68,13 @@ def test_results_are_found_by_the_tables_name_not_by_position() -> None:
 
 def test_results_of_instances_that_a_shorter_list_removed_do_not_count() -> None:
     assert results_by_table([COMPLETE.to_json(), NEEDS_INIT.to_json()]) == {NAME: COMPLETE}
+
+
+def test_a_re_run_has_worked_on_the_tables_whose_result_is_another() -> None:
+    other = TableResult(TableName("canvas", "roles"), "sync", "complete", duration_s=1.5)
+    published = {"results": fingerprints([FAILED, other])}
+    assert worked_on([COMPLETE, other], published) == frozenset({NAME})
+    assert worked_on([FAILED, other], published) == frozenset()
+    added = TableResult(TableName("canvas", "added"), "init", "initialized")
+    assert worked_on([FAILED, other, added], published) == frozenset({added.table})
+    assert worked_on([COMPLETE], {"max_tries": 3}) is None

@@ -16,9 +16,21 @@ from pathlib import Path
 import pytest
 
 from scripts import rds_ca_bundle
-from scripts.package import BUNDLE, PAGE, ROOT, PackagingError, build, check_bundle, check_region, main, regions
+from scripts.package import (
+    BUNDLE,
+    ROOT,
+    STATIC_SUFFIXES,
+    PackagingError,
+    build,
+    check_bundle,
+    check_region,
+    main,
+    regions,
+)
 
-FILES_OF_THE_PAGE = [path.name for path in (ROOT / "plugins" / PAGE).iterdir()]
+STATIC_FILES = {
+    f"{folder.as_posix()}/{path.name}" for folder in STATIC_SUFFIXES for path in (ROOT / "plugins" / folder).iterdir()
+}
 PARTS = ("plugins", "dags", "scripts", "requirements.txt")
 
 
@@ -68,7 +80,7 @@ def test_the_zip_holds_python_the_bundle_the_page_and_nothing_else(checkout: Pat
         names = archive.namelist()
         assert names == sorted(names)
         assert {"cd2_plugin.py", "cd2/__init__.py", "cd2/replication/load/load.py", ".airflowignore"} <= set(names)
-        others = {".airflowignore", BUNDLE.as_posix(), *(f"{PAGE.as_posix()}/{name}" for name in FILES_OF_THE_PAGE)}
+        others = {".airflowignore", BUNDLE.as_posix(), *STATIC_FILES}
         assert {name for name in names if not name.endswith(".py")} == others
         python = {path.relative_to(ROOT / "plugins").as_posix() for path in (ROOT / "plugins").rglob("*.py")}
         assert python <= set(names)

@@ -104,6 +104,18 @@ def test_a_failure_is_handed_to_a_worker_with_all_that_it_tells(monkeypatch: pyt
     )
 
 
+def test_a_trigger_promises_no_retry_because_it_does_not_know_which_try_is_the_last(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = WaitError("DAP is maintained: it will be retried after 20 to 30 minutes.")
+    for try_number in (1, 4):
+        event = Airflow(LISTED).run(SyncTrigger("list_tables"), Dap(answer=away), monkeypatch, try_number=try_number)
+        # The worker, which knows it, gets the sentence as it is.
+        assert event.payload["error"]["message"] == away.message
+    assert caplog.text.count("DAP is maintained: it is retried, unless this was the last try.") == 2
+    assert "will be retried" not in caplog.text
+
+
 @pytest.mark.parametrize("xcoms", [{}, {("list_tables", -1): ["canvas.roles"]}])
 def test_a_table_that_the_list_no_longer_has_fails_with_what_to_do(
     xcoms: dict[tuple[str, int], Any], monkeypatch: pytest.MonkeyPatch

@@ -338,6 +338,7 @@ run "names_where_arns_and_ids_are_wanted" {
     kms_key_arn                = "mine"
     other_kms_key_arns         = ["alias/mine"]
     sns_topic_arn              = "operations"
+    dictionary_s3_uri          = "s3://reports/"
     execution_role_arn         = "airflow-execution"
     alert_emails               = ["it at university.example"]
   }
@@ -349,6 +350,7 @@ run "names_where_arns_and_ids_are_wanted" {
     var.kms_key_arn,
     var.other_kms_key_arns,
     var.sns_topic_arn,
+    var.dictionary_s3_uri,
     var.execution_role_arn,
     var.alert_emails,
   ]

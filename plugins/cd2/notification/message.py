@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from cd2 import __version__
+from cd2.notification.chat import in_chat, notification
+from cd2.notification.figures import cut, figures, in_utc, listed, tables
+from cd2.notification.reasons import failure, in_short, log_of, reasons
 from cd2.notification.summary import STALE_AFTER, RunSummary
-from cd2.replication.errors import ErrorInfo
-from cd2.replication.results import OddVolume, TableResult
+from cd2.replication.results import BrokenDependent, OddVolume
 
 SUBJECT_LIMIT = 100
 """SNS: at most 100 ASCII characters."""
@@ -19,6 +20,9 @@ CHAT_LIMIT = 7_000
 """Characters in a chat message; the service truncates at 8,000."""
 SIGNATURE = f"Sent by Canvas Data 2 on Airflow {__version__}.\n"
 """The last line; it names the version to look up in the changelog, and stays when the text is cut."""
+ONLY_FAILED = "Clear only failed tasks"
+"""An option of Airflow's dialog; its default clears every task of the run."""
+_SEVERITIES = {"warning": "warning, it can wait until the morning", "high": "high"}
 _MARKS = {"success": "OK", "warning": "WARNING", "failure": "FAILURE"}
 
 
@@ -37,14 +41,32 @@ def compose(summary: RunSummary, message_format: str = "text") -> Message:
     :param message_format: `text`, or `chatbot` for the JSON that Amazon Q Developer in chat applications shows.
     """
     subject = _subject(summary)
-    body = _chatbot(summary) if message_format == "chatbot" else _shorten(_text(summary), BODY_LIMIT)
+    if message_format == "chatbot":
+        sections = _sections(summary, with_steps=False)
+        description = _shorten(summary, in_chat(sections), CHAT_LIMIT)
+        body = notification(summary, subject, description, _steps(summary), _headline(summary))
+    else:
+        body = _shorten(summary, "\n\n".join([*_sections(summary), SIGNATURE]), BODY_LIMIT)
     attributes = {"environment": summary.environment, "status": summary.status, "severity": summary.severity}
     return Message(subject, body, attributes)
 
 
 def _subject(summary: RunSummary) -> str:
     subject = f"[{_MARKS[summary.status]}] Canvas Data 2 {summary.environment}: {_headline(summary)}"
-    return subject.encode("ascii", "replace").decode()[:SUBJECT_LIMIT]
+    reason = _reason(summary)
+    told = f"{subject}: {reason}" if reason else subject
+    return cut(told.encode("ascii", "replace").decode(), SUBJECT_LIMIT)
+
+
+def _reason(summary: RunSummary) -> str:
+    """Why the run failed, in short: the reason of most tables; empty: it did not."""
+    if summary.failed:
+        commonest = reasons(summary.failed)[0]
+        number = len(commonest.results)
+        which = f"{commonest.results[0].table}: " if len(summary.failed) == 1 else ""
+        which = f"{number} of them: " if number < len(summary.failed) else which
+        return which + commonest.in_short
+    return in_short(next(iter(summary.problems.values()), ""))
 
 
 def _headline(summary: RunSummary) -> str:
@@ -54,9 +76,9 @@ def _headline(summary: RunSummary) -> str:
 def _outcome(summary: RunSummary) -> str:
     total = len(summary.results)
     if summary.listed_only is not None:
-        return f"dry run, {_tables(len(summary.listed_only))} listed"
+        return f"dry run, {tables(len(summary.listed_only))} listed"
     if summary.failed:
-        return f"{len(summary.failed)} of {_tables(total)} failed"
+        return f"{len(summary.failed)} of {tables(total)} failed"
     if summary.problems:
         return f"{', '.join(summary.problems)} failed"
     if not total:
@@ -64,29 +86,58 @@ def _outcome(summary: RunSummary) -> str:
     unlisted, odd = len(summary.unlisted), len(summary.odd_volumes)
     outcomes = [result.verification.outcome for result in summary.verified if result.verification]
     differ, repaired = outcomes.count("different"), outcomes.count("repaired")
-    if not (unlisted or odd or differ or repaired):
-        return f"{_tables(total)} up to date" + f", {outcomes.count('equal')} verified" * ("equal" in outcomes)
-    several = sum(map(bool, (unlisted, odd, differ, repaired))) > 1  # in full, a subject would not hold them
+    broken = len(summary.broken_to_report)
+    if not (unlisted or odd or differ or repaired or broken):
+        return f"{tables(total)} up to date" + f", {outcomes.count('equal')} verified" * ("equal" in outcomes)
+    several = sum(map(bool, (unlisted, odd, differ, repaired, broken))) > 1  # in full, a subject would not hold them
     parts = {
         "not equal" if several else "not equal to DAP's snapshot": differ,
         "repaired": repaired,
+        f"broken dependent{'s' * (broken > 1)}": broken,
         "no longer listed": unlisted,
         "with an odd volume": odd if several else 0,
     }
     told = [f"{number} {what}" for what, number in parts.items() if number]
-    told += [f"{_tables(odd)} with an odd number of changes"] if odd and not several else []
-    return ", ".join([f"{_tables(total)} up to date", *told])
+    told += [f"{tables(odd)} with an odd number of changes"] if odd and not several else []
+    return ", ".join([f"{tables(total)} up to date", *told])
 
 
-def _text(summary: RunSummary) -> str:
-    sections = [_overview(summary)]
-    sections += [f"{task} failed: {problem}{_log_of(summary, task)}" for task, problem in summary.problems.items()]
+def _sections(summary: RunSummary, *, with_steps: bool = True) -> list[str]:
+    """The paragraphs of the message: why it failed, what to do, and where, before all figures.
+
+    The first line of each is its heading; what is indented belongs to the line above it.
+    """
+    rerun = " Tasks of this run were cleared; an earlier message reported it before." * summary.rerun
+    severity = f" Severity: {_SEVERITIES[summary.severity]}." if summary.status == "failure" else ""
+    sections = [f"Canvas Data 2, {summary.environment}: {_headline(summary)}.{severity}{rerun}"]
+    sections += [f"{task} failed: {problem}{log_of(summary, task)}" for task, problem in summary.problems.items()]
     if summary.failed:
-        sections.append("FAILED TABLES\n" + "\n".join(_failures(summary)))
+        sections.append("FAILED TABLES\n" + "\n".join(failure(summary, why) for why in reasons(summary.failed)))
+    if with_steps and (steps := _steps(summary)):
+        sections.append("WHAT TO DO\n" + "\n".join(steps))
     sections += _attention(summary)
     if summary.listed_only:
         sections.append("LISTED (dry run: nothing was replicated)\n" + "\n".join(summary.listed_only))
-    return "\n\n".join([*sections, SIGNATURE])
+    return [*sections, figures(summary), *_links(summary)]
+
+
+def _steps(summary: RunSummary) -> list[str]:
+    """What to do about a failure."""
+    if not summary.failed and not summary.problems:
+        return []
+    # Whoever has selected tables by hand may have mistyped a name.
+    by_itself = " The next run tries it again by itself." * (not summary.partial)
+    return [
+        f"Do what the reason says; docs/operations.md lists all reasons, with more about each.{by_itself}",
+        'To try it at once, clear the failed tasks: on the page Canvas Data "Clear failed tasks", or on the run "Clear '
+        f'Run" with the option "{ONLY_FAILED}" (without it, all tasks are cleared).',
+    ]
+
+
+def _links(summary: RunSummary) -> list[str]:
+    links = {"This run": summary.run_url, "All tables (page Canvas Data)": summary.page_url}
+    told = [f"{name}: {url}" for name, url in links.items() if url]
+    return ["\n".join(["IN AIRFLOW", *told])] if told else []
 
 
 def _attention(summary: RunSummary) -> list[str]:
@@ -98,14 +149,15 @@ def _attention(summary: RunSummary) -> list[str]:
         sections.append(
             "TABLES THAT DAP NO LONGER LISTS (they stay as they are; docs/operations.md says what to do)\n"
             + "\n".join(
-                f"{missing.table}: not listed since {_time(missing.since)}, data as of {_time(missing.data_as_of)}"
+                f"{missing.table}: not listed since {in_utc(missing.since)}, data as of {in_utc(missing.data_as_of)}"
                 for missing in summary.unlisted
             )
         )
-    if summary.broken_dependents:
+    if summary.broken_to_report:
         sections.append(
-            "VIEWS THAT COULD NOT BE RESTORED (definitions are kept in cd2.broken_dependents)\n"
-            + "\n".join(summary.broken_dependents)
+            "VIEWS, INDEXES, ... THAT COULD NOT BE RESTORED (if the column comes back, each is restored by itself; "
+            "otherwise create it anew without the column, from the definition in cd2.broken_dependents, or delete its "
+            "row there to forget it)\n" + listed(map(_broken, summary.broken_to_report))
         )
     if summary.odd_volumes:
         sections.append(
@@ -117,9 +169,9 @@ def _attention(summary: RunSummary) -> list[str]:
         hours = STALE_AFTER // timedelta(hours=1)
         sections.append(
             f"DATA OLDER THAN {hours} HOURS (normal for tables in which nothing changes)\n"
-            + "\n".join(
-                f"{result.table}: as of {_time(datetime.fromisoformat(result.data_as_of or ''))}"
-                for result in summary.stale
+            + listed(
+                f"{result.table}: as of {in_utc(datetime.fromisoformat(result.data_as_of or ''))}"
+                for result in sorted(summary.stale, key=lambda result: result.data_as_of or "")
             )
         )
     return sections
@@ -143,117 +195,16 @@ def _odd_volume(odd: OddVolume) -> str:
     return f"{odd.table}: {odd.changes:,} rows changed on {odd.day:%A, %Y-%m-%d}; on that weekday usually {odd.usual:,}"
 
 
-def _overview(summary: RunSummary) -> str:
-    figures = {state: f"{number:>6}" for state, number in sorted(summary.counts.items())}
-    if summary.results:
-        rows = sum(result.rows_upserted for result in summary.results)
-        deleted = sum(result.rows_deleted for result in summary.results)
-        figures["rows written / deleted"] = f"{rows:>6,} / {deleted:,}"
-        if kept := sum(result.rows_kept for result in summary.results):
-            figures["old rows kept"] = f"{kept:>6,}"
-        figures["downloaded"] = f"{_size(sum(result.bytes_downloaded for result in summary.results)):>6}"
-    figures["duration"] = _duration(summary.finished - summary.started)
-    figures["run"] = summary.run_id
-    lines = [f"{name:<28}{value}" for name, value in figures.items()]
-    rerun = "Tasks of this run were cleared; an earlier message reported it before.\n" * summary.rerun
-    return f"Canvas Data 2, {summary.environment}: {_headline(summary)}.\n{rerun}\n" + "\n".join(lines)
+def _broken(dependent: BrokenDependent) -> str:
+    since = f" (since {in_utc(dependent.since)})" if dependent.since else ""
+    return f"{dependent.name}: {dependent.error or 'the log of its table says why'}{since}"
 
 
-def _failures(summary: RunSummary) -> list[str]:
-    """One entry per failure; tables with exactly the same failure share one."""
-    same: dict[ErrorInfo | None, list[TableResult]] = {}
-    for result in summary.failed:
-        same.setdefault(result.error, []).append(result)
-    return [_failure(summary, error, results) for error, results in same.items()]
-
-
-def _failure(summary: RunSummary, error: ErrorInfo | None, results: list[TableResult]) -> str:
-    reason = error.message if error else "no reason was reported"
-    names = [str(result.table) for result in results]
-    lines = [reason] if len(names) > 1 or reason.startswith(names[0]) else [f"{names[0]}: {reason}"]
-    if error and (error.type or error.uuid):
-        lines.append(f"  type {error.type or '-'}, uuid {error.uuid or '-'}")
-    if len(names) > 1:
-        lines.append(f"  {len(names)} tables failed with this: {', '.join(names)}")
-    if fresh := _freshness(summary, results):
-        lines.append(f"  {fresh}")
-    return "\n".join(lines) + _log_of(summary, names[0])
-
-
-def _freshness(summary: RunSummary, results: list[TableResult]) -> str:
-    """How fresh the tables are; of several, the oldest counts."""
-    known = [summary.freshness[result.table] for result in results if result.table in summary.freshness]
-    checked = [fresh.checked_at for fresh in known if fresh.checked_at]
-    failing = [fresh.failing_since for fresh in known if fresh.failing_since]
-    as_of = [datetime.fromisoformat(result.data_as_of) for result in results if result.data_as_of]
-    parts = []
-    if as_of:
-        parts.append(f"data as of {_time(min(as_of))}")
-    if len(checked) < len(known):
-        parts.append("never loaded yet" if len(known) == 1 else "some never loaded yet")
-    elif checked:
-        parts.append(f"last up to date at {_time(min(checked))}")
-    if failing:
-        parts.append(f"failing since {_time(min(failing))}")
-    text = ", ".join(parts)
-    return text[:1].upper() + text[1:]
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _log_of(summary: RunSummary, name: str) -> str:
-    return f"\n  Log: {summary.log_links[name]}" if name in summary.log_links else ""
-
-
-def _chatbot(summary: RunSummary) -> str:
-    """The custom notification of Amazon Q Developer in chat applications (formerly AWS Chatbot), version 1.0."""
-    steps = ["Open the run in Airflow, read the log of a failed table, clear it when the cause is fixed."] * bool(
-        summary.failed or summary.problems
-    )
-    return json.dumps(
-        {
-            "version": "1.0",
-            "source": "custom",
-            "id": summary.run_id,
-            "content": {
-                "textType": "client-markdown",
-                "title": _subject(summary),
-                "description": _shorten(_text(summary), CHAT_LIMIT),
-                "nextSteps": steps,
-            },
-            "metadata": {
-                # One thread a run: in one for all, a failure would be an answer to a message of months ago.
-                "threadId": f"cd2-{summary.environment}-{summary.run_id}",
-                "summary": _headline(summary),
-                "eventType": summary.status,
-                "relatedResources": [summary.run_id],
-                "additionalContext": {"environment": summary.environment, "status": summary.status},
-            },
-        }
-    )
-
-
-def _shorten(text: str, limit: int) -> str:
+def _shorten(summary: RunSummary, text: str, limit: int) -> str:
     """Cut the text at the end of a line, and say so; the counts come first, and every table has its log."""
     if len(text.encode()) <= limit:
         return text
-    note = f"\n... (cut: the message would be too long. The run in Airflow shows every table.)\n\n{SIGNATURE}"
-    kept = text.encode()[: limit - len(note)].decode(errors="ignore")
+    url = f": {summary.run_url}" if summary.run_url else "."
+    note = f"\n... (cut: the message would be too long.) The run in Airflow shows every table{url}\n\n{SIGNATURE}"
+    kept = text.encode()[: limit - len(note.encode())].decode(errors="ignore")
     return kept[: kept.rfind("\n")] + note
-
-
-def _tables(number: int) -> str:
-    return f"{number} table" if number == 1 else f"{number} tables"
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e6:,.1f} MB" if number >= 1e6 else f"{number / 1e3:,.1f} KB"
-
-
-def _duration(span: timedelta) -> str:
-    seconds = int(span.total_seconds())
-    hours, minutes = seconds // 3600, seconds % 3600 // 60
-    parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(hours or minutes) + [f"{seconds % 60} s"]
-    return " ".join(parts)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from cd2.replication.names import TableName
-from cd2.replication.results import GOOD_STATES, Freshness, OddVolume, TableResult, Unlisted
+from cd2.replication.results import GOOD_STATES, BrokenDependent, Freshness, OddVolume, TableResult, Unlisted
 
 Status = Literal["success", "warning", "failure"]
 Severity = Literal["info", "warning", "high"]
@@ -33,6 +33,9 @@ class RunSummary:
     :param odd_volumes: tables that got far fewer or more changes than usual, and that no other run reports.
     :param high_severity_tables: more failed tables than this are urgent.
     :param partial: the trigger form selected some of the tables.
+    :param run_url, page_url: the run, and the page "Canvas Data", in Airflow.
+    :param broken_due: the broken dependents that this message is to tell of; None: unknown, so all of them.
+    :param worked_on: the tables that a re-run has worked on; None: unknown.
     """
 
     environment: str
@@ -50,6 +53,10 @@ class RunSummary:
     odd_volumes: tuple[OddVolume, ...] = ()
     high_severity_tables: int = 5
     partial: bool = False
+    run_url: str | None = None
+    page_url: str | None = None
+    broken_due: tuple[BrokenDependent, ...] | None = None
+    worked_on: frozenset[TableName] | None = None
 
     @property
     def counts(self) -> Counter[str]:
@@ -68,8 +75,15 @@ class RunSummary:
 
     @property
     def broken_dependents(self) -> tuple[str, ...]:
-        """Qualified names of all views that could not be restored."""
-        return tuple(name for result in self.results for name in result.dependents.broken)
+        """Names of all dependents that could not be restored, each once."""
+        return tuple(dict.fromkeys(name for result in self.results for name in result.dependents.broken))
+
+    @property
+    def broken_to_report(self) -> tuple[BrokenDependent, ...]:
+        """Those of them that this message tells of; the others were told of within a day."""
+        if self.broken_due is None:
+            return tuple(BrokenDependent(name) for name in self.broken_dependents)
+        return self.broken_due
 
     @property
     def verified(self) -> tuple[TableResult, ...]:
@@ -90,7 +104,7 @@ class RunSummary:
         if self.failed or self.problems:
             return "failure"
         nothing_done = not self.results and self.listed_only is None
-        warnings = self.broken_dependents or self.not_equal or self.unlisted or self.odd_volumes
+        warnings = self.broken_to_report or self.not_equal or self.unlisted or self.odd_volumes
         return "warning" if warnings or nothing_done else "success"
 
     @property

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 
 _PROMISE = re.compile(r"\b([Ii])t will be retried(?: from there| after [\w ]+)?")
 _NEW_JOB = "the retry asks for a new one"
+AFTER_THE_LAST = " Clear the task, or wait for the next run."
+"""The end of a sentence that once promised a retry."""
 
 
 def without_retry(message: str) -> str:
     """The sentence of a failure that is not retried any more: it must not promise that."""
     text = _PROMISE.sub(lambda found: "No retry is left" if found[1] == "I" else "no retry is left", message)
     text = text.replace(_NEW_JOB, "the next try asks for a new one")
-    return text if text == message else f"{text} Clear the task, or wait for the next run."
+    return text if text == message else text + AFTER_THE_LAST
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ class Cd2Error(Exception):
         """No try follows this failure: its sentence no longer promises one."""
         self.message = without_retry(self.message)
         self.args = (self.message,)
+
+    @property
+    def undecided(self) -> str:
+        """The sentence for the log of a trigger, which does not know whether another try follows."""
+        text = _PROMISE.sub(lambda found: f"{found[1]}t is retried, unless this was the last try", self.message)
+        return text.replace(_NEW_JOB, "the next try asks for a new one")
 
     @property
     def info(self) -> ErrorInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from cd2.replication.errors import ErrorInfo
@@ -243,3 +243,25 @@ class Unlisted:
         """Read what `to_json` returned."""
         since, data_as_of = (datetime.fromisoformat(data[name]) for name in ("since", "data_as_of"))
         return cls(TableName.parse(data["table"]), since, data_as_of)
+
+
+@dataclass(frozen=True)
+class BrokenDependent:
+    """What people hung on a table, and a change of its schema broke.
+
+    :param name: as in `Dependents.broken`.
+    :param error: why it cannot be restored; None: unknown.
+    :param since: when it broke; None: unknown.
+    """
+
+    name: str
+    error: str | None = None
+    since: datetime | None = None
+
+    @classmethod
+    def noted(cls, name: str, error: str, epoch: float) -> BrokenDependent:
+        """As the journal has it.
+
+        :param epoch: when it broke, in seconds since 1970.
+        """
+        return cls(name, error, datetime.fromtimestamp(epoch, UTC))

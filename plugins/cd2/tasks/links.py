@@ -1,10 +1,11 @@
-"""What Airflow shows beside a table's task, its buttons and its asset; and the asset of all tables together."""
+"""Where people find things in Airflow: buttons beside a table's task, the assets, the addresses of run and page."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from airflow.sdk import Asset, AssetAlias, BaseOperatorLink
+from airflow.sdk import Asset, AssetAlias, BaseOperatorLink, conf
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -51,3 +52,17 @@ knows them only by the alias; which tables there are is not known when the DAG f
 def asset_of(table: TableName) -> Asset:
     """The asset of a table; other DAGs can be scheduled on it."""
     return Asset(name=str(table), uri=f"cd2://{table.namespace}/{table.table}")
+
+
+def run_url(dag_id: str, run_id: str) -> str:
+    """The address of a run in Airflow."""
+    return f"{_airflow()}/dags/{dag_id}/runs/{quote(run_id)}"
+
+
+def page_url() -> str:
+    """The address of the page "Canvas Data"; Airflow keeps its navigation around it."""
+    return f"{_airflow()}/plugin/canvas-data"
+
+
+def _airflow() -> str:
+    return str(conf.get("api", "base_url", fallback="http://localhost:8080/")).rstrip("/")

@@ -80,7 +80,8 @@ class _TableTrigger(BaseTrigger):
             from cd2.replication.failures import classify
 
             failure = classify(error, f"{subject}: asking DAP")
-            log.warning("%s", failure.message)
+            # Airflow 3.3.1 tells triggers a wrong number of tries; only the worker, which comes next, knows it.
+            log.warning("%s", failure.undecided)
             found = Found(error=failure)
         if found.skip:
             log.info("%s needs no init.", subject)

@@ -107,7 +107,7 @@ locals {
   # concat() would convert all statements to one type, and fill the gaps with null.
   policy = jsonencode({
     Version   = "2012-10-17"
-    Statement = flatten([local.for_mwaa, local.for_dag, local.for_foreign_keys])
+    Statement = flatten([local.for_mwaa, local.for_dag, local.for_dictionary, local.for_foreign_keys])
   })
 
   trust_policy = jsonencode({
@@ -124,6 +124,13 @@ locals {
   })
 
   role_arn = var.role_arn == null ? one(aws_iam_role.this[*].arn) : var.role_arn
+
+  for_dictionary = var.dictionary_s3_uri == "" ? [] : [{
+    Sid      = "WriteDictionary"
+    Effect   = "Allow"
+    Action   = "s3:PutObject"
+    Resource = "arn:${var.partition}:s3:::${trimprefix(var.dictionary_s3_uri, "s3://")}"
+  }]
 
   for_foreign_keys = length(var.other_kms_key_arns) == 0 ? [] : [{
     Sid       = "UseKeysOfSecretAndTopic"

@@ -131,6 +131,12 @@ variable "metrics_namespace" {
   default     = ""
 }
 
+variable "dictionary_s3_uri" {
+  description = "The only object in S3 that the role may write. Empty: none."
+  type        = string
+  default     = ""
+}
+
 variable "airflow_version" {
   description = "Version of Airflow."
   type        = string

@@ -131,7 +131,7 @@ CREATE TABLE IF NOT EXISTS cd2.volume_alerts (
 STATUS = """
 DO $$
 BEGIN
-    IF pg_get_viewdef(to_regclass('cd2.status')) LIKE '%verifications%' THEN
+    IF pg_get_viewdef(to_regclass('cd2.status')) LIKE '%unlisted_since%' THEN
         RETURN;  -- to replace it would wait for everybody who reads it
     END IF;
     CREATE OR REPLACE VIEW cd2.status AS
@@ -140,7 +140,8 @@ BEGIN
              ELSE coalesce(last.state, 'complete') END AS state,
         f.checked_at, f.data_as_of, counted.rows_in_table, last.rows_written, last.rows_deleted,
         changed.at AS last_change_at, f.failing_since, f.error, last.schema_version,
-        CASE WHEN compared.outcome <> 'different' THEN compared.verified_at END AS verified_at
+        CASE WHEN compared.outcome <> 'different' THEN compared.verified_at END AS verified_at,
+        f.unlisted_since
     FROM cd2.freshness f
     LEFT JOIN LATERAL (
         SELECT l.state, l.rows_written, l.rows_deleted, l.schema_version

@@ -126,6 +126,17 @@ BEGIN
     COMMENT ON COLUMN cd2.broken_dependents.definition IS
         'Its CREATE statement, owner, the steps after it (indexes, comments, ...) and its access control list.';
 END
+$$;
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'cd2.broken_dependents'::regclass AND attname = 'reported_at'
+    ) THEN
+        ALTER TABLE cd2.broken_dependents  -- since 0.2.0
+            ADD COLUMN reported_at timestamptz, ADD COLUMN reported_by text, ADD COLUMN reported_error text;
+        COMMENT ON COLUMN cd2.broken_dependents.reported_at IS 'When a notification last told of it';
+    END IF;
+END
 $$"""
 """The views that a schema change broke."""
 

@@ -15,6 +15,7 @@ from airflow.sdk import BaseXCom
 from cd2.notification.message import Message
 from cd2.settings import Settings
 from cd2.tasks.credentials import make_replicator
+from cd2.tasks.links import page_url, run_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,8 +50,9 @@ def report_failed_run(context: Context, notify_task_id: str) -> None:
     body = (
         f"The run {run_id} of Canvas Data 2 failed ({reason}), and its task {notify_task_id} could not report the "
         "tables.\n"
-        "Open the run in Airflow: the grid shows every table. When the cause is fixed, clear the failed tasks together "
-        f"with {notify_task_id}.\n"
+        "Open the run in Airflow: the grid shows every table. The next run goes on where this one ended. If you clear "
+        "this one instead, clear all its tasks: Airflow counts those that had not ended as skipped, not as failed.\n\n"
+        f"This run: {run_url(context['dag'].dag_id, run_id)}\nAll tables (page Canvas Data): {page_url()}\n"
     )
     attributes = {"environment": settings.environment, "status": "failure", "severity": "high"}
     _report(settings, Message(subject[:100], body, attributes))
@@ -71,7 +73,8 @@ async def report_late_run(context: dict[str, Any]) -> None:
         f"The run {run['dag_run_id']} of Canvas Data 2 was due at {run['logical_date']} and has not ended; the next "
         "one waits for it.\n"
         "This is normal while large tables are loaded for the first time. Open the run in Airflow: the grid shows "
-        "which tables are running or waiting (deferred), and their logs say what for.\n"
+        "which tables are running or waiting (deferred), and their logs say what for.\n\n"
+        f"This run: {run_url(run['dag_id'], run['dag_run_id'])}\nAll tables (page Canvas Data): {page_url()}\n"
     )
     attributes = {"environment": settings.environment, "status": "warning", "severity": "warning"}
     message = Message(subject[:100], body, attributes)

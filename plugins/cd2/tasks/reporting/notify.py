@@ -9,13 +9,15 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from cd2.notification import metrics
-from cd2.notification.message import Message, compose
+from cd2.notification.message import ONLY_FAILED, Message, compose
 from cd2.notification.status import STATUS, status_of
 from cd2.settings import Settings
 from cd2.tasks.credentials import make_replicator
 from cd2.tasks.links import UP_TO_DATE
+from cd2.tasks.reporting import dictionary
 from cd2.tasks.reporting.callbacks import REPORTED
-from cd2.tasks.reporting.outcomes import RunTasks, collect, status_from_ledger
+from cd2.tasks.reporting.outcomes import RunTasks, collect, fingerprints
+from cd2.tasks.reporting.replica import status_from_ledger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,11 +47,12 @@ class Notify(BaseOperator):
         published = cast("dict[str, Any]", context["task_state_store"].get(PUBLISHED) or {})
         summary = collect(context, settings, self.tasks, published, make_replicator)
         message = compose(summary, settings.notification_format)
-        if published.get("max_tries") == context["ti"].max_tries:
+        told_before = published.get("max_tries") == context["ti"].max_tries
+        if told_before:
             # By an earlier try: `max_tries` changes only when the task is cleared.
             self.log.info("Already published as %s.", published["message_id"])
         else:
-            self._publish(context, settings, message, summary.status)
+            self._publish(context, settings, message, summary)
             if settings.metrics_namespace:
                 metrics.put(settings, summary)
         context["ti"].xcom_push(key=REPORTED, value=message.subject)
@@ -58,8 +61,14 @@ class Notify(BaseOperator):
         context["ti"].xcom_push(key=STATUS, value=status_of(summary, ledger))
         # So that people can see what a chat would show before they choose that format.
         context["ti"].xcom_push(key=CHATBOT, value=json.loads(compose(summary, "chatbot").body))
+        # Last, for it may take a while: all that people wait for is done.
+        if not told_before and dictionary.is_due(context, settings, summary):
+            dictionary.put(settings, make_replicator)
         if summary.status == "failure":
-            raise AirflowFailException(f"{message.subject}. The failed tasks say why; clear them to try again.")
+            raise AirflowFailException(
+                f"{message.subject} (The failed tasks say why; to try them again, clear the run with the option "
+                f'"{ONLY_FAILED}".)'
+            )
         self._tell_followers(context, summary)
         return {"subject": message.subject, "status": summary.status, "counts": dict(summary.counts)}
 
@@ -72,7 +81,7 @@ class Notify(BaseOperator):
         extra: dict[str, Any] = {"data_as_of": min(as_of, default=None), "tables": len(summary.results)}
         context["outlet_events"][UP_TO_DATE].extra = extra
 
-    def _publish(self, context: Context, settings: Settings, message: Message, status: str) -> None:
+    def _publish(self, context: Context, settings: Settings, message: Message, summary: RunSummary) -> None:
         self.log.info("%s\n\n%s", message.subject, message.body)
         message_id = None
         if settings.sns_topic_arn:
@@ -82,5 +91,6 @@ class Notify(BaseOperator):
             self.log.info("Published as %s.", message_id)
         else:
             self.log.info("No sns_topic_arn is set: the message is only logged.")
-        note: Any = {"max_tries": context["ti"].max_tries, "status": status, "message_id": message_id}
+        note: Any = {"max_tries": context["ti"].max_tries, "status": summary.status, "message_id": message_id}
+        note["results"] = fingerprints(summary.results)
         context["task_state_store"].set(PUBLISHED, note)

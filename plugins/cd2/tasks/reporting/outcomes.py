@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseXCom
 
 from cd2.notification.summary import RunSummary
-from cd2.notification.volumes import odd_volumes
-from cd2.replication.errors import Cd2Error, ErrorInfo
+from cd2.replication.errors import ErrorInfo
 from cd2.replication.names import TableName
-from cd2.replication.results import Freshness, OddVolume, TableResult, Unlisted
+from cd2.replication.results import TableResult, Unlisted
+from cd2.tasks.links import page_url, run_url
+from cd2.tasks.reporting.replica import Questions, from_database
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from cd2.replication.replicator import Replicator
     from cd2.settings import Settings
-
-log = logging.getLogger(__name__)
 
 RESULT = "return_value"
 ERROR = "error"
@@ -72,18 +71,21 @@ def collect(
     run_id = ti.run_id
     task_ids = [tasks.prepare, tasks.listing, tasks.sync, tasks.init]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id], task_ids=task_ids).get(run_id, {})
-    run_url = ti.log_url.split("/tasks/")[0]
+    url = run_url(ti.dag_id, run_id)
     problems: dict[str, str] = {}
     links: dict[str, str] = {}
     for task_id in (tasks.prepare, tasks.listing):
         if states.get(task_id) == "failed":
             reason = ti.xcom_pull(task_ids=task_id, key=ERROR)
             problems[task_id] = reason or "It ended before it could report why; its log may say more."
-            links[task_id] = f"{run_url}/tasks/{task_id}"
-    results = _results(ti, tasks, states, links, run_url) if states.get(tasks.listing) == "success" else []
+            links[task_id] = f"{url}/tasks/{task_id}"
+    results = _results(ti, tasks, states, links, url) if states.get(tasks.listing) == "success" else []
     dry_run = ti.xcom_pull(task_ids=tasks.listing, key=DRY_RUN)
     judges = bool(results) and settings.volume_alerts == "on"
-    fresh, odd = _from_ledger(make_replicator, run_id if judges else None)
+    # A re-run counts as another one: what was told before is not told again.
+    questions = Questions(run_id if judges else None, f"{run_id} {ti.max_tries}", _broken(results))
+    fresh, odd, broken = from_database(make_replicator, questions)
+    rerun = bool(published) and published["max_tries"] != ti.max_tries
     params = context["params"]
     summary = RunSummary(
         environment=settings.environment,
@@ -95,11 +97,15 @@ def collect(
         log_links=links,
         listed_only=tuple(dry_run) if dry_run is not None else None,
         unlisted=_unlisted(ti, tasks),
-        rerun=bool(published) and published["max_tries"] != ti.max_tries,
+        rerun=rerun,
         freshness=fresh,
         odd_volumes=odd,
         high_severity_tables=settings.high_severity_tables,
         partial=bool(params.get("tables") or params.get("namespaces")),
+        run_url=url,
+        page_url=page_url(),
+        broken_due=broken,
+        worked_on=worked_on(results, published) if rerun else None,
     )
     # A dry run, or a run without tables, does not prove that all is well.
     fine = bool(results) and summary.status != "failure"
@@ -138,6 +144,24 @@ def results_by_table(values: Iterable[Mapping[str, object]]) -> dict[TableName, 
     return by_table
 
 
+def fingerprints(results: Iterable[TableResult]) -> dict[str, str]:
+    """What `notify` keeps of the results that it has reported, to recognize those of a re-run."""
+    return {
+        str(result.table): hashlib.blake2s(json.dumps(result.to_json()).encode(), digest_size=6).hexdigest()
+        for result in results
+    }
+
+
+def worked_on(results: Iterable[TableResult], published: Mapping[str, Any]) -> frozenset[TableName] | None:
+    """The tables whose result is another than the one that was reported before; None: that is not known."""
+    before = published.get("results")
+    if before is None:
+        return None
+    results = tuple(results)
+    now = fingerprints(results)
+    return frozenset(result.table for result in results if before.get(str(result.table)) != now[str(result.table)])
+
+
 def _failure(table: TableName, state: str | None, result: TableResult | None, task: str) -> TableResult:
     if result is not None and result.state == "failed":
         return result
@@ -153,7 +177,7 @@ def _without_result(table: TableName, message: str) -> TableResult:
 
 
 def _results(
-    ti: RuntimeTaskInstanceProtocol, tasks: RunTasks, states: dict[str, Any], links: dict[str, str], run_url: str
+    ti: RuntimeTaskInstanceProtocol, tasks: RunTasks, states: dict[str, Any], links: dict[str, str], url: str
 ) -> list[TableResult]:
     """The results of all tables, by name; also adds the log that explains each table to `links`."""
     names: list[str] = ti.xcom_pull(task_ids=tasks.listing, key=RESULT) or []
@@ -172,7 +196,7 @@ def _results(
         )
         results.append(table_result(table, left))
         decisive = tasks.sync if left.sync_state != "success" else tasks.init
-        links[name] = f"{run_url}/tasks/{decisive}/mapped/{index}"
+        links[name] = f"{url}/tasks/{decisive}/mapped/{index}"
     return sorted(results, key=lambda result: result.table)
 
 
@@ -181,48 +205,8 @@ def _unlisted(ti: RuntimeTaskInstanceProtocol, tasks: RunTasks) -> tuple[Unliste
     return tuple(map(Unlisted.from_json, found))
 
 
-def status_from_ledger(make_replicator: Callable[[], Replicator]) -> dict[str, Any]:
-    """The parts `tables`, `schema_changes` and `volumes` of the status of all tables; none, if it cannot be read."""
-    try:
-        from cd2.replication.bookkeeping import status
-
-        return asyncio.run(status.read(make_replicator().replica))
-    except Cd2Error as error:
-        log.warning("The status of the tables is unknown: %s", error)
-        return {}
-
-
-def _from_ledger(
-    make_replicator: Callable[[], Replicator], run_id: str | None
-) -> tuple[dict[TableName, Freshness], tuple[OddVolume, ...]]:
-    """How fresh the tables are, and the odd volumes of yesterday (UTC) that this run reports.
-
-    Empty, if it cannot be read: the database may be what failed.
-
-    :param run_id: None: volumes are not judged.
-    """
-
-    async def read(replicator: Replicator) -> tuple[dict[TableName, Freshness], tuple[OddVolume, ...]]:
-        fresh = await replicator.freshness()
-        return fresh, await _odd_volumes(replicator, run_id) if run_id else ()
-
-    try:
-        return asyncio.run(read(make_replicator()))
-    except Cd2Error as error:
-        log.warning("The freshness of the tables is unknown: %s", error)
-        return {}, ()
-
-
-async def _odd_volumes(replicator: Replicator, run_id: str) -> tuple[OddVolume, ...]:
-    from cd2.replication.bookkeeping import status
-
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    try:
-        odd = odd_volumes(yesterday, await status.changes(replicator.replica, yesterday))
-        return await status.report(replicator.replica, run_id, yesterday, odd)
-    except Cd2Error as error:
-        log.warning("Whether a table got an odd number of changes is unknown: %s", error)
-        return ()
+def _broken(results: Iterable[TableResult]) -> tuple[str, ...]:
+    return tuple(name for result in results for name in result.dependents.broken)
 
 
 def _has_recovered(ti: RuntimeTaskInstanceProtocol, published: dict[str, Any]) -> bool:
