@@ -243,6 +243,8 @@ run "settings_of_the_dag_that_follow_from_what_is_made" {
       ssm_path        = "canvas_data_2"
       database_secret = "stg/canvas_data_2/database"
       sns_topic_arn   = "arn:aws:sns:${output.region}:${data.aws_caller_identity.current.account_id}:canvas-data-2-stg"
+
+      dictionary_s3_uri = ""
     }
     error_message = "The DAG finds key, database and topic."
   }
