@@ -15,7 +15,7 @@ COVERAGE_FLOOR := 76
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 # What a person sets is in capitals. make takes tables=users for a variable too, which nothing would read.
-SMALL := alarm args chatbot check env full_refresh help namespaces pace per_minute plan plan_only port python region repeats rows \
+SMALL := alarm args chatbot check env full_refresh help namespaces out pace per_minute plan plan_only port python region repeats rows \
 	rows_list serve tables verify wait yes
 $(foreach name,$(SMALL),$(if $(findstring command line,$(origin $(name))),$(error \
 	nothing reads $(name)=$($(name)); did you mean $(shell echo $(name) | tr a-z A-Z)=$($(name))?)))
