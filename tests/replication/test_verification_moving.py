@@ -74,7 +74,7 @@ def test_fifty_verifications_of_a_moving_table_find_no_difference_but_damage(
     simulator.add_table("canvas", "busy", COLUMNS, 600)
     replicator = make_replicator(simulator, target, max_shrink=100)
     run(init(replicator, TABLE))
-    left_out = repaired = 0
+    left_out = repaired = equal = 0
     for seed in range(RUNS):
         dice = random.Random(seed)
         damaged = None
@@ -91,12 +91,16 @@ def test_fifty_verifications_of_a_moving_table_find_no_difference_but_damage(
         found = run(one_run(replicator, simulator, dice, monkeypatch, repair=damaged is not None))
         noted = differences(database, TABLE)
         if damaged is None:
-            assert (found.outcome, found.differences) == ("equal", 0), (seed, found, noted)
+            # If an old snapshot is served again, each of its rows may have changed since.
+            outcome = "equal" if found.rows_compared else "postponed"
+            assert (found.outcome, found.differences) == (outcome, 0), (seed, found, noted)
+            equal += found.outcome == "equal"
         else:
             assert set().union(*noted.values()) <= {damaged}, (seed, found, noted)
             repaired += found.differences
         left_out += found.rows_left_out
     assert left_out > RUNS
+    assert equal > RUNS / 2
     assert repaired > 0
     simulator.clear_faults()
     assert run(verify(replicator, TABLE, repair=True)).verification is not None
