@@ -54,7 +54,7 @@ def check(terraform: Terraform, file: Path) -> Plan:
     try:
         plan = terraform.planned(file)
     except TerraformError as problem:
-        raise PlanError(f"PLAN={file} is no plan of this configuration and this provider. {problem}") from None
+        raise PlanError(f"PLAN={file} is not a plan of this configuration and this provider. {problem}") from None
     if plan.variable("environment") != terraform.environment:
         raise PlanError(
             f"PLAN={file} is a plan of {plan.variable('environment') or 'something else'}, not of "

@@ -163,7 +163,7 @@ def test_a_broken_view_is_told_with_its_reason_and_what_helps() -> None:
     assert message.subject == "[WARNING] Canvas Data 2 prod: 6 tables up to date, 1 broken dependent"
     told = 'reporting.people: column "email" does not exist (SQLSTATE 42703). (since 2026-02-28 06:18 UTC)\n'
     assert told in message.body
-    assert "create it anew without the column, from the definition in cd2.broken_dependents" in message.body
+    assert "recreate it without the column, from the definition in cd2.broken_dependents" in message.body
 
 
 def test_a_broken_view_that_was_told_of_is_no_warning_and_not_forgotten() -> None:

@@ -39,6 +39,8 @@ async def make_unique(connection: asyncpg.Connection, statement: str, table: str
         )
         await connection.execute(statement)
         dropped = int(status.split()[-1])
-        log.info("%s: deleted %s row(s) whose key came again later; the last row of each key stays.", table, dropped)
+        log.info(
+            "%s: deleted %s row(s) whose key appeared again later; the last row of each key stays.", table, dropped
+        )
         return dropped
     return 0

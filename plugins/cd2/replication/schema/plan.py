@@ -237,13 +237,13 @@ async def _check_adoptable(connection: asyncpg.Connection, model: TableModel, ro
     made = bool(row["default_value"]) or row["identity"] or row["required"]
     if made or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
         raise TableFailure(
-            f"{model.name}: DAP has a new column {row['name']}, but the table has a column of that name which people "
-            f"made, and what they keep in it would be overwritten: rename it (ALTER TABLE {model.name.quoted} RENAME "
-            f"COLUMN {name} TO ...) or drop it (ALTER TABLE {model.name.quoted} DROP COLUMN {name}), then clear the "
+            f"{model.name}: DAP has a new column {row['name']}, but the table already has a user-created column of "
+            f"that name, whose values would be overwritten: rename it (ALTER TABLE {model.name.quoted} RENAME COLUMN "
+            f"{name} TO ...) or drop it (ALTER TABLE {model.name.quoted} DROP COLUMN {name}), then clear the "
             "task. Nothing was changed.",
             type="42701",
         )
-    log.info("%s: the column %s is there already, and empty: it is used.", model.name, row["name"])
+    log.info("%s: the column %s already exists and is empty: it is used.", model.name, row["name"])
 
 
 def _leftovers(model: TableModel, columns: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

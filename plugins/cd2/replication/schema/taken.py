@@ -1,4 +1,4 @@
-"""Free names for what we create, where objects of people have taken ours.
+"""Free names for what we create, where users' objects have taken ours.
 
 A table that is renamed as a backup keeps the names of its key, its indexes and its enumeration types: the next init
 would meet them. Once ours has a name, it keeps it.
