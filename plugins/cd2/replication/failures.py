@@ -88,7 +88,7 @@ RULES: tuple[Rule, ...] = (
         OperationError,
         "NotFound",
         TableFailure,
-        "DAP does not have this (any more): the next run lists the tables again.",
+        "DAP does not have this (anymore): the next run lists the tables again.",
     ),
     Rule(
         OperationError,

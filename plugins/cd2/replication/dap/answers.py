@@ -70,7 +70,7 @@ def missing(error: NotFoundError, path: str) -> Cd2Error:
             **about,
         )
     return TableFailure(
-        f"DAP does not have the {kind} {error.id} (any more): the next run lists the tables again.", **about
+        f"DAP does not have the {kind} {error.id} (anymore): the next run lists the tables again.", **about
     )
 
 
