@@ -63,7 +63,7 @@ def check(terraform: Terraform, file: Path) -> Plan:
     if changed := _other_files(terraform, plan):
         raise PlanError(
             f"PLAN={file} was made with other files than this checkout has ({', '.join(changed)}), and Terraform would "
-            "upload yours. Check out the commit that was planned, or plan anew."
+            "upload yours. Check out the commit that was planned, or plan again."
         )
     return plan
 

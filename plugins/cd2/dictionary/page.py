@@ -94,7 +94,7 @@ def _head(dictionary: Dictionary) -> str:
         "each table is as of its own moment. <code>one of</code> means several possible tables: the column beside it "
         "with <code>type</code> in its name says which.</p>"
         f"<p>Each enumeration also has the value <code>{UNSPECIFIED}</code>, for values that the schema does not know. "
-        "The number of rows is that of the last load; <em>about</em> marks PostgreSQL's estimate.</p></details></header>"
+        "Row counts are those of the last load; <em>about</em> marks PostgreSQL's estimate.</p></details></header>"
     )  # fmt: skip
 
 
