@@ -178,7 +178,7 @@ def test_unlisted_tables_and_odd_volumes_are_told_together() -> None:
     missing = Unlisted(TableName("canvas", "wikis"), NOW - timedelta(hours=4), NOW - timedelta(hours=8))
     odd = OddVolume(ROLES, date(2026, 2, 28), 1234, 56789)
     message = compose(summary_of(GOOD, unlisted=(missing,), odd_volumes=(odd,)))
-    assert message.subject.endswith("1 table up to date, 1 no longer listed, 1 with an odd volume")
+    assert message.subject.endswith("1 table up to date, 1 no longer listed, 1 with an unusual volume")
     assert "TABLES THAT DAP NO LONGER LISTS" in message.body
     assert "TABLES WITH AN UNUSUAL NUMBER OF CHANGES" in message.body
     assert message.attributes["status"] == message.attributes["severity"] == "warning"

@@ -135,7 +135,7 @@ def test_a_failure_says_how_urgent_it_is_what_to_do_and_which_option_clears_only
         r"^Canvas Data 2, prod: .* failed\. Severity: (high|warning, it can wait until the morning)\.", body
     )
     assert '"Clear Run" with the option "Clear only failed tasks" (without it, all tasks are cleared)' in body
-    assert "The next run tries it again by itself." in body
+    assert "The next run tries again automatically." in body
     assert in_chat(KINDS[kind])["nextSteps"] == body.split("WHAT TO DO\n")[1].split("\n\n")[0].split("\n")
 
 

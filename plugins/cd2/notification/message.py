@@ -95,7 +95,7 @@ def _outcome(summary: RunSummary) -> str:
         "repaired": repaired,
         f"broken dependent{'s' * (broken > 1)}": broken,
         "no longer listed": unlisted,
-        "with an odd volume": odd if several else 0,
+        "with an unusual volume": odd if several else 0,
     }
     told = [f"{number} {what}" for what, number in parts.items() if number]
     told += [f"{tables(odd)} with an unusual number of changes"] if odd and not several else []
@@ -126,7 +126,7 @@ def _steps(summary: RunSummary) -> list[str]:
     if not summary.failed and not summary.problems:
         return []
     # Whoever has selected tables by hand may have mistyped a name.
-    by_itself = " The next run tries it again by itself." * (not summary.partial)
+    by_itself = " The next run tries again automatically." * (not summary.partial)
     return [
         f"Do what the reason says; docs/operations.md lists all reasons, with more about each.{by_itself}",
         'To try it at once, clear the failed tasks: on the page Canvas Data "Clear failed tasks", or on the run "Clear '
@@ -155,7 +155,7 @@ def _attention(summary: RunSummary) -> list[str]:
         )
     if summary.broken_to_report:
         sections.append(
-            "VIEWS, INDEXES, ... THAT COULD NOT BE RESTORED (if the column comes back, each is restored by itself; "
+            "VIEWS, INDEXES, ... THAT COULD NOT BE RESTORED (if the column comes back, each is restored automatically; "
             "otherwise recreate it without the column, from the definition in cd2.broken_dependents, or delete its "
             "row there to forget it)\n" + listed(map(_broken, summary.broken_to_report))
         )
