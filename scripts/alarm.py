@@ -59,7 +59,7 @@ class AlarmCheck:
                 StateValue="ALARM",
                 StateReason=REASON,
             )
-            self._tell(f"alarm {alarm['AlarmName']} raised; CloudWatch resets it within minutes")
+            self._tell(f"alarm {alarm['AlarmName']} raised; CloudWatch takes it back within minutes")
             self._wait(queue, alarm["AlarmName"], topic, begun)
         self._tell(f"its message arrived through {topic}")
 

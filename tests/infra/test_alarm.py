@@ -61,7 +61,7 @@ def test_an_alarm_that_arrives_is_reported_and_nothing_of_the_check_stays(
     make(cloudwatch, ministack.client("sns"))
     main(["--name", NAME, "--region", REGION])
     assert capsys.readouterr().out.splitlines() == [
-        f"alarm {NAME}-run-failed raised; CloudWatch resets it within minutes",
+        f"alarm {NAME}-run-failed raised; CloudWatch takes it back within minutes",
         f"its message arrived through {TOPIC}",
     ]
     assert ministack.client("sqs").list_queues().get("QueueUrls", []) == []

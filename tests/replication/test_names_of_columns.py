@@ -65,7 +65,7 @@ def test_a_column_that_people_made_is_never_adopted(
     kept = execute(target, f"SELECT array_agg(note::text ORDER BY id)::text FROM {TABLE}")
     simulator.alter("canvas", "things", "add_column", "note", type=kind, backfill=True)
     for _ in range(2):
-        with pytest.raises(TableFailure, match=r"DAP has a new column note, but the table has a column of that name"):
+        with pytest.raises(TableFailure, match="DAP has a new column note, but the table already has"):
             run(sync(replicator, TABLE))
     with pytest.raises(TableFailure, match="user-created column of that"):
         run(init(replicator, TABLE))
