@@ -17,7 +17,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts import dap_key, leftovers, package, pausing, reviewed, smoke
+from scripts import buckets, dap_key, leftovers, package, pausing, reviewed, smoke
 from scripts.aws import AwsError, client, configured_region, explain
 from scripts.mwaa import Mwaa, MwaaError
 from scripts.plans import Plan
@@ -34,6 +34,7 @@ PROBLEMS = (
     PreparationError,
     package.PackagingError,
     leftovers.LeftoverError,
+    buckets.BucketError,
     reviewed.PlanError,
 )
 
@@ -78,11 +79,23 @@ def confirm(question: str, expected: str, given: str | None) -> None:
         raise Stopped("not confirmed; nothing was changed.")
 
 
-def needs_our_bundle(plan: Plan) -> bool:
-    """Whether the DAG verifies Aurora's certificate with the shipped authorities."""
+def check_certificates(plan: Plan, region: str) -> None:
+    """Check that the DAG will have the authorities that it verifies the database's certificate with.
+
+    :raises package.PackagingError: the shipped ones are not for this region, or the file that is named is not uploaded.
+    """
     settings = plan.settings
-    verified = settings.get("database_sslmode", "verify-full").startswith("verify")
-    return plan.has("aws_rds_cluster") and verified and not settings.get("database_sslrootcert")
+    named = settings.get("database_sslrootcert", "").strip()
+    if not settings.get("database_sslmode", "verify-full").startswith("verify"):
+        return
+    if not named and plan.has("aws_rds_cluster"):
+        package.check_region(region)
+    file = named.removeprefix(package.MWAA_DAGS)
+    if file != named and not plan.uploads(f"dags/{file}"):
+        raise package.PackagingError(
+            f"database_sslrootcert names {named}, but there is no dags/{file}, so the DAG would refuse to connect to "
+            "the database: save the file there, and run this again."
+        )
 
 
 @dataclass(frozen=True)
@@ -143,9 +156,10 @@ class Deployment:
         file, overview = reviewed.plan_file(environment), reviewed.summary_file(environment)
         self._plan(file)
         overview.write_text(reviewed.summary(environment, self._terraform.planned(file)))
+        shown, summary = file.relative_to(package.ROOT), overview.relative_to(package.ROOT)  # where make is run
         print(
-            f"The plan is in {file}, a summary in {overview}. Nothing was changed. `make deploy ENV={environment} "
-            f"PLAN={file}` applies exactly this plan, from the same commit and state."
+            f"The plan is in {shown}, a summary in {summary}. Nothing was changed. `make deploy ENV={environment} "
+            f"PLAN={shown}` applies exactly this plan, from the same commit and state."
         )
 
     def _plan_and_apply(self) -> None:
@@ -178,8 +192,9 @@ class Deployment:
             return False
         plan = self._terraform.planned(file)
         region = plan.output("region")
-        if needs_our_bundle(plan):
-            package.check_region(region)
+        check_certificates(plan, region)
+        if own_bucket := plan.variable("bucket_name"):
+            buckets.check(own_bucket, region)
         found = leftovers.find(plan, region)
         if found:
             print("An earlier deployment left these behind; they are adopted, not created:")

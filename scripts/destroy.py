@@ -15,14 +15,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts import leftovers, package, snapshots
+from scripts import buckets, leftovers, package, snapshots
 from scripts.aws import AwsError, client, code_of, explain
 from scripts.deploy import Stopped, confirm, identity
 from scripts.plans import Plan
 from scripts.terraform import NothingDeployed, Outputs, Terraform, TerraformError
-
-BATCH = 1000
-"""Object versions that S3 deletes in one call."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,8 @@ class Target:
     """What is to be destroyed.
 
     :param name: of the MWAA environment, and prefix of all other names.
-    :param bucket: its name; empty if it is gone.
+    :param bucket: the one that was made; empty if it is gone, or if you use your own.
+    :param own_bucket: your own, if you use one.
     :param cluster: identifier of the Aurora cluster; empty if you use your own database.
     """
 
@@ -39,12 +37,13 @@ class Target:
     region: str
     bucket: str
     cluster: str
+    own_bucket: str = ""
 
     @classmethod
-    def deployed(cls, outputs: Outputs) -> Target:
+    def deployed(cls, outputs: Outputs, plan: Plan) -> Target:
         """As the outputs of a complete deployment say."""
-        name, cluster = outputs.mwaa_environment_name, outputs.database_identifier
-        return cls(outputs.environment, name, outputs.region, outputs.bucket_name, cluster)
+        name, cluster, own = outputs.mwaa_environment_name, outputs.database_identifier, plan.variable("bucket_name")
+        return cls(outputs.environment, name, outputs.region, "" if own else outputs.bucket_name, cluster, own)
 
     @classmethod
     def interrupted(cls, plan: Plan) -> Target:
@@ -53,7 +52,14 @@ class Target:
         regions = [change.before["region"] for change in plan.changes if change.before.get("region")]
         buckets = [bucket.before["bucket"] for bucket in plan.of_kind("aws_s3_bucket", "delete")]
         cluster = "" if plan.variable("database_secret_arn") else f"{name}-{environment}"
-        return cls(environment, f"{name}-{environment}", [*regions, ""][0], [*buckets, ""][0], cluster)
+        return cls(
+            environment,
+            f"{name}-{environment}",
+            [*regions, ""][0],
+            [*buckets, ""][0],
+            cluster,
+            plan.variable("bucket_name"),
+        )
 
 
 class Destruction:
@@ -97,7 +103,7 @@ class Destruction:
         if not self._terraform.plan(file, destroy=True):
             raise missing or Stopped(f"there is nothing of {self._terraform.environment} in AWS.")
         plan = self._terraform.planned(file)
-        target = Target.interrupted(plan) if missing else Target.deployed(outputs)
+        target = Target.interrupted(plan) if missing else Target.deployed(outputs, plan)
         self._check_protection(target)
         self._check_snapshot(snapshots.planned_final_snapshot(plan), target)
         return target, plan
@@ -107,9 +113,9 @@ class Destruction:
             self._terraform.apply(plan)
         except TerraformError as failure:
             # A versioned bucket can be deleted only when no version of any object is left.
-            if "BucketNotEmpty" not in failure.said:
+            if "BucketNotEmpty" not in failure.said or not target.bucket:
                 raise
-            emptied = empty_bucket(target.bucket, target.region)
+            emptied = buckets.empty(target.bucket, target.region)
             print(f"{emptied} object versions deleted from {target.bucket}; trying again", flush=True)
             again = plan.with_name("again")
             if self._terraform.plan(again, destroy=True):
@@ -164,6 +170,10 @@ class Destruction:
         lost = [f"the MWAA environment {target.name} with its runs and their history"]
         if target.bucket:
             lost.append(f"the bucket {target.bucket} with all versions of DAGs and plugins")
+        if target.own_bucket:
+            lost.append(
+                f"our files in your bucket {target.own_bucket}, in the folder {target.name} (nothing else in it)"
+            )
         if target.cluster:
             kept = f" (kept in the snapshot {snapshot})" if snapshot else ""
             lost.append(f"the replica with everything in it, including views and grants of analysts{kept}")
@@ -199,35 +209,6 @@ def log_groups(target: Target) -> list[str]:
     components = ("DAGProcessing", "Scheduler", "Task", "WebServer", "Worker")
     names = [f"airflow-{target.name}-{component}" for component in components]
     return [*names, f"/aws/rds/cluster/{target.cluster}/postgresql"] if target.cluster else names
-
-
-def empty_bucket(bucket: str, region: str | None = None) -> int:
-    """Delete every version of every object.
-
-    :returns: how many; 0 if there is no such bucket.
-    :raises AwsError: AWS refused.
-    """
-    s3 = client("s3", region)
-    deleted = 0
-    try:
-        # From the beginning each time: a deleted version cannot serve as a marker.
-        while True:
-            page = s3.list_object_versions(Bucket=bucket, MaxKeys=BATCH)
-            found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            objects = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in found]
-            if not objects:
-                break
-            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-            if errors := answer.get("Errors"):
-                raise AwsError(f"{len(errors)} object versions of {bucket} cannot be deleted: {errors[0]['Message']}.")
-            deleted += len(objects)
-    except (ClientError, BotoCoreError) as error:
-        if code_of(error) == "NoSuchBucket":
-            return 0
-        failure = explain(error, f"Emptying the bucket {bucket}")
-    else:
-        return deleted
-    raise failure
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -71,3 +71,9 @@ class Plan:
         """Whether there is a resource of a type when the plan is applied, changed or not."""
         changes = self._document.get("resource_changes", ())
         return any(each["type"] == kind and each["change"].get("after") for each in changes)
+
+    def uploads(self, key: str) -> bool:
+        """Whether there is an object of this key when the plan is applied, changed or not, whatever folder it is in."""
+        changes = self._document.get("resource_changes", ())
+        objects = [each["change"].get("after") or {} for each in changes if each["type"] == "aws_s3_object"]
+        return any(f"/{each.get('key')}".endswith(f"/{key}") for each in objects)

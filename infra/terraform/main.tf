@@ -43,6 +43,9 @@ locals {
     "volume_alerts",
   ]
   default_settings = { metrics_namespace = "CanvasData2/${var.environment}" }
+  # Of the DAG's own metrics; empty: it puts none.
+  metrics_namespace = trimspace(lookup(var.settings, "metrics_namespace", local.default_settings.metrics_namespace))
+  namespaces        = distinct([for name in split(",", lookup(var.settings, "namespaces", "canvas")) : trimspace(name)])
   # Settings that must agree with what is made here.
   own_settings = {
     environment     = var.environment
@@ -55,7 +58,7 @@ locals {
   # Every table of a run waits in a triggerer. MWAA runs one beside each scheduler; any of them must have room for all
   # tables, because the others may be gone. By default it has less: 60 places on mw1.small.
   most_tables = { canvas = 120, canvas_logs = 5, catalog = 20, new_quizzes = 20 }
-  triggers    = sum(concat([10], [for name in distinct(split(",", lookup(var.settings, "namespaces", "canvas"))) : lookup(local.most_tables, trimspace(name), 0)]))
+  triggers    = sum(concat([10], [for name in local.namespaces : lookup(local.most_tables, name, 0)]))
 
   # docs/configuration.md says why.
   airflow_options = {
@@ -65,6 +68,10 @@ locals {
     "triggerer.capacity"             = tostring(local.triggers)
     "workers.min_heartbeat_interval" = "1"
   }
+
+  # In a bucket of others, our files are in a folder: theirs may have the same names.
+  bucket_name   = var.bucket_name == null ? "${local.name}-${local.account_id}-${local.region}" : var.bucket_name
+  bucket_prefix = var.bucket_name == null ? "" : "${local.name}/"
 
   kms_key_arn         = var.kms_key_arn == null ? one(module.encryption[*].key_arn) : local.key_is_named ? one(data.aws_kms_key.given[*].arn) : var.kms_key_arn
   vpc_id              = var.create_network ? one(module.network[*].vpc_id) : var.vpc_id
@@ -99,7 +106,9 @@ module "encryption" {
 module "storage" {
   source = "./modules/storage"
 
-  bucket_name       = "${local.name}-${local.account_id}-${local.region}"
+  bucket_name       = local.bucket_name
+  create_bucket     = var.bucket_name == null
+  prefix            = local.bucket_prefix
   kms_key_arn       = local.kms_key_arn
   package_directory = var.package_directory
   dags_directory    = var.dags_directory
@@ -193,12 +202,14 @@ module "environment" {
   role_arn                 = var.execution_role_arn
   extra_security_group_ids = var.extra_security_group_ids
 
-  bucket_name = module.storage.bucket_name
-  dags_path   = module.storage.dags_path
-  package     = module.storage.package
+  bucket_name   = module.storage.bucket_name
+  bucket_prefix = local.bucket_prefix
+  dags_path     = module.storage.dags_path
+  package       = module.storage.package
 
   dap_parameter_path = module.secrets.dap_parameter_path
   topic_arn          = module.notifications.topic_arn
+  metrics_namespace  = local.metrics_namespace
   dictionary_s3_uri  = var.dictionary_s3_uri
   # AWS adds six characters of its own to the name of a secret.
   database_secret_arn = (
@@ -232,6 +243,11 @@ module "monitoring" {
   topic_arn             = module.notifications.topic_arn
   hours_without_success = var.hours_without_success
   queue_age_seconds     = var.queue_age_seconds
+  metrics_namespace     = local.metrics_namespace
+  metrics_environment   = var.environment
+  data_namespaces       = local.namespaces
+  hours_data_may_be_old = var.hours_data_may_be_old
+  failed_tables_alarm   = var.failed_tables_alarm
   watch_database        = var.create_database
   cluster_identifier    = one(module.database[*].cluster_identifier)
   storage_gib           = var.database_storage_alarm_gib

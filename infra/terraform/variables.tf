@@ -216,6 +216,11 @@ variable "settings" {
   }
 
   validation {
+    condition     = can(regex("^([A-Za-z0-9._/#-]+)?$", trimspace(lookup(var.settings, "metrics_namespace", "")))) && !startswith(lower(trimspace(lookup(var.settings, "metrics_namespace", ""))), "aws/")
+    error_message = "settings.metrics_namespace must be a namespace of CloudWatch such as CanvasData2/prod (letters, digits and . _ / # -), and must not begin with AWS/. Empty: no metrics."
+  }
+
+  validation {
     condition     = alltrue([for value in values(var.settings) : can(regex("^[ -~]*$", value))])
     error_message = "settings has a value with a character outside of ASCII, or with a line break: MWAA refuses both."
   }
@@ -354,6 +359,22 @@ variable "dags_directory" {
   validation {
     condition     = length(fileset(var.dags_directory, "*.py")) > 0 && length(fileset(var.dags_directory, "constraints-*.txt")) > 0
     error_message = "dags_directory (${var.dags_directory}) must hold a DAG and the constraints file that requirements.txt names: without that, MWAA starts without our packages."
+  }
+}
+
+variable "bucket_name" {
+  description = "An existing bucket in this region, versioned and with all public access blocked. It gets the folder NAME-ENVIRONMENT; nothing else in it is read, changed or deleted. Null: a new one."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.bucket_name == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket_name))
+    error_message = "bucket_name must be the name of a bucket (3 to 63 lower-case letters, digits, points and hyphens), not an ARN or an address."
+  }
+
+  validation {
+    condition     = var.bucket_name == null || var.bucket_force_destroy == null
+    error_message = "bucket_force_destroy belongs to a bucket that is made here: leave it out with bucket_name, which is never destroyed."
   }
 }
 

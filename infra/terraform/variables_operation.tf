@@ -90,6 +90,28 @@ variable "hours_without_success" {
   }
 }
 
+variable "hours_data_may_be_old" {
+  description = "Alarm if no run has reported for hours_without_success hours that all data is younger than this many hours: that every table was found equal to Canvas Data 2 in that time."
+  type        = number
+  default     = 24
+
+  validation {
+    condition     = var.hours_data_may_be_old >= 4 && var.hours_data_may_be_old <= 168 && floor(var.hours_data_may_be_old) == var.hours_data_may_be_old
+    error_message = "hours_data_may_be_old must be a whole number between 4 and 168: the DAG runs every three hours, and takes some time."
+  }
+}
+
+variable "failed_tables_alarm" {
+  description = "Alarm if this many tables failed in a run, until fewer do."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.failed_tables_alarm >= 1 && floor(var.failed_tables_alarm) == var.failed_tables_alarm
+    error_message = "failed_tables_alarm must be a whole number of 1 or more."
+  }
+}
+
 variable "queue_age_seconds" {
   description = "Alarm if tasks wait for a worker for this many seconds and none runs: a multiple of 300."
   type        = number

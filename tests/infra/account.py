@@ -31,16 +31,17 @@ class Account:
     """The account.
 
     :param endpoint: of moto.
+    :param region: the provider's.
     """
 
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: str, region: str = REGION) -> None:
+        self._endpoint, self._region = endpoint, region
         self.late_log_groups = True
         self.failing: set[str] = set()
         """Types of resources that cannot be deleted now."""
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, REGION, endpoint_url=self._endpoint)
+        return boto3.client(service, self._region, endpoint_url=self._endpoint)
 
     def answer(self, _: str, __: str, request: dict[str, Any]) -> Answer:
         method = getattr(self, f"_{request['kind'].removeprefix('aws_')}", None)
@@ -136,10 +137,26 @@ class Account:
                     rds.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=snapshot["DBClusterSnapshotIdentifier"])
         return None
 
+    def _s3_object(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Files of a bucket of the user's. Those of ours are not put: its end is tested with files of others."""
+        s3, (prior, planned) = self.client("s3"), states(request)
+        if (planned or prior)["bucket"].startswith("canvas-data-2-"):
+            return None
+        if planned:
+            made = s3.put_object(Bucket=planned["bucket"], Key=planned["key"], Body=str(planned["source_hash"]))
+            return {"version_id": made.get("VersionId", "null")}
+        # As the provider does with a versioned object.
+        found = s3.list_object_versions(Bucket=prior["bucket"], Prefix=prior["key"])
+        for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
+            if version["Key"] == prior["key"]:
+                s3.delete_object(Bucket=prior["bucket"], Key=version["Key"], VersionId=version["VersionId"])
+        return None
+
     def _s3_bucket(self, request: dict[str, Any]) -> dict[str, Any] | None:
         s3, (prior, planned) = self.client("s3"), states(request)
         if planned and not prior:
-            s3.create_bucket(Bucket=planned["bucket"])
+            elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
+            s3.create_bucket(Bucket=planned["bucket"], **(elsewhere if self._region != REGION else {}))
             s3.put_bucket_versioning(Bucket=planned["bucket"], VersioningConfiguration={"Status": "Enabled"})
         if not planned:
             left = s3.list_object_versions(Bucket=prior["bucket"])

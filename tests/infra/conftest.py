@@ -5,17 +5,21 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
+import requests
 
 from local import aws
 from local.postgres import EmbeddedPostgres
 from local.settings import REPOSITORY
 from local.stack import Stack
+from tests.infra import account
 from tests.infra.aurora import CLUSTER, PASSWORD, Aurora, put_secret
 from tests.infra.data_api import DataApi, serving
 from tests.infra.deployment import Deployment
+from tests.infra.life import Life
 from tests.infra.plan import Workspace
 
 
@@ -66,3 +70,12 @@ def aurora(postgres: EmbeddedPostgres, moto: str, monkeypatch: pytest.MonkeyPatc
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     """One that tests look at and plan changes of, but never apply another to."""
     return Deployment(Workspace(tmp_path_factory.mktemp("deployment") / "checkout"))
+
+
+@pytest.fixture
+def life(moto: str, tmp_path: Path) -> Iterator[Life]:
+    requests.post(f"{moto}/moto-api/reset", timeout=60).raise_for_status()
+    behind = account.Account(moto)
+    workspace = Workspace(tmp_path / "checkout")
+    with account.serving(behind, tmp_path) as environment:
+        yield Life(behind, workspace, environment | {"CD2_TERRAFORM_FOLDER": str(workspace.root_module), "YES": ""})

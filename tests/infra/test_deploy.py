@@ -23,8 +23,7 @@ from cd2.tasks.credentials import PLACEHOLDER
 from local import aws
 from local.settings import REPOSITORY
 from local.stack import Stack
-from scripts import dap_key
-from scripts.destroy import empty_bucket
+from scripts import buckets, dap_key
 from scripts.mwaa import DAG_ID
 from scripts.terraform import Outputs, TerraformError
 from tests.infra import data_api, mwaa_api
@@ -246,9 +245,9 @@ def test_emptying_a_bucket_goes_through_all_its_pages(world: World) -> None:
     s3 = world.stack.aws.client("s3")
     for number in range(1100):
         s3.put_object(Bucket=world.bucket, Key=f"dags/{number}", Body=b"")
-    assert empty_bucket(world.bucket, aws.REGION) == 1100
-    assert empty_bucket(world.bucket, aws.REGION) == 0
-    assert empty_bucket("not-there-at-all", aws.REGION) == 0
+    assert buckets.empty(world.bucket, aws.REGION) == 1100
+    assert buckets.empty(world.bucket, aws.REGION) == 0
+    assert buckets.empty("not-there-at-all", aws.REGION) == 0
 
 
 def test_our_terraform_is_deployed_and_destroyed_by_the_same_commands(world: World, tmp_path: Path) -> None:

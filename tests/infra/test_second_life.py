@@ -5,136 +5,35 @@ The offline provider has an account behind it (account.py), in which names can b
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
+from cd2.settings import Settings
 from local.settings import REPOSITORY
+from scripts.package import BUNDLE
 from tests.infra import mwaa_api
-from tests.infra.account import Account, serving
 from tests.infra.json_server import Answer
-from tests.infra.plan import Workspace
+from tests.infra.life import Life
+from tests.infra.plan import resources
 
 pytestmark = pytest.mark.infra
 
 
-@dataclass
-class Life:
-    """An account and a checkout to deploy from."""
-
-    account: Account
-    workspace: Workspace
-    environment: dict[str, str]
-
-    def run(self, script: str, environment: str, **more: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", f"scripts.{script}", "--environment", environment],
-            env=os.environ | self.environment | more,
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout
-
-    def deploy(self, environment: str) -> str:
-        """Deploy up to the database, which is not really there."""
-        _, output = self.run("deploy", environment, YES="1")
-        assert "preparing the database" in output, output
-        return output
-
-    def destroy(self, environment: str) -> str:
-        code, output = self.run("destroy", environment, YES=environment)
-        assert code == 0, output
-        assert f"{environment} is gone" in output
-        return output
-
-    def unprotect(self, environment: str) -> None:
-        """As docs/deploy.md says."""
-        name = f"canvas-data-2-{environment}"
-        self.account.client("rds").modify_db_cluster(DBClusterIdentifier=name, DeletionProtection=False)
-
-    def snapshots(self, environment: str) -> dict[str, str]:
-        """The keys of those that stay, by name."""
-        found = self.account.client("rds").describe_db_cluster_snapshots(
-            DBClusterIdentifier=f"canvas-data-2-{environment}"
-        )["DBClusterSnapshots"]
-        manual = [each for each in found if each["SnapshotType"] == "manual"]
-        return {each["DBClusterSnapshotIdentifier"]: each["KmsKeyId"] for each in manual}
-
-    def key_state(self, key: str) -> str:
-        return str(self.account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"])
-
-    def log_groups(self, environment: str) -> set[str]:
-        found = self.account.client("logs").describe_log_groups()["logGroups"]
-        return {each["logGroupName"] for each in found if f"canvas-data-2-{environment}" in each["logGroupName"]}
-
-    def put_code(self, environment: str) -> None:
-        """What Terraform uploaded, and an older version of it."""
-        for body in (b"1", b"2"):
-            bucket = f"canvas-data-2-{environment}-123456789012-us-east-1"
-            self.account.client("s3").put_object(Bucket=bucket, Key="plugins.zip", Body=body)
-
-
-@pytest.fixture
-def life(moto: str, tmp_path: Path) -> Iterator[Life]:
-    requests.post(f"{moto}/moto-api/reset", timeout=60).raise_for_status()
-    account = Account(moto)
-    workspace = Workspace(tmp_path / "checkout")
-    with serving(account, tmp_path) as environment:
-        yield Life(account, workspace, environment | {"CD2_TERRAFORM_FOLDER": str(workspace.root_module), "YES": ""})
-
-
-def test_prod_is_deployed_changed_destroyed_and_deployed_again_and_its_snapshot_stays_readable(life: Life) -> None:
-    life.deploy("prod")
+def test_dev_and_prod_are_deployed_changed_destroyed_and_deployed_again(life: Life) -> None:
+    """Beside each other in one account. A snapshot of prod stays readable; AWS makes the logs of dev anew."""
+    for environment in ("dev", "prod"):
+        life.deploy(environment)
     (life.workspace.package / "startup.sh").write_text("# changed\n")
-    assert re.search(r"Resources: 0 added, [1-9]\d* changed, 0 destroyed", life.deploy("prod"))
+    for environment in ("dev", "prod"):
+        assert re.search(r"Resources: 0 added, [1-9]\d* changed, 0 destroyed", life.deploy(environment))
 
-    life.put_code("prod")
-    life.unprotect("prod")
-    output = life.destroy("prod")
-    ((first, key),) = life.snapshots("prod").items()
-    assert f"(kept in the snapshot {first})" in output
-    assert "2 object versions deleted from canvas-data-2-prod-" in output
-    assert life.key_state(key) == "Enabled"
-    assert f"the key {key.rsplit('/', 1)[1]}, without which the snapshots cannot be read" in output
-    assert f"--db-cluster-snapshot-identifier {first}" in output
-    assert life.log_groups("prod") == set()
-
-    output = life.deploy("prod")
-    assert f"key {key.rsplit('/', 1)[1]}" in output
-    assert "secret prod/canvas_data_2/database (deleted, in its recovery window)" in output
-    assert "3 imported" in output
-    assert "Nothing to change in AWS." in life.deploy("prod")
-    assert not (life.workspace.root_module / "adopted.tf").exists()
-
-    life.put_code("prod")
-    life.unprotect("prod")
-    life.destroy("prod")
-    assert len(life.snapshots("prod")) == 2
-    assert set(life.snapshots("prod").values()) == {key}
-    assert life.key_state(key) == "Enabled"
-
-
-def test_dev_is_deployed_destroyed_and_deployed_again_although_aws_made_its_logs_anew(life: Life) -> None:
-    life.deploy("dev")
-    key = life.account.client("kms").describe_key(KeyId="alias/canvas-data-2-dev")["KeyMetadata"]["KeyId"]
-    output = life.destroy("dev")
-    assert "log groups deleted that AWS had created again: airflow-canvas-data-2-dev-DAGProcessing" in output
-    assert life.log_groups("dev") == set()
-    assert life.snapshots("dev") == {}
-    # Nothing is left that needs it.
-    assert life.key_state(key) == "PendingDeletion"
+    snapshot, key = prod_is_destroyed(life)
+    dev_is_destroyed(life)
 
     # MWAA and RDS may write even later.
     for name in ("airflow-canvas-data-2-dev-Task", "/aws/rds/cluster/canvas-data-2-dev/postgresql"):
@@ -142,7 +41,47 @@ def test_dev_is_deployed_destroyed_and_deployed_again_although_aws_made_its_logs
     output = life.deploy("dev")
     assert "log group /aws/rds/cluster/canvas-data-2-dev/postgresql" in output
     assert "2 imported" in output
-    life.destroy("dev")
+    output = life.deploy("prod")
+    assert f"key {key.rsplit('/', 1)[1]}" in output
+    assert "secret prod/canvas_data_2/database (deleted, in its recovery window)" in output
+    assert "3 imported" in output
+    for environment in ("dev", "prod"):
+        assert "Nothing to change in AWS." in life.deploy(environment)
+    assert not (life.workspace.root_module / "adopted.tf").exists()
+
+    life.put_code("prod")
+    life.unprotect("prod")
+    life.destroy("prod")
+    assert len(life.snapshots("prod")) == 2
+    assert snapshot in life.snapshots("prod")
+    assert set(life.snapshots("prod").values()) == {key}
+    assert life.key_state(key) == "Enabled"
+
+
+def prod_is_destroyed(life: Life) -> tuple[str, str]:
+    """Leaves a snapshot and its key; returns both."""
+    life.put_code("prod")
+    life.unprotect("prod")
+    output = life.destroy("prod")
+    ((snapshot, key),) = life.snapshots("prod").items()
+    assert f"(kept in the snapshot {snapshot})" in output
+    assert "2 object versions deleted from canvas-data-2-prod-" in output
+    assert life.key_state(key) == "Enabled"
+    assert f"the key {key.rsplit('/', 1)[1]}, without which the snapshots cannot be read" in output
+    assert f"--db-cluster-snapshot-identifier {snapshot}" in output
+    assert life.log_groups("prod") == set()
+    return snapshot, key
+
+
+def dev_is_destroyed(life: Life) -> None:
+    """Leaves nothing."""
+    key = life.account.client("kms").describe_key(KeyId="alias/canvas-data-2-dev")["KeyMetadata"]["KeyId"]
+    output = life.destroy("dev")
+    assert "log groups deleted that AWS had created again: airflow-canvas-data-2-dev-DAGProcessing" in output
+    assert life.log_groups("dev") == set()
+    assert life.snapshots("dev") == {}
+    # Nothing is left that needs it.
+    assert life.key_state(key) == "PendingDeletion"
 
 
 def test_the_key_of_a_snapshot_that_a_person_made_is_kept_too(life: Life) -> None:
@@ -199,16 +138,37 @@ def test_a_key_that_a_person_scheduled_for_deletion_is_explained(life: Life) -> 
     assert f"aws kms cancel-key-deletion --key-id {key}" in output
 
 
-def test_a_region_whose_certificates_are_not_shipped_is_refused_before_anything_is_made(life: Life) -> None:
-    code, output = life.run("deploy", "dev", YES="1", CD2_REGION="ca-west-1")
+def test_a_region_whose_certificates_are_not_shipped_is_refused_until_they_are_uploaded(life: Life) -> None:
+    region = "us-gov-west-1"
+    code, output = life.run("deploy", "dev", YES="1", CD2_REGION=region)
     assert code == 1
-    assert "are not for ca-west-1" in output
+    assert f"are not for {region}" in output
     assert "Creating..." not in output
+
+    # As the sentence says: name the file, and save it.
     variables = life.workspace.root_module / "environments" / "dev.tfvars"
-    bundle = 'database_sslrootcert = "/usr/local/airflow/dags/ca-west-1-bundle.pem"'
-    variables.write_text(variables.read_text().replace("settings = {", f"settings = {{\n  {bundle}\n"))
-    code, output = life.run("deploy", "dev", CD2_REGION="ca-west-1")
-    assert "check the plan above, and run this again with YES=1" in output
+    bundle = re.search(r'database_sslrootcert = "(/usr/local/airflow/dags/(.+\.pem))"', output)
+    assert bundle
+    variables.write_text(variables.read_text().replace("settings = {", f"settings = {{\n  {bundle[0]}\n"))
+    code, output = life.run("deploy", "dev", YES="1", CD2_REGION=region)
+    assert code == 1
+    assert f"names {bundle[1]}, but there is no dags/{bundle[2]}" in output
+    assert "Creating..." not in output
+    (life.workspace.dags / bundle[2]).write_bytes((REPOSITORY / "plugins" / BUNDLE).read_bytes())
+    code, output = life.run("deploy", "dev", PLAN_ONLY="1", CD2_REGION=region)
+    assert code == 0, output
+    plan = life.workspace.root_module, str(REPOSITORY / "dist" / "dev.tfplan")
+    shown = subprocess.run(
+        ["terraform", f"-chdir={plan[0]}", "show", "-json", plan[1]],
+        env=os.environ | life.environment | {"CD2_REGION": region}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    made = resources(json.loads(shown.stdout))
+    assert made[f'module.storage.aws_s3_object.dag["{bundle[2]}"]']["key"] == f"dags/{bundle[2]}"
+    options = made["module.environment.aws_mwaa_environment.this"]["airflow_configuration_options"]
+    assert options["cd2.database_sslrootcert"] == bundle[1]
+    # The DAG takes it where the folder is.
+    here = {"database_sslrootcert": str(life.workspace.dags / bundle[2])}
+    assert Settings.from_text(here.get).database_sslrootcert == here["database_sslrootcert"]
 
 
 def test_a_reviewed_plan_is_applied_exactly_or_not_at_all(life: Life) -> None:

@@ -36,6 +36,23 @@ def test_a_role_goes_where_the_account_wants_it() -> None:
     assert (role["permissions_boundary"], role["path"]) == (boundary, "/airflow/data/")
 
 
+def test_in_a_bucket_of_yours_the_environment_reads_its_folder_and_nothing_else() -> None:
+    made = resources(planned("dev", bucket_name="warehouse"))
+    assert not [address for address in made if ".aws_s3_bucket" in address]
+    assert {v["bucket"] for a, v in made.items() if ".aws_s3_object." in a} == {"warehouse"}
+    environment = made["module.environment.aws_mwaa_environment.this"]
+    folder = "canvas-data-2-dev"
+    assert environment["source_bucket_arn"] == "arn:aws:s3:::warehouse"
+    paths = ("dag_s3_path", "plugins_s3_path", "requirements_s3_path", "startup_script_s3_path")
+    assert [environment[path] for path in paths] == [
+        f"{folder}/{name}" for name in ("dags", "plugins.zip", "requirements.txt", "startup.sh")
+    ]
+    assert made['module.storage.aws_s3_object.dag["canvas_data_2.py"]']["key"] == f"{folder}/dags/canvas_data_2.py"
+    policy = json.loads(made["module.environment.aws_iam_role_policy.this[0]"]["policy"])
+    (bucket,) = [statement for statement in policy["Statement"] if statement["Sid"] == "ReadBucket"]
+    assert bucket["Resource"] == ["arn:aws:s3:::warehouse", f"arn:aws:s3:::warehouse/{folder}/*"]
+
+
 def test_security_groups_of_yours_are_added_to_its_own() -> None:
     yours = ["sg-0123456789abcdef0", "sg-0123456789abcdef1"]
     plan = planned("dev", extra_security_group_ids=json.dumps(yours))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import operator
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from cd2.notification.metrics import metric_data
+from cd2.notification.summary import RunSummary
+from cd2.replication.names import TableName
+from cd2.replication.results import Freshness, TableResult
 from scripts.compile_constraints import ROOT
+from tests.infra.deployment import Deployment
 from tests.infra.plan import planned, resources
 
 pytestmark = pytest.mark.infra
@@ -19,6 +29,8 @@ ALARMS = {
     "run-failed": ("AmazonMWAA", "DAGDurationFailed", {"Environment": NAME, "DAG": "canvas_data_2"}),
     "nothing-succeeded": ("AmazonMWAA", "DAGDurationSuccess", {"Environment": NAME, "DAG": "canvas_data_2"}),
     "scheduler-heartbeat": ("AmazonMWAA", "SchedulerHeartbeat", {"Environment": NAME, "Function": "Scheduler"}),
+    "data-old": ("CanvasData2/dev", "FreshnessSeconds", {"Environment": "dev"}),
+    "tables-failed": ("CanvasData2/dev", "FailedTables", {"Environment": "dev"}),
     "database-capacity": ("AWS/RDS", "ACUUtilization", {"DBClusterIdentifier": NAME, "Role": "WRITER"}),
     "database-storage": ("AWS/RDS", "VolumeBytesUsed", {"DBClusterIdentifier": NAME}),
 }
@@ -36,8 +48,9 @@ def test_the_alarms_watch_metrics_that_aws_publishes_and_tell_the_topic() -> Non
     assert all(alarm["alarm_actions"] == [topic] and alarm["ok_actions"] == [topic] for alarm in alarms.values())
     # Silence is the alarm where something must be heard, and no alarm where nothing is the rule.
     assert {name for name, alarm in alarms.items() if alarm["treat_missing_data"] == "breaching"} == {
-        "nothing-succeeded", "scheduler-heartbeat",
+        "nothing-succeeded", "scheduler-heartbeat", "data-old",
     }  # fmt: skip
+    assert [name for name, alarm in alarms.items() if alarm["treat_missing_data"] == "ignore"] == ["tables-failed"]
     silence = alarms["nothing-succeeded"]
     assert silence["period"] * silence["evaluation_periods"] == 6 * 3600
     assert (silence["statistic"], silence["threshold"]) == ("SampleCount", 1)
@@ -77,6 +90,137 @@ def test_tasks_that_wait_while_none_runs_raise_an_alarm_and_running_loads_do_not
     assert not breaches(waiting=0, running=5), "loads that run for hours"
     assert not breaches(waiting=5, running=5), "a first load: more tables than slots"
     assert not breaches(waiting=None, running=None), "nothing at all"
+
+
+COMPARISONS = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+}
+HOUR = 3600
+DAY = 24 * HOUR
+
+
+def own_alarm(name: str, **inputs: str) -> dict[str, Any]:
+    return resources(planned("dev", **inputs))[f'module.monitoring.aws_cloudwatch_metric_alarm.this["{name}"]']
+
+
+def state(alarm: dict[str, Any], points: dict[float, float], state: str = "OK") -> str:
+    """The state of an alarm as CloudWatch's documentation says that it is evaluated.
+
+    It looks at some periods more than the alarm has: it takes as many points as it needs from them, newest first, and
+    only what is missing then is treated as missing.
+
+    :param points: values by their age in seconds.
+    :param state: before.
+    """
+    needed, breaches = alarm["evaluation_periods"], COMPARISONS[alarm["comparison_operator"]]
+    periods: dict[int, list[float]] = {}
+    for age, value in points.items():
+        periods.setdefault(int(age // alarm["period"]), []).append(value)
+    of = {"Minimum": min, "Maximum": max}[alarm["statistic"]]
+    found = [of(periods[each]) for each in range(needed + 3) if each in periods][:needed]
+    if alarm["treat_missing_data"] == "ignore" and len(found) < needed:
+        return state
+    missing = [alarm["treat_missing_data"] == "breaching"] * (needed - len(found))
+    return "ALARM" if all([*(breaches(value, alarm["threshold"]) for value in found), *missing]) else "OK"
+
+
+def test_data_that_is_old_or_of_an_unknown_age_raises_an_alarm() -> None:
+    alarm = own_alarm("data-old")
+    every_three_hours = {hour * HOUR: 0.0 for hour in (1, 4, 7)}
+    assert state(alarm, dict.fromkeys(every_three_hours, 3 * HOUR)) == "OK"
+    assert state(alarm, dict.fromkeys(every_three_hours, DAY + 1)) == "ALARM"
+    assert state(alarm, {1 * HOUR: HOUR, 4 * HOUR: DAY + 1, 7 * HOUR: DAY + 1}) == "OK", "the last run made it good"
+    # A paused DAG, runs that do not get as far as the tables, metrics that do not arrive.
+    assert state(alarm, {}) == "ALARM"
+    # A run that takes as long as hours_without_success allows.
+    assert state(alarm, {5.5 * HOUR: HOUR}) == "OK"
+    later = own_alarm("data-old", hours_data_may_be_old="72", hours_without_success="12")
+    assert state(later, {5 * HOUR: 3 * DAY}) == "OK"
+    assert state(later, {5 * HOUR: 3 * DAY + 1}) == "ALARM"
+    assert (
+        "For 12 hours no run of canvas_data_2 has reported that all data is younger than 72"
+        in (later["alarm_description"])
+    )
+
+
+def test_failed_tables_raise_an_alarm_that_lasts_until_a_run_says_that_they_no_longer_fail() -> None:
+    alarm = own_alarm("tables-failed")
+    assert state(alarm, {60: 1}) == "ALARM"
+    assert state(alarm, {}, "ALARM") == "ALARM", "between two runs"
+    assert state(alarm, {60: 0}, "ALARM") == "OK"
+    assert state(alarm, {}, "OK") == "OK"
+    several = own_alarm("tables-failed", failed_tables_alarm="5")
+    assert (state(several, {60: 4}), state(several, {60: 5})) == ("OK", "ALARM")
+    assert several["alarm_description"].startswith("5 or more tables failed")
+
+
+def puts(environment: str, *namespaces: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+    """The metrics that the DAG puts for a run: names and dimensions."""
+    now = datetime.now(UTC)
+    tables = [TableName(namespace, "users") for namespace in namespaces]
+    results = tuple(TableResult(table, "sync", "complete", waited_s=1) for table in tables)
+    summary = RunSummary(environment, "run", now, now, results, freshness=dict.fromkeys(tables, Freshness(now, None)))
+    return {
+        (metric["MetricName"], frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"]))
+        for metric in metric_data(summary)
+    }
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_the_alarms_watch_metrics_that_the_dag_puts_where_it_puts_them(environment: str) -> None:
+    made = resources(planned(environment))
+    options = made["module.environment.aws_mwaa_environment.this"]["airflow_configuration_options"]
+    watched = {
+        (values["metric_name"], frozenset(values["dimensions"].items()))
+        for address, values in made.items()
+        if ".aws_cloudwatch_metric_alarm.this" in address and values["namespace"] == options["cd2.metrics_namespace"]
+    }
+    assert len(watched) == 2
+    assert watched < puts(options["cd2.environment"], "canvas")
+
+
+def test_the_dashboard_shows_all_metrics_that_the_dag_puts(deployment: Deployment) -> None:
+    """What is put and looked at by nobody costs only money."""
+    dashboard = json.loads(
+        deployment.attributes("module.monitoring", "aws_cloudwatch_dashboard.this")["dashboard_body"]
+    )
+    shown = {
+        (name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
+        for (where, name, *dimensions) in dashboard_metrics(dashboard)
+        if where == "CanvasData2/dev"
+    }
+    assert shown == puts("dev", "canvas")
+
+
+def dashboard_metrics(dashboard: dict[str, Any]) -> Iterator[list[str]]:
+    """The metrics of all widgets, with the dots of CloudWatch's short form filled in."""
+    for widget in dashboard["widgets"]:
+        before: list[str] = []
+        for metric in widget["properties"].get("metrics", ()):
+            words = [word for word in metric if isinstance(word, str)]
+            before = [before[n] if word == "." else word for n, word in enumerate(words)] or before
+            if words:
+                yield before
+
+
+def test_the_dashboard_shows_from_when_on_data_is_old(deployment: Deployment) -> None:
+    body = json.loads(deployment.attributes("module.monitoring", "aws_cloudwatch_dashboard.this")["dashboard_body"])
+    (age,) = [w["properties"] for w in body["widgets"] if w["properties"]["title"].startswith("Age of the data")]
+    assert [line["value"] for line in age["annotations"]["horizontal"]] == [24]
+    expressions = {e["id"]: e for metric in age["metrics"] for e in metric if isinstance(e, dict)}
+    for expression in [e["expression"] for e in expressions.values() if "expression" in e]:
+        used = re.fullmatch(r"FILL\((\w+), REPEAT\) / 3600", expression)
+        assert used
+        assert expressions[used[1]]["visible"] is False
+
+
+def test_without_metrics_nothing_waits_for_them() -> None:
+    made = resources(planned("dev", settings='{"metrics_namespace": ""}'))
+    alarms = {values["alarm_name"] for address, values in made.items() if ".aws_cloudwatch_metric_alarm." in address}
+    assert len(alarms) == 6
+    assert not {f"{NAME}-data-old", f"{NAME}-tables-failed"} & alarms
 
 
 def test_the_alarms_watch_the_dag_that_there_is() -> None:

@@ -110,13 +110,13 @@ def test_the_role_with_a_new_key_may_do_the_same_as_with_a_key_of_yours(deployme
     assert applied == planned
 
 
-def test_a_deployment_of_version_0_1_keeps_its_role(tmp_path: Path) -> None:
-    """Its address in the state was another: a role that is made anew would leave MWAA without rights meanwhile."""
+def test_a_deployment_of_version_0_1_keeps_its_role_and_its_bucket(tmp_path: Path) -> None:
+    """Their addresses in the state were others: a role that is made anew would leave MWAA without rights meanwhile."""
     workspace = Workspace(tmp_path / "checkout")
     workspace.apply(*variables("dev"))
     text = json.loads(workspace.state.read_text())
     for resource in text["resources"]:
-        if resource["type"] in ("aws_iam_role", "aws_iam_role_policy"):
+        if resource["type"].startswith(("aws_iam_role", "aws_s3_bucket")):
             (instance,) = resource["instances"]
             assert instance.pop("index_key") == 0
     workspace.state.write_text(json.dumps(text))
@@ -176,11 +176,11 @@ def test_logs_and_alarms_may_use_the_key_and_only_for_this_deployment(deployment
 def test_the_dashboard_shows_every_alarm_and_what_is_alarmed_about(deployment: Deployment) -> None:
     dashboard = deployment.attributes("module.monitoring", "aws_cloudwatch_dashboard.this")
     alarms, *graphs = json.loads(dashboard["dashboard_body"])["widgets"]
-    assert len(alarms["properties"]["alarms"]) == len(deployment.state()["outputs"]["alarm_names"]["value"]) == 6
-    shown = {metric[1] for graph in graphs for metric in graph["properties"]["metrics"]}
+    assert len(alarms["properties"]["alarms"]) == len(deployment.state()["outputs"]["alarm_names"]["value"]) == 8
+    shown = {metric[1] for graph in graphs for metric in graph["properties"]["metrics"] if len(metric) > 1}
     assert shown >= {
         "DAGDurationSuccess", "DAGDurationFailed", "SchedulerHeartbeat", "QueuedTasks", "RunningTasks",
-        "ACUUtilization", "VolumeBytesUsed",
+        "ACUUtilization", "VolumeBytesUsed", "FreshnessSeconds", "FailedTables",
     }  # fmt: skip
     places = [(widget["x"], widget["y"]) for widget in [alarms, *graphs]]
     assert len(set(places)) == len(places)

@@ -189,7 +189,7 @@ def test_only_prod_is_protected_against_being_deleted(environment: str, protecte
     made = resources(planned(environment))
     assert made[AURORA]["deletion_protection"] is protected
     assert (final_snapshot(made[AURORA]) is not None) is protected
-    assert made["module.storage.aws_s3_bucket.this"]["force_destroy"] is not protected
+    assert made["module.storage.aws_s3_bucket.this[0]"]["force_destroy"] is not protected
     days = made["module.secrets.aws_secretsmanager_secret.replication[0]"]["recovery_window_in_days"]
     assert days == (30 if protected else 0)
 

@@ -57,10 +57,12 @@ def test_the_role_has_what_mwaa_and_the_dag_need_and_nothing_else() -> None:
             ],
             "Resource": f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:airflow-{NAME}-*",
         },
-        "ListLogGroupsAndPutMetrics": {
+        "ListLogGroups": {"Effect": "Allow", "Action": "logs:DescribeLogGroups", "Resource": "*"},
+        "PutMetrics": {
             "Effect": "Allow",
-            "Action": ["logs:DescribeLogGroups", "cloudwatch:PutMetricData"],
+            "Action": "cloudwatch:PutMetricData",
             "Resource": "*",
+            "Condition": {"StringEquals": {"cloudwatch:namespace": ["AmazonMWAA", "CanvasData2/dev"]}},
         },
         "UseCeleryQueue": {
             "Effect": "Allow",
@@ -159,6 +161,15 @@ def test_each_environments_metrics_have_a_namespace_unless_a_person_chooses_it()
     assert chosen["airflow_configuration_options"]["cd2.metrics_namespace"] == "Canvas"
 
 
+@pytest.mark.parametrize(("chosen", "allowed"), [("Canvas", ["AmazonMWAA", "Canvas"]), ("", ["AmazonMWAA"])])
+def test_the_role_puts_metrics_into_that_namespace_and_no_other(chosen: str, allowed: list[str]) -> None:
+    made = resources(planned("dev", settings=json.dumps({"metrics_namespace": chosen})))
+    policy = statements(json.loads(made["module.environment.aws_iam_role_policy.this[0]"]["policy"]))
+    assert policy["PutMetrics"]["Condition"] == {"StringEquals": {"cloudwatch:namespace": allowed}}
+    options = made["module.environment.aws_mwaa_environment.this"]["airflow_configuration_options"]
+    assert options.get("cd2.metrics_namespace", "") == chosen
+
+
 @pytest.mark.parametrize("environment", ["dev", "stg", "prod"])
 def test_the_dag_accepts_its_settings_and_finds_what_is_made(environment: str) -> None:
     chosen = {"namespaces": "canvas, catalog", "max_active_tables": "20", "notification_format": "chatbot"}
@@ -218,12 +229,12 @@ def test_the_bucket_is_closed_versioned_and_encrypted() -> None:
     made = {
         a.removeprefix("module.storage."): v for a, v in resources(planned("dev")).items() if "module.storage." in a
     }
-    assert made["aws_s3_bucket_versioning.this"]["versioning_configuration"][0]["status"] == "Enabled"
-    block = made["aws_s3_bucket_public_access_block.this"]
+    assert made["aws_s3_bucket_versioning.this[0]"]["versioning_configuration"][0]["status"] == "Enabled"
+    block = made["aws_s3_bucket_public_access_block.this[0]"]
     assert {name for name, value in block.items() if value is True} == {
         "block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets",
     }  # fmt: skip
-    (rule,) = made["aws_s3_bucket_server_side_encryption_configuration.this"]["rule"]
+    (rule,) = made["aws_s3_bucket_server_side_encryption_configuration.this[0]"]["rule"]
     (encryption,) = rule["apply_server_side_encryption_by_default"]
     assert (encryption["sse_algorithm"], encryption["kms_master_key_id"]) == ("aws:kms", A_KEY)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,7 +136,7 @@ def test_an_authority_that_expires_within_a_month_is_refused() -> None:
 @pytest.mark.parametrize(
     ("region", "address"),
     [
-        ("ca-west-1", "https://truststore.pki.rds.amazonaws.com/ca-west-1/ca-west-1-bundle.pem"),
+        ("eu-west-9", "https://truststore.pki.rds.amazonaws.com/eu-west-9/eu-west-9-bundle.pem"),
         (
             "us-gov-east-1",
             "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/us-gov-east-1/us-gov-east-1-bundle.pem",
@@ -155,9 +157,39 @@ def test_the_shipped_regions_are_listed_in_the_docs() -> None:
     text = rds_ca_bundle.DOCUMENT.read_text()
     assert rds_ca_bundle.with_table(text) == text, "python -m scripts.rds_ca_bundle writes it anew"
     found = regions(ROOT / "plugins" / BUNDLE)
-    assert len(found) >= 27
+    assert len(found) >= 36
+    assert {
+        "ca-west-1",
+        "il-central-1",
+        "mx-central-1",
+        "ap-southeast-5",
+        "ap-southeast-7",
+        "ap-east-2",
+    } <= found.keys()
     assert set(found.values()) == {3}  # RSA 2048, RSA 4096, ECC 384
     assert all(f"`{region}`" in text for region in found)
+
+
+def test_the_bundle_is_renewed_from_awss_file_or_a_wheel_that_ships_it_and_never_shrinks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = (ROOT / "plugins" / BUNDLE).read_text()
+    renewed, source, wheel = tmp_path / "renewed.pem", tmp_path / "global-bundle.pem", tmp_path / "some.whl"
+    monkeypatch.setattr(rds_ca_bundle, "BUNDLE", renewed)
+    certificates = re.findall(r"(?s)-----BEGIN.*?-----END CERTIFICATE-----\n", shipped)
+    source.write_text("".join(reversed(certificates)))
+    with tarfile.open(tmp_path / "inner.tgz", "w:gz") as package:
+        package.add(source, "package/lib/global-bundle.pem")
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(tmp_path / "inner.tgz", "some/_jsii/some.jsii.tgz")
+    for each in (source, wheel):
+        renewed.write_text("".join(certificates[:-1]))
+        rds_ca_bundle.main(each)
+        assert renewed.read_text() == shipped
+    source.write_text("".join(certificates[:-1]))
+    with pytest.raises(SystemExit, match=r"lacks authorities that the bundle has and that are valid \(.*CN=Amazon RDS"):
+        rds_ca_bundle.main(source)
+    assert renewed.read_text() == shipped
 
 
 def test_a_file_that_would_not_reach_mwaa_is_named(checkout: Path, tmp_path: Path) -> None:

@@ -231,6 +231,37 @@ run "a_setting_that_terraform_makes_and_one_in_the_wrong_place" {
   expect_failures = [var.settings, var.airflow_configuration_options]
 }
 
+run "a_bucket_by_its_arn" {
+  command = plan
+
+  variables {
+    bucket_name = "arn:aws:s3:::warehouse"
+  }
+
+  expect_failures = [var.bucket_name]
+}
+
+run "a_bucket_of_yours_to_be_destroyed" {
+  command = plan
+
+  variables {
+    bucket_name          = "warehouse"
+    bucket_force_destroy = true
+  }
+
+  expect_failures = [var.bucket_name]
+}
+
+run "metrics_among_those_of_aws" {
+  command = plan
+
+  variables {
+    settings = { metrics_namespace = "AWS/Canvas" }
+  }
+
+  expect_failures = [var.settings]
+}
+
 run "an_unknown_namespace_and_an_option_that_mwaa_refuses" {
   command = plan
 
@@ -375,11 +406,20 @@ run "alarms_without_sense_and_more_capacity_than_there_is" {
   variables {
     database_max_capacity      = 512
     hours_without_success      = 3
+    hours_data_may_be_old      = 3
+    failed_tables_alarm        = 0.5
     queue_age_seconds          = 400
     database_storage_alarm_gib = 0
   }
 
-  expect_failures = [var.database_max_capacity, var.hours_without_success, var.queue_age_seconds, var.database_storage_alarm_gib]
+  expect_failures = [
+    var.database_max_capacity,
+    var.hours_without_success,
+    var.hours_data_may_be_old,
+    var.failed_tables_alarm,
+    var.queue_age_seconds,
+    var.database_storage_alarm_gib,
+  ]
 }
 
 run "values_that_mwaa_refuses" {

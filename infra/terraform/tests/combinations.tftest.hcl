@@ -44,8 +44,8 @@ run "a_network_of_its_own" {
   }
 
   assert {
-    condition     = length(output.alarm_names) == 6
-    error_message = "Four alarms for Airflow, two for Aurora."
+    condition     = length(output.alarm_names) == 8
+    error_message = "Four alarms for Airflow, two for the data, two for Aurora."
   }
 }
 
@@ -122,7 +122,7 @@ run "a_database_of_your_own" {
   }
 
   assert {
-    condition     = length(output.alarm_names) == 4
+    condition     = length(output.alarm_names) == 6
     error_message = "Your database is watched by you."
   }
 }
@@ -214,6 +214,20 @@ run "a_role_and_security_groups_of_yours_in_the_smallest_class" {
   }
 }
 
+run "a_bucket_of_yours" {
+  command = plan
+
+  variables {
+    create_network = true
+    bucket_name    = "warehouse.university.example"
+  }
+
+  assert {
+    condition     = output.bucket_name == var.bucket_name
+    error_message = "Your bucket is used."
+  }
+}
+
 run "settings_of_the_dag_that_follow_from_what_is_made" {
   command = plan
 
@@ -229,6 +243,8 @@ run "settings_of_the_dag_that_follow_from_what_is_made" {
       ssm_path        = "canvas_data_2"
       database_secret = "stg/canvas_data_2/database"
       sns_topic_arn   = "arn:aws:sns:${output.region}:${data.aws_caller_identity.current.account_id}:canvas-data-2-stg"
+
+      dictionary_s3_uri = ""
     }
     error_message = "The DAG finds key, database and topic."
   }

@@ -49,11 +49,12 @@ run "storage" {
 
   variables {
     bucket_name       = "My_Bucket"
+    prefix            = "folder"
     package_directory = "tests/package"
     dags_directory    = "tests/package"
   }
 
-  expect_failures = [var.bucket_name]
+  expect_failures = [var.bucket_name, var.prefix]
 }
 
 run "secrets" {
@@ -167,9 +168,17 @@ run "monitoring" {
     hours_without_success = 48
     queue_age_seconds     = 0
     storage_gib           = 0
+    hours_data_may_be_old = 1
+    failed_tables_alarm   = 0
   }
 
-  expect_failures = [var.hours_without_success, var.queue_age_seconds, var.storage_gib]
+  expect_failures = [
+    var.hours_without_success,
+    var.queue_age_seconds,
+    var.storage_gib,
+    var.hours_data_may_be_old,
+    var.failed_tables_alarm,
+  ]
 }
 
 run "a_network_in_china" {

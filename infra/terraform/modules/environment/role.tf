@@ -18,7 +18,7 @@ locals {
       Sid      = "ReadBucket"
       Effect   = "Allow"
       Action   = ["s3:GetObject*", "s3:GetBucket*", "s3:List*"]
-      Resource = [local.bucket_arn, "${local.bucket_arn}/*"]
+      Resource = [local.bucket_arn, "${local.bucket_arn}/${var.bucket_prefix}*"]
     },
     {
       # MWAA checks that the bucket is private. AWS offers no narrower resource for this action.
@@ -45,11 +45,20 @@ locals {
       Resource = "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:airflow-${var.name}-*"
     },
     {
-      # Both as MWAA's documentation requires; CloudWatch offers no narrower resource for metrics.
-      Sid      = "ListLogGroupsAndPutMetrics"
+      # As MWAA's documentation requires.
+      Sid      = "ListLogGroups"
       Effect   = "Allow"
-      Action   = ["logs:DescribeLogGroups", "cloudwatch:PutMetricData"]
+      Action   = "logs:DescribeLogGroups"
       Resource = "*"
+    },
+    {
+      # MWAA's documentation requires it, for all namespaces; it publishes in AmazonMWAA. The other one is the DAG's.
+      # CloudWatch offers no narrower resource for metrics.
+      Sid       = "PutMetrics"
+      Effect    = "Allow"
+      Action    = "cloudwatch:PutMetricData"
+      Resource  = "*"
+      Condition = { StringEquals = { "cloudwatch:namespace" = compact(["AmazonMWAA", var.metrics_namespace]) } }
     },
     {
       # Celery's queue is in MWAA's own account.

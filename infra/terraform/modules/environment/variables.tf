@@ -89,6 +89,12 @@ variable "bucket_name" {
   type        = string
 }
 
+variable "bucket_prefix" {
+  description = "Folder in the bucket that the role may read, with a slash at its end. Empty: all of it."
+  type        = string
+  default     = ""
+}
+
 variable "dags_path" {
   description = "Folder of the DAGs in the bucket."
   type        = string
@@ -117,6 +123,12 @@ variable "database_secret_arn" {
 variable "topic_arn" {
   description = "The only topic that the role may publish to."
   type        = string
+}
+
+variable "metrics_namespace" {
+  description = "The only namespace in CloudWatch, besides MWAA's own, that the role may put metrics to. Empty: none."
+  type        = string
+  default     = ""
 }
 
 variable "dictionary_s3_uri" {

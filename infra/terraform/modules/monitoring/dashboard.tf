@@ -33,7 +33,51 @@ locals {
       stat    = "Average"
     },
   ]
-  graphs = concat(local.runs, var.watch_database ? local.aurora : [])
+  # One point for each run, in hours with a run.
+  data = [
+    {
+      title = "Age of the data: since the table that waits longest was last found equal (hours)"
+      metrics = concat(
+        [
+          [{ expression = "FILL(oldest, REPEAT) / 3600", label = "oldest", id = "hours" }],
+          [var.metrics_namespace, "FreshnessSeconds", "Environment", var.metrics_environment, { id = "oldest", visible = false }],
+        ],
+        [for index, name in var.data_namespaces : [
+          { expression = "FILL(age${index}, REPEAT) / 3600", label = name, id = "hours${index}" },
+        ]],
+        [for index, name in var.data_namespaces : [
+          var.metrics_namespace, "FreshnessSeconds", "Environment", var.metrics_environment, "Namespace", name,
+          { id = "age${index}", visible = false },
+        ]],
+      )
+      stat        = "Maximum", period = 3600
+      annotations = { horizontal = [{ label = "alarm data-old", value = var.hours_data_may_be_old }] }
+    },
+    {
+      title   = "Tables: failed; with an odd number of changes"
+      metrics = [[var.metrics_namespace, "FailedTables", "Environment", var.metrics_environment], [".", "VolumeAlerts", ".", "."]]
+      stat    = "Maximum", period = 3600
+    },
+    {
+      title   = "Rows written"
+      metrics = [[var.metrics_namespace, "RowsWritten", "Environment", var.metrics_environment]]
+      stat    = "Sum", period = 3600
+    },
+    {
+      title = "A table's wait for DAP: longest and mean (seconds)"
+      metrics = [
+        [var.metrics_namespace, "SecondsWaitedForDap", "Environment", var.metrics_environment, { label = "longest" }],
+        [".", ".", ".", ".", { stat = "Average", label = "mean" }],
+      ]
+      stat = "Maximum", period = 3600
+    },
+  ]
+  # Lists of different shapes: a conditional would need one type for all.
+  graphs = [for each in concat(
+    [for graph in local.data : graph if var.metrics_namespace != ""],
+    local.runs,
+    [for graph in local.aurora : graph if var.watch_database],
+  ) : each]
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
@@ -47,10 +91,13 @@ resource "aws_cloudwatch_dashboard" "this" {
       }],
       [for index, graph in local.graphs : {
         type = "metric", x = 8 * (index % 3), y = 3 + 6 * floor(index / 3), width = 8, height = 6
-        properties = {
-          title  = graph.title, metrics = graph.metrics, stat = graph.stat
-          region = var.region, period = 300, view = "timeSeries"
-        }
+        properties = merge(
+          {
+            title  = graph.title, metrics = graph.metrics, stat = graph.stat
+            region = var.region, period = try(graph.period, 300), view = "timeSeries"
+          },
+          { for name in ["annotations"] : name => graph[name] if can(graph[name]) },
+        )
       }],
     )
   })

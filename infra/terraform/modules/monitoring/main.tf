@@ -1,6 +1,7 @@
 # Alarms for what the notification of a run cannot report, above all that there was no run.
 #
-# MWAA publishes Airflow's own metrics in the namespace AmazonMWAA, those of its containers and queue in AWS/MWAA.
+# MWAA publishes Airflow's own metrics in the namespace AmazonMWAA, those of its containers and queue in AWS/MWAA; the DAG
+# puts its own once for each run (plugins/cd2/notification/metrics.py).
 
 locals {
   dag       = { Environment = var.name, DAG = var.dag_id }
@@ -9,6 +10,7 @@ locals {
   database  = { DBClusterIdentifier = var.cluster_identifier == null ? "" : var.cluster_identifier }
   # Without the role, the metric is the mean of all instances: an idle reader would hide a writer at its limit.
   writer = merge(local.database, { Role = "WRITER" })
+  run    = { Environment = var.metrics_environment }
   gib    = 1024 * 1024 * 1024
 
   waiting_periods = var.queue_age_seconds / 300
@@ -34,6 +36,23 @@ locals {
       period      = 300, periods = 3, missing = "breaching"
     }
   }
+  # Data is old, too, when nobody says how old it is: the DAG is paused, its runs do not get as far as the tables, or what
+  # they put does not reach CloudWatch. Minimum: one run that found all data young enough ends the alarm.
+  run_alarms = {
+    data-old = {
+      description = "For ${var.hours_without_success} hours no run of ${var.dag_id} has reported that all data is younger than ${var.hours_data_may_be_old} hours: see cd2.status for the tables, and whether runs end."
+      namespace   = var.metrics_namespace, metric = "FreshnessSeconds", dimensions = local.run
+      statistic   = "Minimum", comparison = "GreaterThanThreshold", threshold = var.hours_data_may_be_old * 3600
+      period      = 3600, periods = var.hours_without_success, missing = "breaching"
+    }
+    # Unlike run-failed, which is over within minutes, it lasts until a run says that they no longer fail.
+    tables-failed = {
+      description = "${var.failed_tables_alarm == 1 ? "Tables" : "${var.failed_tables_alarm} or more tables"} failed in the last run of ${var.dag_id}: the notification of the run names them, docs/operations.md says what to do."
+      namespace   = var.metrics_namespace, metric = "FailedTables", dimensions = local.run
+      statistic   = "Maximum", comparison = "GreaterThanOrEqualToThreshold", threshold = var.failed_tables_alarm
+      period      = 300, periods = 1, missing = "ignore"
+    }
+  }
   database_alarms = {
     database-capacity = {
       description = "Aurora's writer has used over 90 % of the maximum capacity for 15 minutes: raise database_max_capacity, or find the query."
@@ -51,7 +70,11 @@ locals {
 }
 
 resource "aws_cloudwatch_metric_alarm" "this" {
-  for_each = merge(local.alarms, var.watch_database ? local.database_alarms : {})
+  for_each = merge(
+    local.alarms,
+    var.metrics_namespace == "" ? {} : local.run_alarms,
+    var.watch_database ? local.database_alarms : {},
+  )
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description

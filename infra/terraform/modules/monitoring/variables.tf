@@ -41,6 +41,46 @@ variable "queue_age_seconds" {
   }
 }
 
+variable "metrics_namespace" {
+  description = "Namespace of the metrics that the DAG puts for each run ([cd2] metrics_namespace). Empty: it puts none, and they are not watched."
+  type        = string
+  default     = ""
+}
+
+variable "metrics_environment" {
+  description = "The dimension Environment of those metrics: dev, stg or prod."
+  type        = string
+  default     = ""
+}
+
+variable "data_namespaces" {
+  description = "Namespaces of Canvas Data 2 whose age the dashboard shows, such as canvas and catalog."
+  type        = list(string)
+  default     = []
+}
+
+variable "hours_data_may_be_old" {
+  description = "Alarm if a table was not found equal to Canvas Data 2 for this many hours."
+  type        = number
+  default     = 24
+
+  validation {
+    condition     = var.hours_data_may_be_old >= 4 && var.hours_data_may_be_old <= 168 && floor(var.hours_data_may_be_old) == var.hours_data_may_be_old
+    error_message = "hours_data_may_be_old must be a whole number between 4 and 168: the DAG runs every three hours, and takes some time."
+  }
+}
+
+variable "failed_tables_alarm" {
+  description = "Alarm if this many tables failed in a run."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.failed_tables_alarm >= 1 && floor(var.failed_tables_alarm) == var.failed_tables_alarm
+    error_message = "failed_tables_alarm must be a whole number of 1 or more."
+  }
+}
+
 variable "watch_database" {
   description = "Whether to watch an Aurora cluster."
   type        = bool

@@ -1,15 +1,22 @@
-# The bucket that MWAA reads, and our code in it.
+# The bucket that MWAA reads, and our code in it. What is set for a bucket is set only for the one that is made here.
+
+locals {
+  # Once it is there.
+  bucket = var.create_bucket ? one(aws_s3_bucket.this[*].id) : var.bucket_name
+}
 
 resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV_AWS_18:it holds code that is in version control; CloudTrail records access
   #checkov:skip=CKV_AWS_144:it holds code that terraform apply uploads again anywhere
   #checkov:skip=CKV2_AWS_62:nobody acts on its events, MWAA looks for itself
+  count         = var.create_bucket ? 1 : 0
   bucket        = var.bucket_name
   force_destroy = var.force_destroy
 }
 
 resource "aws_s3_bucket_versioning" "this" {
-  bucket = aws_s3_bucket.this.id
+  count  = var.create_bucket ? 1 : 0
+  bucket = aws_s3_bucket.this[0].id
 
   versioning_configuration {
     status = "Enabled"
@@ -17,7 +24,8 @@ resource "aws_s3_bucket_versioning" "this" {
 }
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
-  bucket = aws_s3_bucket.this.id
+  count  = var.create_bucket ? 1 : 0
+  bucket = aws_s3_bucket.this[0].id
 
   rule {
     bucket_key_enabled = true
@@ -30,7 +38,8 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
 }
 
 resource "aws_s3_bucket_public_access_block" "this" {
-  bucket                  = aws_s3_bucket.this.id
+  count                   = var.create_bucket ? 1 : 0
+  bucket                  = aws_s3_bucket.this[0].id
   block_public_acls       = true
   block_public_policy     = true
   ignore_public_acls      = true
@@ -38,7 +47,8 @@ resource "aws_s3_bucket_public_access_block" "this" {
 }
 
 resource "aws_s3_bucket_ownership_controls" "this" {
-  bucket = aws_s3_bucket.this.id
+  count  = var.create_bucket ? 1 : 0
+  bucket = aws_s3_bucket.this[0].id
 
   rule {
     object_ownership = "BucketOwnerEnforced"
@@ -46,7 +56,8 @@ resource "aws_s3_bucket_ownership_controls" "this" {
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
-  bucket = aws_s3_bucket.this.id
+  count  = var.create_bucket ? 1 : 0
+  bucket = aws_s3_bucket.this[0].id
 
   rule {
     id     = "old-versions"
@@ -68,7 +79,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 }
 
 resource "aws_s3_bucket_policy" "tls_only" {
-  bucket = aws_s3_bucket.this.id
+  count  = var.create_bucket ? 1 : 0
+  bucket = aws_s3_bucket.this[0].id
 
   policy = jsonencode({
     Version = "2012-10-17"
@@ -77,7 +89,7 @@ resource "aws_s3_bucket_policy" "tls_only" {
       Effect    = "Deny"
       Principal = "*"
       Action    = "s3:*"
-      Resource  = [aws_s3_bucket.this.arn, "${aws_s3_bucket.this.arn}/*"]
+      Resource  = [aws_s3_bucket.this[0].arn, "${aws_s3_bucket.this[0].arn}/*"]
       Condition = { Bool = { "aws:SecureTransport" = "false" } }
     }]
   })
@@ -101,8 +113,8 @@ locals {
 resource "aws_s3_object" "dag" {
   for_each = local.dag_files
 
-  bucket      = aws_s3_bucket.this.id
-  key         = "dags/${each.key}"
+  bucket      = local.bucket
+  key         = "${var.prefix}dags/${each.key}"
   source      = "${var.dags_directory}/${each.key}"
   source_hash = filesha256("${var.dags_directory}/${each.key}")
   kms_key_id  = var.kms_key_arn
@@ -122,11 +134,18 @@ resource "aws_s3_object" "dag" {
 resource "aws_s3_object" "package" {
   for_each = local.package
 
-  bucket      = aws_s3_bucket.this.id
-  key         = each.value
+  bucket      = local.bucket
+  key         = "${var.prefix}${each.value}"
   source      = "${var.package_directory}/${each.value}"
   source_hash = filesha256("${var.package_directory}/${each.value}")
   kms_key_id  = var.kms_key_arn
+
+  lifecycle {
+    postcondition {
+      condition     = coalesce(self.version_id, "null") != "null"
+      error_message = "The bucket ${var.bucket_name} is not versioned: MWAA deploys versions of these files. Switch its versioning on."
+    }
+  }
 
   override_provider {
     default_tags {
@@ -135,4 +154,40 @@ resource "aws_s3_object" "package" {
   }
 
   depends_on = [aws_s3_bucket_versioning.this, aws_s3_bucket_server_side_encryption_configuration.this]
+}
+
+# The bucket of a deployment of version 0.1.
+moved {
+  from = aws_s3_bucket.this
+  to   = aws_s3_bucket.this[0]
+}
+
+moved {
+  from = aws_s3_bucket_versioning.this
+  to   = aws_s3_bucket_versioning.this[0]
+}
+
+moved {
+  from = aws_s3_bucket_server_side_encryption_configuration.this
+  to   = aws_s3_bucket_server_side_encryption_configuration.this[0]
+}
+
+moved {
+  from = aws_s3_bucket_public_access_block.this
+  to   = aws_s3_bucket_public_access_block.this[0]
+}
+
+moved {
+  from = aws_s3_bucket_ownership_controls.this
+  to   = aws_s3_bucket_ownership_controls.this[0]
+}
+
+moved {
+  from = aws_s3_bucket_lifecycle_configuration.this
+  to   = aws_s3_bucket_lifecycle_configuration.this[0]
+}
+
+moved {
+  from = aws_s3_bucket_policy.tls_only
+  to   = aws_s3_bucket_policy.tls_only[0]
 }

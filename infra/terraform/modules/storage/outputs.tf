@@ -1,6 +1,6 @@
 output "bucket_name" {
   description = "Name of the bucket."
-  value       = aws_s3_bucket.this.bucket
+  value       = var.bucket_name
 
   # MWAA refuses a bucket that is not versioned or not blocked for the public.
   depends_on = [aws_s3_bucket_versioning.this, aws_s3_bucket_public_access_block.this, aws_s3_bucket_policy.tls_only]
@@ -8,7 +8,7 @@ output "bucket_name" {
 
 output "dags_path" {
   description = "Where the DAGs are in the bucket, once all of them are there: requirements.txt names a constraints file among them, and MWAA installs while the environment starts."
-  value       = "dags"
+  value       = "${var.prefix}dags"
 
   depends_on = [aws_s3_object.dag]
 }
