@@ -76,7 +76,7 @@ def report(runs: Mapping[tuple[str, str], Sequence[tuple[Usage, float]]], rows: 
         "Written by `make bench-verify` (`benchmarks/verification.py`), which overwrites manual changes. A",
         "verification and a re-init of the same table take turns, each in its own process, on a copy of the same",
         "database, with the same finished jobs. A figure is the median of its repeats, without starting Python; memory",
-        "is the most. What counts are the ratios.",
+        "is the most. Only the ratios matter.",
         "",
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {rows:,} rows, {repeats} repeats, {os.cpu_count()} processors.",
         "",

@@ -32,13 +32,13 @@ Every three hours: lists the tables that Instructure's DAP API offers, brings ea
 if needed), and sends one notification with all results. The run is green only if every table is up to date.
 
 * **A table failed?** Its log ends with a sentence that says what to do. When the cause is fixed, clear the task: that
-  table and `notify` run again, nothing else. (For a whole run, take the option "Clear only failed tasks".)
-* **Trigger** takes a subset of namespaces and tables, a full refresh, a verification of named tables, or a dry run that
-  only lists.
+  table and `notify` run again, nothing else. (When you clear a whole run, choose "Clear only failed tasks".)
+* **Trigger** takes a subset of namespaces and tables, and offers a full refresh, a verification of named tables, and a
+  dry run that only lists.
 * DAP allows 5 job creations a minute: about 90 tables take at least 18 minutes. Tables that wait are *deferred*
   (purple) and hold no worker. Until a table has had a worker, the grid shows its number; its log names it.
-* How each table is: the page **Canvas Data** in the navigation, or `SELECT * FROM cd2.status`; what was loaded when:
-  `cd2.loads`.
+* The state of each table: see the page **Canvas Data** in the navigation, or `SELECT * FROM cd2.status`. What was
+  loaded when: `cd2.loads`.
 """
 
 TASK_DOCS = {
@@ -46,13 +46,13 @@ TASK_DOCS = {
 
 **Red?** Settings, credentials or the database: the log says which. Clear it with its downstream tasks.""",
     "list_tables": """Asks DAP which tables there are, and selects by `[cd2] include_tables`, `skip_tables` and the
-trigger form. The list is in the order in which the tables ask DAP: small ones first, the largest between them.
+trigger form. The list is in the order in which the tables ask DAP: small ones first, with the largest in between.
 
 **Red?** The DAP key, or a name that DAP does not list: the log says which.""",
     "sync_table": """Brings one table up to date, or leaves it to `init_table`. *Deferred* (purple) while it waits for
 its turn at DAP and for its job.
 
-**Red?** The log ends with what to do. Then clear the task with its downstream tasks.""",
+**Red?** The last line of the log says what to do. Then clear the task with its downstream tasks.""",
     "init_table": """Fills one table from a snapshot if `sync_table` found that it needs one; otherwise skipped.
 Readers see the old rows until it is done.""",
     "notify": """Accounts for every listed table once, publishes one message, and fails if any table failed, so that
@@ -100,13 +100,13 @@ PARAMS = {
         False,
         title="Repair",
         type="boolean",
-        description="Compare the named tables like that, and make equal what differs.",
+        description="Verify the named tables, and correct the rows that differ.",
     ),
     "accept_shrink": Param(
         False,
         title="Accept shrink",
         type="boolean",
-        description="Load the named tables even if far more rows go than [cd2] max_shrink allows.",
+        description="Load the named tables even if that deletes more rows than [cd2] max_shrink allows.",
     ),
     "dry_run": Param(False, title="Dry run", type="boolean", description="Only list the tables; replicate nothing."),
 }

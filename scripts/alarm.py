@@ -27,7 +27,7 @@ TIMEOUT_S = 3 * 60.0
 """CloudWatch publishes within seconds."""
 ALARM = "run-failed"
 """The alarm to raise. No data is no alarm to it, so CloudWatch takes it back at its next look, minutes later."""
-REASON = "This is a test of the way from an alarm to the topic (make smoke ALARM=1). Nothing is wrong."
+REASON = "This is a test of the path from an alarm to the topic (make smoke ALARM=1). Nothing is wrong."
 
 
 class AlarmCheck:
@@ -72,17 +72,17 @@ class AlarmCheck:
         if alarm["StateValue"] == "ALARM":
             # Only a change of state is published.
             raise AwsError(
-                f"The alarm {name} is already raised, because a run has failed: run this again when it is over."
+                f"The alarm {name} is already raised, because a run has failed: try again when it has cleared."
             )
         if not alarm["ActionsEnabled"] or len(alarm["AlarmActions"]) != 1:
-            raise AwsError(f"The alarm {name} tells no topic, or its actions are off: `make deploy` sets both.")
+            raise AwsError(f"The alarm {name} notifies no topic, or its actions are off: `make deploy` sets both.")
         return alarm
 
     @contextmanager
     def _subscribed_queue(self, topic: str) -> Iterator[str]:
         """The URL of a queue that gets what the topic gets."""
         name = f"{self._name}-alarm-check-{secrets.token_hex(4)}"
-        queue = self._call("Making a queue for the check", self._sqs.create_queue, QueueName=name)["QueueUrl"]
+        queue = self._call("Creating a queue for the check", self._sqs.create_queue, QueueName=name)["QueueUrl"]
         subscription = ""
         try:
             wanted = ["QueueArn"]

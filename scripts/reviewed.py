@@ -54,7 +54,7 @@ def check(terraform: Terraform, file: Path) -> Plan:
     try:
         plan = terraform.planned(file)
     except TerraformError as problem:
-        raise PlanError(f"PLAN={file} is no plan of this configuration and this provider. {problem}") from None
+        raise PlanError(f"PLAN={file} is not a plan of this configuration and this provider. {problem}") from None
     if plan.variable("environment") != terraform.environment:
         raise PlanError(
             f"PLAN={file} is a plan of {plan.variable('environment') or 'something else'}, not of "
@@ -63,7 +63,7 @@ def check(terraform: Terraform, file: Path) -> Plan:
     if changed := _other_files(terraform, plan):
         raise PlanError(
             f"PLAN={file} was made with other files than this checkout has ({', '.join(changed)}), and Terraform would "
-            "upload yours. Check out the commit that was planned, or plan anew."
+            "upload yours. Check out the commit that was planned, or plan again."
         )
     return plan
 

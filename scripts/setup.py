@@ -141,7 +141,7 @@ def set_up() -> None:
         uv = uv_environment(PYTHON)
         install = ("pip", "install", "--python", PYTHON, "-r", "-", "-r", ROOT / "requirements-dev.txt")
         run(cannot, UV, *install, text=wanted, environment=uv)
-        run("the installed packages contradict one another", UV, "pip", "check", "--python", PYTHON, environment=uv)
+        run("the installed packages conflict with one another", UV, "pip", "check", "--python", PYTHON, environment=uv)
     except BaseException:
         if anew:
             shutil.rmtree(VENV, ignore_errors=True)

@@ -155,7 +155,7 @@ class Terraform:
     def planned(self, plan: Path) -> Plan:
         """What a saved plan says.
 
-        :raises TerraformError: the file is no plan of this configuration.
+        :raises TerraformError: the file is not a plan of this configuration.
         """
         return Plan(json.loads(self._captured("show", "-json", str(plan))))
 

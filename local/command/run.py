@@ -32,7 +32,7 @@ def run(options: Options, console: Console) -> int:
     if is_running(client):
         check_usable(client, options, "run")
         if active := client.api.unfinished_runs():
-            raise LocalStackError(f"Run {active[0]} is still going on; watch it at {client.ui}, or `make down`.")
+            raise LocalStackError(f"Run {active[0]} is still running; watch it at {client.ui}, or `make down`.")
         _say(console, f"On the stack that is already running, {client.ui}")
         complete = _run_on(client, options, console)
         report.print_places(console, client, log_in=False)
@@ -122,7 +122,7 @@ def _end_run(stack: StackClient, run_id: str, console: Console) -> None:
     try:
         stack.api.fail_run(run_id)
     except LocalStackError as error:
-        _say(console, f"It could not be stopped, and goes on: {error} Watch it at {stack.ui}, or `make down`.")
+        _say(console, f"It could not be stopped, and still runs: {error} Watch it at {stack.ui}, or `make down`.")
         return
     _say(console, f"The run is marked as failed; its tasks end within seconds.\n{loaded}")
     _say(console, f"The local stack still runs: {stack.ui}, `make down` stops it.")
@@ -163,7 +163,7 @@ def _let_time_pass(stack: StackClient, wanted: list[str], console: Console) -> N
     passing = [name for name in wanted if name not in asked]
     if asked:
         number = report.counted(len(asked), "table")
-        _say(console, f"In {number} no time passes: DAP has data that a stopped run asked for.")
+        _say(console, f"No time passes for {number}: a stopped run has already asked DAP for the changes.")
     if not passing:
         return
     changes = stack.simulator.advance(CHANGED_FRACTION, passing)

@@ -147,7 +147,7 @@ def status(options: Options, console: Console) -> int:
         good = health["status"] == "healthy"
         console.print(f"  {name:<14} [{'green' if good else 'red'}]{health['status']}[/]")
     runs = client.api.unfinished_runs()
-    console.print(f"  runs going on  {', '.join(runs) or 'none'}", highlight=False)
+    console.print(f"  active runs    {', '.join(runs) or 'none'}", highlight=False)
     report.print_places(console, client, log_in=True)
     return 0
 

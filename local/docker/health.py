@@ -23,7 +23,7 @@ def problem(url: str, component: str | None) -> str | None:
     except (URLError, TimeoutError, ConnectionError) as error:
         return f"{url} does not answer: {getattr(error, 'reason', None) or error}."
     except ValueError:
-        return f"{url} answers something else than JSON."
+        return f"{url} does not answer with JSON."
     if component is None:
         return None
     status = (answer.get(component) or {}).get("status")

@@ -152,7 +152,7 @@ class SimulatorControl:
         self.settings(job_seconds=seconds)
 
     def finish_jobs(self) -> None:
-        """Let jobs that are under way take no longer."""
+        """Let jobs that are running finish at once."""
         self._call("POST", "finish_jobs", {})
 
     def stats(self) -> dict[str, Any]:

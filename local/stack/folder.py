@@ -44,7 +44,7 @@ class Folder:
         except FileNotFoundError:
             return {}
         except ValueError:
-            raise LocalStackError(f"{self._config_file} is damaged; `make reset` starts anew.") from None
+            raise LocalStackError(f"{self._config_file} is damaged; `make reset` starts over.") from None
 
     def remember(self, **values: Any) -> None:
         """Keep values for the next start."""

@@ -163,7 +163,7 @@ class Stack(StackClient):
                 # history and replica belong together: with a new history they would differ forever
                 raise LocalStackError(
                     f"The data in {self.folder.path} was made by another version of the simulator; "
-                    "`make reset` deletes it and starts anew."
+                    "`make reset` deletes it and starts over."
                 ) from None
             raise
 
@@ -181,7 +181,7 @@ class Stack(StackClient):
         elif self._rows not in (None, known):
             raise LocalStackError(
                 f"The data in {self.folder.path} was made with ROWS={known}; leave ROWS out, "
-                f"or `make reset` and start anew with ROWS={self._rows}."
+                f"or `make reset` and start over with ROWS={self._rows}."
             )
 
     def _prepare_postgres(self) -> None:

@@ -131,7 +131,7 @@ def _names_or_none(text: str) -> tuple[str, ...]:
     for name in names:
         namespace, dot, _ = name.partition(".")
         if name == "none" or (dot and not any(fnmatchcase(known, namespace) for known in NAMESPACES)):
-            raise ValueError(f"{name} can be no table; name tables such as canvas_logs.*, or write none")
+            raise ValueError(f"{name} is not a table name; name tables such as canvas_logs.*, or write none")
     return names
 
 

@@ -146,8 +146,8 @@ class _AdminPart:
             create = statement("CREATE DATABASE {} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0", self._database)
             raise PreparationError(
                 f"The database {self._database} has the encoding {encoding}, which cannot hold all characters of "
-                "Canvas, and an encoding cannot be changed. Nothing was changed. Rename or drop it, and make it anew: "
-                f"{create}"
+                "Canvas, and an encoding cannot be changed. Nothing was changed. Rename or drop it, and create it "
+                f"again: {create}"
             )
 
     def _check_names(self) -> None:

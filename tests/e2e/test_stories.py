@@ -215,7 +215,7 @@ def test_a_run_that_airflow_ends_before_notify_is_told_of(filled: Stack) -> None
     ("requested", "told"),
     [
         ("userz", "The trigger form names userz, but DAP lists no such table in "),
-        ("users; drop", 'The trigger form has "users; drop", which is no table'),
+        ("users; drop", 'The trigger form has "users; drop", which is not a table name'),
     ],
 )
 def test_an_unknown_table_fails_before_any_work_and_is_told(fresh: Stack, requested: str, told: str) -> None:

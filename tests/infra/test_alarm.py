@@ -74,7 +74,7 @@ def test_what_makes_the_check_pointless_is_said_before_anything_is_made(cloudwat
     with pytest.raises(SystemExit, match=r"There is no alarm other-run-failed: `make deploy` creates it"):
         main(["--name", "other", "--region", REGION])
     make(cloudwatch, ministack.client("sns"), ActionsEnabled=False)
-    with pytest.raises(SystemExit, match="tells no topic, or its actions are off"):
+    with pytest.raises(SystemExit, match="notifies no topic, or its actions are off"):
         main(["--name", NAME, "--region", REGION])
     make(cloudwatch, ministack.client("sns"))
     cloudwatch.set_alarm_state(AlarmName=f"{NAME}-run-failed", StateValue="ALARM", StateReason="a run failed")

@@ -21,7 +21,7 @@ from cd2.replication.results import Freshness, TableResult
 
 ORIGIN = "http://airflow.test"
 NOW = datetime.now(UTC).replace(microsecond=0)
-REASON = "canvas.users: objects are in the way that only people can drop: DROP PUBLICATION reports"
+REASON = "canvas.users: objects that only you can drop block the change: DROP PUBLICATION reports"
 ANSWER = dict[str, Any]
 SYNC, INIT = "process_table.sync_table", "process_table.init_table"
 

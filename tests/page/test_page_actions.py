@@ -42,7 +42,7 @@ def test_chosen_tables_get_a_full_refresh_after_what_the_trigger_form_says(tab: 
     assert airflow.posted == []
     tab.get_by_role("button", name="Full refresh").click()
     dialog.get_by_role("button", name="Start the full refresh").click()
-    expect(dialog).to_contain_text("The run is started.")
+    expect(dialog).to_contain_text("The run was triggered.")
     conf = {"tables": ["canvas.users", "catalog.carts"], "namespaces": ["canvas", "catalog"], "full_refresh": True}
     assert airflow.posted == [("/dags/canvas_data_2/dagRuns", {"logical_date": None, "conf": conf})]
 
@@ -57,7 +57,7 @@ def test_verify_is_offered_once_the_trigger_form_has_it(tab: Page) -> None:
     expect(dialog).to_contain_text("Compares every value.")
     expect(tab.get_by_role("button", name="Full refresh")).to_have_count(0)
     dialog.get_by_role("button", name="Start the verification").click()
-    expect(dialog).to_contain_text("The run is started.")
+    expect(dialog).to_contain_text("The run was triggered.")
     ((_, started),) = airflow.posted
     assert started["conf"] == {"tables": ["canvas.users"], "namespaces": ["canvas"], "verify": True}
     check_form(started["conf"])  # the DAG accepts what the page sends
@@ -66,7 +66,7 @@ def test_verify_is_offered_once_the_trigger_form_has_it(tab: Page) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (403, "You have no right to start a run of this DAG."),
+        (403, "You lack the permission to start a run of this DAG."),
         (401, "You are logged out: log in to Airflow again"),
         (400, "Airflow refused: 'users; drop' does not match"),
         (0, "Airflow does not answer. Try again in a moment."),
@@ -82,7 +82,7 @@ def test_an_action_that_airflow_refuses_says_why_and_can_be_repeated(tab: Page, 
     expect(dialog.get_by_role("alert")).to_contain_text(said)
     airflow.refuses.clear()
     dialog.get_by_role("button", name="Start the run").click()
-    expect(dialog).to_contain_text("The run is started.")
+    expect(dialog).to_contain_text("The run was triggered.")
 
 
 def test_tables_are_filtered_and_sorted_by_the_keyboard(tab: Page) -> None:
@@ -99,7 +99,7 @@ def test_tables_are_filtered_and_sorted_by_the_keyboard(tab: Page) -> None:
     tab.get_by_role("button", name="Changed").press("Enter")
     assert names(tab) == ["canvas.accounts"]
     tab.get_by_label("Namespace").select_option("catalog")
-    expect(tab.locator(".tables tbody")).to_contain_text("No table is like that.")
+    expect(tab.locator(".tables tbody")).to_contain_text("No table matches.")
 
 
 def test_on_another_dag_it_says_where_it_belongs(tab: Page) -> None:

@@ -124,7 +124,7 @@ def test_a_running_refresh_is_shown_live_until_it_ends(calm: Stack, tab: Page) -
             frame.get_by_label(f"Select {table}").check()
         frame.get_by_role("button", name="Sync 3 tables").click()
         frame.get_by_role("dialog").get_by_role("button", name="Start the run").click()
-        expect(frame.get_by_role("dialog")).to_contain_text("The run is started.")
+        expect(frame.get_by_role("dialog")).to_contain_text("The run was triggered.")
         frame.get_by_role("dialog").get_by_role("button", name="Close").click()
         (run_id,) = calm.api.unfinished_runs()
         assert calm.api.run(run_id)["conf"]["tables"] == TABLES
@@ -143,7 +143,7 @@ def test_who_may_only_look_sees_everything_and_is_told_what_is_not_allowed(calm:
     expect(frame.locator("#verdict .sentence")).to_have_text("All 3 tables are up to date.")
     frame.get_by_role("button", name="Sync all tables").click()
     frame.get_by_role("dialog").get_by_role("button", name="Start the run").click()
-    expect(frame.get_by_role("dialog")).to_contain_text("You have no right to start a run of this DAG.")
+    expect(frame.get_by_role("dialog")).to_contain_text("You lack the permission to start a run of this DAG.")
     assert calm.api.unfinished_runs() == []
 
 
@@ -152,7 +152,7 @@ def test_after_a_log_out_it_says_so_and_keeps_what_it_showed(calm: Stack, tab: P
     expect(frame.locator("#verdict .sentence")).to_have_text("All 3 tables are up to date.")
     tab.context.clear_cookies()
     frame.locator("html").evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
-    expect(frame.locator("#notice")).to_contain_text("You are logged out. What you see is from")
+    expect(frame.locator("#notice")).to_contain_text("You are logged out. This page shows the state of")
     frame.get_by_role("link", name="Log in to Airflow again").click()
     expect(tab.locator("input[name='username']")).to_be_visible()
 

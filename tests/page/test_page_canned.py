@@ -70,10 +70,10 @@ def test_a_failed_table_comes_first_with_its_reason_and_its_log(tab: Page) -> No
     ("code", "said"),
     [
         (401, "You are logged out. Log in to Airflow again."),
-        (403, "You have no right to see this. The page needs the right to read the DAG canvas_data_2"),
+        (403, "You lack the permission to see this. The page needs the permission to read the DAG canvas_data_2"),
         (404, "Airflow does not know the DAG canvas_data_2."),
-        (500, "Airflow does not answer. The page tries again by itself."),
-        (0, "Airflow does not answer. The page tries again by itself."),
+        (500, "Airflow does not answer. The page tries again automatically."),
+        (0, "Airflow does not answer. The page tries again automatically."),
         (400, "Airflow refused to answer. broken"),
     ],
 )
@@ -89,7 +89,7 @@ def test_what_was_shown_stays_while_airflow_does_not_answer_and_it_asks_again(ta
     expect(tab.locator("#verdict .sentence")).to_have_text("All 3 tables are up to date.")
     airflow.refuses["GET"] = (0, "")
     tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    expect(tab.locator("#notice")).to_contain_text("What you see is from")
+    expect(tab.locator("#notice")).to_contain_text("This page shows the state of")
     assert names(tab) == ["canvas.accounts", "canvas.users", "catalog.carts"]
     airflow.refuses.clear()
     tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -117,7 +117,7 @@ def test_a_run_that_failed_before_its_tables_says_what_the_task_said(tab: Page) 
     airflow.instances["r3"] = [instance("r3", "list_tables", "failed"), instance("r3", "notify", "failed")]
     airflow.xcoms["r3", "list_tables", "error"] = "The DAP key is refused: create a new one."
     airflow.open(tab)
-    text = "The last run failed before it reached the tables: list_tables did."
+    text = "The last run failed in list_tables, before it reached the tables."
     expect(tab.locator("#verdict .sentence")).to_have_text(text)
     expect(tab.locator("#verdict")).to_contain_text("The DAP key is refused: create a new one.")
     assert len(names(tab)) == 3
@@ -142,7 +142,7 @@ def test_data_that_nobody_has_checked_for_long_is_no_good_news(tab: Page) -> Non
     airflow = Airflow(runs=[run("r1", "success", 60)], dag={"is_paused": True})
     airflow.statuses["r1"] = status(result("canvas.users"), minutes_ago=60 * 60)
     airflow.open(tab)
-    expect(tab.locator("#verdict .sentence")).to_have_text("No table was checked for 2 days.")
+    expect(tab.locator("#verdict .sentence")).to_have_text("No table has been checked for 2 days.")
     expect(tab.locator("#verdict")).to_contain_text("The DAG is paused")
 
 

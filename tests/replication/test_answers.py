@@ -1,4 +1,4 @@
-"""What a gateway, a proxy or a newer DAP answers is told with its status and path, and with type and uuid."""
+"""An error of a gateway, a proxy or a newer DAP is reported with its status and path, its type and uuid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broken view is told of once a day, and when its reason changes."""
+"""A broken view is reported once a day, and when its reason changes."""
 
 from __future__ import annotations
 

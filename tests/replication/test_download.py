@@ -168,7 +168,7 @@ def test_an_object_without_a_url_demands_a_new_job(monkeypatch: pytest.MonkeyPat
             """It is opened by asking for URLs."""
 
     monkeypatch.setattr(Session, "urls", none)
-    with pytest.raises(FailedJobError, match="DAP gives no URL"):
+    with pytest.raises(FailedJobError, match="DAP returned no URL"):
         asyncio.run(work())
 
 

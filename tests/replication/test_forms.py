@@ -105,7 +105,7 @@ def test_the_client_can_represent_many_of_them() -> None:
 @pytest.mark.parametrize("form", ["true", "empty", "unknown type", "ref nowhere"])
 def test_an_unknown_form_is_told(form: str) -> None:
     (note,) = table_model(TableName("canvas", "t"), described(FORMS[form][0]), 1).notes
-    assert note == "canvas.t: DAP describes the column c in a form that is not known: it is replicated as a text."
+    assert note == "canvas.t: DAP describes the column c in an unknown form: it is replicated as text."
 
 
 def test_every_form_is_a_column_that_postgresql_takes(database: str) -> None:

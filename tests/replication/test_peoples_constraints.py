@@ -1,4 +1,4 @@
-"""Constraints that people made: a correct change passes, whatever its order; what Canvas's rows violate is named."""
+"""Constraints that users created: a correct change passes, whatever its order; what Canvas's rows violate is named."""
 
 from __future__ import annotations
 
@@ -90,32 +90,32 @@ ALL = f"DELETE FROM {BOXES} WHERE id > (SELECT min(id) FROM {BOXES});"
 VIOLATED: dict[str, tuple[str, str, str]] = {
     "a unique index": (
         f"{ALL} CREATE UNIQUE INDEX mine ON {BOXES} ((1))",
-        r"violate index canvas.mine, which people made \(the table belongs to postgres\): two rows would have",
+        r"violate index canvas.mine, which a user created \(the table belongs to postgres\): two rows would have",
         "DROP INDEX canvas.mine",
     ),
     "a unique constraint": (
         f"{ALL} ALTER TABLE {BOXES} ADD our int, ADD CONSTRAINT mine UNIQUE NULLS NOT DISTINCT (our)",
-        "violate constraint mine on canvas.boxes, which people made",
+        "violate constraint mine on canvas.boxes, which a user created",
         "ALTER TABLE canvas.boxes DROP CONSTRAINT mine",
     ),
     "a deferred unique constraint": (
         f"{ALL} ALTER TABLE {BOXES} ADD our int, ADD CONSTRAINT mine UNIQUE NULLS NOT DISTINCT (our) DEFERRABLE",
-        "violate constraint mine on canvas.boxes, which people made",
+        "violate constraint mine on canvas.boxes, which a user created",
         "ALTER TABLE canvas.boxes DROP CONSTRAINT mine",
     ),
     "an exclusion constraint": (
         f"{ALL} ALTER TABLE {BOXES} ADD CONSTRAINT mine EXCLUDE USING btree ((1) WITH =)",
-        "two rows would exclude each other",
+        "two rows would conflict",
         "ALTER TABLE canvas.boxes DROP CONSTRAINT mine",
     ),
     "a check": (
         f"{ALL} ALTER TABLE {BOXES} ADD CONSTRAINT mine CHECK (id < 0) NOT VALID",
-        "constraint mine on canvas.boxes, which people made .*: a row does not pass it",
+        "constraint mine on canvas.boxes, which a user created .*: a row violates it",
         "ALTER TABLE canvas.boxes DROP CONSTRAINT mine",
     ),
     "a required column of people": (
         f"{ALL} ALTER TABLE {BOXES} ADD our int NOT NULL DEFAULT 1; ALTER TABLE {BOXES} ALTER our DROP DEFAULT",
-        "the column our of canvas.boxes, which people made and postgres owns, requires a value",
+        "the column our of canvas.boxes, which a user created and postgres owns, requires a value",
         "ALTER TABLE canvas.boxes ALTER COLUMN our DROP NOT NULL",
     ),
     "a foreign key to a table of people": (
@@ -136,7 +136,7 @@ VIOLATED: dict[str, tuple[str, str, str]] = {
         "CREATE FUNCTION public.noted() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN INSERT INTO public.audit VALUES (1); RETURN NEW; END';"
         f"CREATE TRIGGER noted AFTER INSERT ON {BOXES} FOR EACH ROW EXECUTE FUNCTION public.noted()",
-        "violate constraint mine on public.audit, which people made .*: a trigger or a foreign key changes",
+        "violate constraint mine on public.audit, which a user created .*: a trigger or a foreign key changes",
         "ALTER TABLE public.audit DROP CONSTRAINT mine",
     ),
 }
@@ -195,7 +195,7 @@ def test_a_foreign_key_of_another_replicated_table_never_changes_it(
             TableFailure, match=r"rows of canvas\.lids refer to rows that Canvas has deleted, and"
         ) as caught:
             run(sync(replicator, BOXES))
-        assert "constraint mine on canvas.lids, which people made (postgres owns it)" in caught.value.message
+        assert "constraint mine on canvas.lids, which a user created (postgres owns it)" in caught.value.message
         assert caught.value.type == "23503"
         assert (fetch(target, f"SELECT l::text FROM {LIDS} l ORDER BY 1"), execute(target, DEFINITIONS)) == before
         # As soon as the other table has lost its rows, too, this one passes, and the foreign key is as it was.
@@ -252,7 +252,7 @@ def test_a_foreign_key_to_the_table_itself_deletes_no_row_that_canvas_has(
     foreign = f"ADD CONSTRAINT mine FOREIGN KEY (parent) REFERENCES {BOXES} ON DELETE {action}"
     admin(database, f"ALTER TABLE {BOXES} ADD parent bigint; UPDATE {BOXES} SET parent = -1 WHERE id <> -1")
     admin(database, f"ALTER TABLE {BOXES} {foreign}")
-    with pytest.raises(TableFailure, match=r"constraint mine on canvas\.boxes, which people made"):
+    with pytest.raises(TableFailure, match=r"constraint mine on canvas\.boxes, which a user created"):
         run(init(replicator, BOXES))
     assert execute(target, f"SELECT count(*) FROM {BOXES}") == "13"
     # What refers to it is of people; as soon as they have changed it, the table is equal again.

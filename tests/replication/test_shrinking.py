@@ -77,7 +77,7 @@ def test_a_snapshot_with_too_few_rows_is_refused_before_a_row_is_changed(
     with pytest.raises(TableFailure) as caught:
         run(init(replicator, NAME))
     assert "the snapshot has 1,500 row(s), and the table has 3,000" in caught.value.message
-    assert "max_shrink lets 1,000 go" in caught.value.message
+    assert "max_shrink allows only 1,000 at once" in caught.value.message
     assert "Nothing was changed" in caught.value.message
     assert "trigger the DAG with this table, full_refresh and accept_shrink;" in caught.value.message
     assert left(target) == 3_000

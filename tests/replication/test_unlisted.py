@@ -1,4 +1,4 @@
-"""A table that has a cursor and that DAP no longer lists is told of, with since when."""
+"""A table that has a cursor and that DAP no longer lists is reported, with since when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code of people sees rows: what it raises is never quoted, whatever it says and whatever SQLSTATE it chooses."""
+"""User code sees rows: what it raises is never quoted, whatever it says and whatever SQLSTATE it chooses."""
 
 from __future__ import annotations
 

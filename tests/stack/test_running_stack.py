@@ -158,7 +158,7 @@ def test_a_table_that_a_stopped_run_asked_for_stays_as_dap_has_it(running: Runni
     console = Console(file=written, width=80)
     run._let_time_pass(stack, ["canvas.courses", "canvas.users"], console)
     assert answers.changed == ["canvas.courses"]
-    assert "In 1 table no time passes: DAP has data that a stopped run asked for." in written.getvalue()
+    assert "No time passes for 1 table: a stopped run has already asked DAP for the changes." in written.getvalue()
     assert "Time passed at the simulator, in 1 of 1 table:" in written.getvalue()
     run._let_time_pass(stack, ["canvas.users"], console)
     assert answers.changed == ["canvas.courses"]

@@ -84,7 +84,7 @@ def test_nothing_fails_if_cloudwatch_does(
     with caplog.at_level(logging.WARNING):
         metrics.put(Settings(metrics_namespace="CanvasData2/b"), SUMMARY)
     (record,) = [record for record in caplog.records if record.name == "cd2.notification.metrics"]
-    assert "The metrics could not be put to CloudWatch" in record.getMessage()
+    assert "The metrics could not be sent to CloudWatch" in record.getMessage()
     assert "cloudwatch:PutMetricData for the namespace CanvasData2/b" in record.getMessage()
 
 

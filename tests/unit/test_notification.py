@@ -178,9 +178,9 @@ def test_unlisted_tables_and_odd_volumes_are_told_together() -> None:
     missing = Unlisted(TableName("canvas", "wikis"), NOW - timedelta(hours=4), NOW - timedelta(hours=8))
     odd = OddVolume(ROLES, date(2026, 2, 28), 1234, 56789)
     message = compose(summary_of(GOOD, unlisted=(missing,), odd_volumes=(odd,)))
-    assert message.subject.endswith("1 table up to date, 1 no longer listed, 1 with an odd volume")
+    assert message.subject.endswith("1 table up to date, 1 no longer listed, 1 with an unusual volume")
     assert "TABLES THAT DAP NO LONGER LISTS" in message.body
-    assert "TABLES WITH AN ODD NUMBER OF CHANGES" in message.body
+    assert "TABLES WITH AN UNUSUAL NUMBER OF CHANGES" in message.body
     assert message.attributes["status"] == message.attributes["severity"] == "warning"
 
 
@@ -188,7 +188,7 @@ def test_a_table_with_an_odd_number_of_changes_is_a_warning_with_both_numbers() 
     odd = OddVolume(TableName("canvas_logs", "web_logs"), date(2026, 2, 28), 1234, 56789)
     message = compose(summary_of(GOOD, odd_volumes=(odd,)))
     assert message.subject == (
-        "[WARNING] Canvas Data 2 prod: 1 table up to date, 1 table with an odd number of changes"
+        "[WARNING] Canvas Data 2 prod: 1 table up to date, 1 table with an unusual number of changes"
     )
     told = "canvas_logs.web_logs: 1,234 rows changed on Saturday, 2026-02-28; on that weekday usually 56,789"
     assert told in message.body

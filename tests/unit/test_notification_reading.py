@@ -135,7 +135,7 @@ def test_a_failure_says_how_urgent_it_is_what_to_do_and_which_option_clears_only
         r"^Canvas Data 2, prod: .* failed\. Severity: (high|warning, it can wait until the morning)\.", body
     )
     assert '"Clear Run" with the option "Clear only failed tasks" (without it, all tasks are cleared)' in body
-    assert "The next run tries it again by itself." in body
+    assert "The next run tries again automatically." in body
     assert in_chat(KINDS[kind])["nextSteps"] == body.split("WHAT TO DO\n")[1].split("\n\n")[0].split("\n")
 
 
@@ -163,7 +163,7 @@ def test_a_broken_view_is_told_with_its_reason_and_what_helps() -> None:
     assert message.subject == "[WARNING] Canvas Data 2 prod: 6 tables up to date, 1 broken dependent"
     told = 'reporting.people: column "email" does not exist (SQLSTATE 42703). (since 2026-02-28 06:18 UTC)\n'
     assert told in message.body
-    assert "create it anew without the column, from the definition in cd2.broken_dependents" in message.body
+    assert "recreate it without the column, from the definition in cd2.broken_dependents" in message.body
 
 
 def test_a_broken_view_that_was_told_of_is_no_warning_and_not_forgotten() -> None:

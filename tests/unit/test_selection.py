@@ -64,8 +64,8 @@ def test_a_name_like_no_other_is_an_error_that_says_how_to_list_all(source: str)
 @pytest.mark.parametrize("odd", ["users; drop", "canvas.users.id", "Users", "", "canvas."])
 def test_what_is_no_name_is_an_error_that_says_what_one_is(source: str, odd: str) -> None:
     assert refusal(source, odd) == (
-        f'{source} has "{odd}", which is no table: write table or namespace.table, such as users or canvas.users; '
-        "* stands for any characters."
+        f'{source} has "{odd}", which is not a table name: write table or namespace.table, such as users or '
+        "canvas.users; * stands for any characters."
     )
 
 

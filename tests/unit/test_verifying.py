@@ -105,7 +105,7 @@ def test_only_a_scheduled_run_verifies_on_its_own(
 @pytest.mark.parametrize("name", ["verify", "repair", "accept_shrink"])
 @pytest.mark.parametrize("tables", [None, [], ["*"], ["canvas.users", "quiz_*"], ["users?"]])
 def test_what_is_for_named_tables_needs_their_names(name: str, tables: list[str] | None) -> None:
-    with pytest.raises(TableFailure, match=f"has {name}, which is only for tables that you name"):
+    with pytest.raises(TableFailure, match=f"has {name}, which needs named tables"):
         check_form({name: True, "tables": tables})
     check_form({name: True, "tables": ["canvas.users"]})
     check_form({name: False, "tables": tables})

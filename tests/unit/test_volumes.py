@@ -1,4 +1,4 @@
-"""Odd volumes in simulated weeks: a starved table is found on the first day, and normal weeks are left alone."""
+"""Unusual volumes in simulated weeks: a starved table is found on the first day, and normal weeks are left alone."""
 
 import math
 import random

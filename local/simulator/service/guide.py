@@ -12,7 +12,7 @@ from local.simulator.simulation import Simulation
 _LOOK = (
     ("health", "how many tables of how many rows"),
     ("tables", "every table: rows, version of its schema, number of changes"),
-    ("stats", "which calls were made how often, and the pending faults"),
+    ("stats", "how often each call was made, and the pending faults"),
     ("truth/canvas/users", "what a replica of the table must hold; the first line names the columns"),
 )
 _DO = (
@@ -42,8 +42,8 @@ _DO = (
     ("a table is no longer listed", "remove_table", '{"namespace": "canvas", "table": "lamps"}'),
     ("calls a minute: list, schema, data, job, object; 0 is no limit", "limits", '{"data": 6000}'),
     ("each job takes this long", "settings", '{"job_seconds": 8}'),
-    ("jobs that are under way take no longer", "finish_jobs", "{}"),
-    ("the statistics start again from zero", "reset_stats", "{}"),
+    ("jobs that are running finish at once", "finish_jobs", "{}"),
+    ("reset the statistics to zero", "reset_stats", "{}"),
 )
 
 

@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"Error: {error}")
     if not tables:
         sys.exit(
-            f"Error: there is no table of Canvas Data 2 there, or this role may not see one; {given.file} is empty."
+            f"Error: the database has no table of Canvas Data 2, or this role may not see any; {given.file} is empty."
         )
     print(f"{given.file}: {tables:,} tables, {given.file.stat().st_size / 1e6:.1f} MB. Open it in a browser.")
 

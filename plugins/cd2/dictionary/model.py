@@ -9,8 +9,8 @@ from typing import Literal
 from cd2.replication.names import TableName
 
 Source = Literal["foreign key", "documented", "comment", "name"]
-"""How it is known that a column refers to a table: by a constraint that people made, by Instructure's documentation, by
-the column's comment, or only by its name."""
+"""How it is known that a column refers to a table: by a constraint that users created, by Instructure's documentation,
+by the column's comment, or only by its name."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def render(dictionary: Dictionary) -> Iterator[str]:
         for table in area.tables:
             yield _table(table, known, referrers.get(table.name, ()))
         yield "</section>"
-    yield '<p id="nothing" hidden>No table or column has all of these words.</p></main>'
+    yield '<p id="nothing" hidden>No table or column matches all of these words.</p></main>'
     yield f"<script>{js}</script></body></html>"
 
 
@@ -84,17 +84,17 @@ def _head(dictionary: Dictionary) -> str:
         '<label for="query">Search tables, columns, comments and values</label>'
         '<input id="query" type="search" autocomplete="off" spellcheck="false" aria-describedby="found" '
         'placeholder="user email, workflow_state, …"><p id="found" class="muted" role="status"></p></div>'
-        "<details><summary>What this says, and what it does not</summary>"
+        "<details><summary>What this dictionary says, and what it does not</summary>"
         "<p>Tables, columns, types and comments are those of the replica; the comments are Instructure's. "
         "Canvas Data 2 has no foreign keys. A reference without a mark is one that Instructure's documentation of the "
         "datasets names; <span class=\"how\">by comment</span> is one that the column's comment names, "
-        "<span class=\"how\">foreign key</span> a constraint that somebody made, and "
+        "<span class=\"how\">foreign key</span> a constraint that somebody created, and "
         "<span class=\"how\">by name</span> a guess from the name of the column "
-        f"({by_name:,} of {len(references):,}). Rows that it refers to may be missing: "
-        "each table is as of its own moment. <code>one of</code> several tables: the column beside it with "
-        "<code>type</code> in its name says which.</p>"
+        f"({by_name:,} of {len(references):,}). Referenced rows may be missing, because "
+        "each table is as of its own moment. <code>one of</code> means several possible tables: the column beside it "
+        "with <code>type</code> in its name says which.</p>"
         f"<p>Each enumeration also has the value <code>{UNSPECIFIED}</code>, for values that the schema does not know. "
-        "The number of rows is noted with each load; <em>about</em> marks PostgreSQL's estimate.</p></details></header>"
+        "Row counts are those of the last load; <em>about</em> marks PostgreSQL's estimate.</p></details></header>"
     )  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def _figure(area: Area) -> str:
     return (
         f'<figure><div class="scroll" tabindex="0" role="region" aria-label="{label}">'
         f"{diagram(area)}</div><figcaption>Keys and references. A line leads from a column to the table that it refers "
-        "to; a dashed one is a guess by name. What refers to another area names the table.</figcaption></figure>"
+        "to; a dashed one is a guess by name. A reference to another area names the table.</figcaption></figure>"
     )
 
 

@@ -1,7 +1,7 @@
 """Which columns refer to which tables, and how that is known.
 
 Canvas Data 2 has no foreign keys, and the schemas that DAP delivers name none. What is known comes from constraints
-that people made, from Instructure's documentation (`static/references.txt`), from comments, and at last from names.
+that users created, from Instructure's documentation (`static/references.txt`), from comments, and at last from names.
 """
 
 from __future__ import annotations

@@ -95,10 +95,10 @@ def _outcome(summary: RunSummary) -> str:
         "repaired": repaired,
         f"broken dependent{'s' * (broken > 1)}": broken,
         "no longer listed": unlisted,
-        "with an odd volume": odd if several else 0,
+        "with an unusual volume": odd if several else 0,
     }
     told = [f"{number} {what}" for what, number in parts.items() if number]
-    told += [f"{tables(odd)} with an odd number of changes"] if odd and not several else []
+    told += [f"{tables(odd)} with an unusual number of changes"] if odd and not several else []
     return ", ".join([f"{tables(total)} up to date", *told])
 
 
@@ -126,7 +126,7 @@ def _steps(summary: RunSummary) -> list[str]:
     if not summary.failed and not summary.problems:
         return []
     # Whoever has selected tables by hand may have mistyped a name.
-    by_itself = " The next run tries it again by itself." * (not summary.partial)
+    by_itself = " The next run tries again automatically." * (not summary.partial)
     return [
         f"Do what the reason says; docs/operations.md lists all reasons, with more about each.{by_itself}",
         'To try it at once, clear the failed tasks: on the page Canvas Data "Clear failed tasks", or on the run "Clear '
@@ -155,13 +155,13 @@ def _attention(summary: RunSummary) -> list[str]:
         )
     if summary.broken_to_report:
         sections.append(
-            "VIEWS, INDEXES, ... THAT COULD NOT BE RESTORED (if the column comes back, each is restored by itself; "
-            "otherwise create it anew without the column, from the definition in cd2.broken_dependents, or delete its "
+            "VIEWS, INDEXES, ... THAT COULD NOT BE RESTORED (if the column comes back, each is restored automatically; "
+            "otherwise recreate it without the column, from the definition in cd2.broken_dependents, or delete its "
             "row there to forget it)\n" + listed(map(_broken, summary.broken_to_report))
         )
     if summary.odd_volumes:
         sections.append(
-            "TABLES WITH AN ODD NUMBER OF CHANGES (compare them with Canvas; if rows are missing, report them to "
+            "TABLES WITH AN UNUSUAL NUMBER OF CHANGES (compare them with Canvas; if rows are missing, report them to "
             "Instructure, and trigger the DAG with the table and full_refresh)\n"
             + "\n".join(_odd_volume(odd) for odd in summary.odd_volumes)
         )
@@ -186,7 +186,7 @@ def _verified(summary: RunSummary) -> list[str]:
         if result.verification and result.verification.outcome == "different":
             lines.append(
                 "  The keys are in cd2.verification_differences. To correct the table, trigger the DAG with it and "
-                "repair; if it comes again, give the job's id to Instructure's support."
+                "repair; if it happens again, give the job's id to Instructure's support."
             )
     return lines
 

@@ -32,13 +32,13 @@ def put(settings: Settings, summary: RunSummary) -> None:
         hook.get_conn().put_metric_data(Namespace=settings.metrics_namespace, MetricData=data)
     except Exception as error:
         log.warning(
-            "The metrics could not be put to CloudWatch (%s): check that the role has cloudwatch:PutMetricData for the "
-            "namespace %s, and that CloudWatch can be reached. The run is not affected.",
+            "The metrics could not be sent to CloudWatch (%s): check that the role has cloudwatch:PutMetricData for "
+            "the namespace %s, and that CloudWatch can be reached. The run is not affected.",
             aws_reason(error),
             settings.metrics_namespace,
         )
     else:
-        log.info("Put %d metrics to CloudWatch, namespace %s.", len(data), settings.metrics_namespace)
+        log.info("Sent %d metrics to CloudWatch, namespace %s.", len(data), settings.metrics_namespace)
 
 
 def metric_data(summary: RunSummary, *, volumes: bool = True) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def metric_data(summary: RunSummary, *, volumes: bool = True) -> list[dict[str, 
     A run about some tables says nothing about the others, and a report of cleared tasks does not count again what the
     first one has counted.
 
-    :param volumes: whether odd volumes are looked for.
+    :param volumes: whether unusual volumes are looked for.
     """
     if not summary.results:
         return []

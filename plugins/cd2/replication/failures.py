@@ -88,7 +88,7 @@ RULES: tuple[Rule, ...] = (
         OperationError,
         "NotFound",
         TableFailure,
-        "DAP does not have this (any more): the next run lists the tables again.",
+        "DAP does not have this (anymore): the next run lists the tables again.",
     ),
     Rule(
         OperationError,
@@ -149,7 +149,7 @@ _OF_PEOPLE = Rule(
     asyncpg.PostgresError,
     "",
     TableFailure,
-    "A trigger or function of people raised an error. (Its text is not shown: it may hold values of rows.)",
+    "A user's trigger or function raised an error. (Its text is not shown: it may hold values of rows.)",
 )
 """Its SQLSTATE means nothing: whoever wrote the function chose it."""
 _UNKNOWN = Rule(Exception, "", TransientError, "An unexpected failure: it will be retried.")

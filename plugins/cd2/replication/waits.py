@@ -177,7 +177,7 @@ class Waits:
                     stops = await replicator.stopped(list(self._runs))
             except Exception as error:
                 reason = error.message if isinstance(error, Cd2Error) else type(error).__name__
-                log.info("Whether another triggerer has stopped the run is unknown: %s", reason)
+                log.info("Could not find out whether another triggerer has stopped the run: %s", reason)
                 continue
             for run, stop in stops.items():
                 self._end(run, stop.failure, before=now - stop.age_s)

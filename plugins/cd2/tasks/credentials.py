@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 SECOND_LOOK_S = 10.0
 """Before refused credentials are looked up again: a rotation changes password and secret one after the other."""
-LOOK_AGAIN = "They may have been changed just now: they are looked up once more."
+LOOK_AGAIN = "They may just have changed: looking them up once more."
 PLACEHOLDER = "not-set-yet"
 """The value of the DAP key's parameters when Terraform creates them: SSM rejects an empty value."""
 

@@ -115,8 +115,8 @@ def choose_tables(
     ):
         if odd := [pattern for pattern in patterns if not _PATTERN.fullmatch(pattern)]:
             raise TableFailure(
-                f"{source} has {', '.join(map(json.dumps, odd))}, which is no table: write table or namespace.table, "
-                "such as users or canvas.users; * stands for any characters."
+                f"{source} has {', '.join(map(json.dumps, odd))}, which is not a table name: write table or "
+                "namespace.table, such as users or canvas.users; * stands for any characters."
             )
         if unknown := [pattern for pattern in patterns if not any(name.matches((pattern,)) for name in known)]:
             raise TableFailure(_not_listed(source, unknown, listed))

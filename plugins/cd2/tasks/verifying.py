@@ -34,7 +34,7 @@ def check_form(params: Mapping[str, Any]) -> None:
     named = params.get("tables") or ()
     if chosen and (not named or any(character in name for name in named for character in "*?[")):
         raise TableFailure(
-            f"The trigger form has {' and '.join(chosen)}, which is only for tables that you name: put their names "
+            f"The trigger form has {' and '.join(chosen)}, which needs named tables: put their names "
             "into tables, without wildcards."
         )
     if wants_verification(params) and params.get("full_refresh"):

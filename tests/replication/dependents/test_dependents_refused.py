@@ -1,4 +1,4 @@
-"""What keeps views from being restored is told before anything is dropped, with what to do."""
+"""What keeps views from being restored is reported before anything is dropped, with what to do."""
 
 from __future__ import annotations
 

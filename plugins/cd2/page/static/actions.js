@@ -43,7 +43,7 @@ function ask(what, then) {
 
 async function started(conf) {
   const run = await api.trigger(conf);
-  return { sentence: "The run is started.", path: api.urls.run(run.dag_run_id), label: "See it in Airflow" };
+  return { sentence: "The run was triggered.", path: api.urls.run(run.dag_run_id), label: "See it in Airflow" };
 }
 
 // What the trigger form says about a parameter.
@@ -65,8 +65,8 @@ export function tableButtons({ dag, active, then }, names) {
   if (!dag) return [];
   const these = names.length ? plural(names.length, "table") : "all tables";
   const conf = names.length ? { tables: names, namespaces: [...new Set(names.map((name) => name.split(".")[0]))].sort() } : {};
-  const waits = active ? "A refresh is running: this run begins when it has ended." : "";
-  const paused = dag.is_paused ? "The DAG is paused: the run waits until somebody switches it on in Airflow." : "";
+  const waits = active ? "A refresh is running: this run starts when that one has ended." : "";
+  const paused = dag.is_paused ? "The DAG is paused: the run waits until somebody unpauses it in Airflow." : "";
   const button = (focus, label, what, disabled) => el("button", {
     type: "button", "data-focus": focus, disabled, title: disabled ? "Select tables first" : undefined, class: focus === "sync" ? "primary" : undefined,
     onclick: () => ask(what, then),

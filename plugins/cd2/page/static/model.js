@@ -55,8 +55,8 @@ export function verdict({ dag, runs, report, problems, tables }, now) {
   const active = runs.find(isActive);
   const next = nextRun(dag, active, now);
   if (!report) {
-    if (problems.length) return { tone: "bad", text: `The last run failed: ${problems[0].task_id} did.`, more: [next] };
-    if (active) return { tone: "info", text: "The first refresh is running.", more: ["the tables stand here when it has ended"] };
+    if (problems.length) return { tone: "bad", text: `The last run failed in ${problems[0].task_id}.`, more: [next] };
+    if (active) return { tone: "info", text: "The first refresh is running.", more: ["the tables appear here when it has ended"] };
     if (runs.length) return { tone: "warn", text: "No recent run has left a status of the tables.", more: ["the next one will", next] };
     return { tone: "warn", text: "There has been no run yet.", more: ["the first one initializes every table", next] };
   }
@@ -70,7 +70,7 @@ export function verdict({ dag, runs, report, problems, tables }, now) {
   const oldest = checked.length ? `last checked ${relative(checked[0], now)}` : null;
   const all = listed.length;
   if (problems.length) {
-    const text = `The last run failed before it reached the tables: ${problems[0].task_id} did.`;
+    const text = `The last run failed in ${problems[0].task_id}, before it reached the tables.`;
     return { tone: "bad", text, more: [oldest, next] };
   }
   if (failed) {
@@ -78,8 +78,8 @@ export function verdict({ dag, runs, report, problems, tables }, now) {
     const others = failed === all ? "" : rest === all - failed ? "; the others are up to date" : `; ${rest} are up to date`;
     return { tone: "bad", text: `${failed} of ${plural(all, "table")} failed${others}.`, more: [newest, next], failed };
   }
-  if (!all) return { tone: "warn", text: "There is no table yet.", more: ["the last run listed none", next] };
-  if (stale === all) return { tone: "warn", text: `No table was checked for ${span(age(checked.at(-1), now))}.`, more: [next] };
+  if (!all) return { tone: "warn", text: "There are no tables yet.", more: ["the last run listed none", next] };
+  if (stale === all) return { tone: "warn", text: `No table has been checked for ${span(age(checked.at(-1), now))}.`, more: [next] };
   if (stale + never) {
     const text = `${all - stale - never} of ${plural(all, "table")} are up to date.`;
     const parts = [stale && `${stale} not checked for ${STALE_S / 3600} hours`, never && `${never} never loaded`];
@@ -91,7 +91,7 @@ export function verdict({ dag, runs, report, problems, tables }, now) {
 
 function nextRun(dag, active, now) {
   if (active) return null; // the page shows it live
-  if (dag?.is_paused) return "the DAG is paused: no run will start by itself";
+  if (dag?.is_paused) return "the DAG is paused: no run starts automatically";
   const next = dag?.next_dagrun_run_after;
   if (!next) return "no run is scheduled";
   if (age(next, now) > LATE_S) return `the run that was due at ${clock(next, now)} has not started`;
@@ -172,7 +172,7 @@ const count = (text) => Number(text.replaceAll(",", ""));
 
 // What a run does before its tables begin and after they have ended.
 export function step(instances, names, active, paused) {
-  if (active.state === "queued") return paused ? "It begins when somebody switches the DAG on." : "It begins in a moment, or when the run before it has ended.";
+  if (active.state === "queued") return paused ? "It starts when somebody unpauses the DAG." : "It starts in a moment, or when the run before it has ended.";
   const state = (task) => instances.get(`${task} -1`)?.state;
   if (!names.length) return state(LIST) === "running" ? "Listing the tables of DAP …" : "Preparing the database …";
   return state(NOTIFY) === "running" ? "Reporting the run …" : "";

@@ -45,7 +45,7 @@ export function liveSection({ run, phases, loading, step }, now) {
   const counts = new Map(PHASES.map(({ kind }) => [kind, phases.filter((one) => one.kind === kind)]));
   const all = phases.length;
   const done = counts.get("done").length;
-  const begun = run.start_date && run.state !== "queued" ? ["begun ", when(run.start_date, now, false)] : [];
+  const begun = run.start_date && run.state !== "queued" ? ["started ", when(run.start_date, now, false)] : [];
   const bar = all ? el("div", { class: "progress", "aria-hidden": "true" }, BAR.map((kind) => {
     const part = el("span", { class: `phase ${kind}` });
     part.style.flexGrow = counts.get(kind).length;
@@ -65,7 +65,7 @@ export function liveSection({ run, phases, loading, step }, now) {
         kind === "loading" ? null : el("span", { class: "muted names" }, some(names)));
     })),
     loading.length ? el("table", { class: "loads" }, el("caption", { class: "visually-hidden" }, "Tables that load"),
-      el("thead", {}, el("tr", {}, ["Loading", "Rows so far", "Rows a second", ""].map((name, index) => el("th", { scope: "col", class: index === 1 || index === 2 ? "figure" : undefined }, name || el("span", { class: "visually-hidden" }, "Log"))))),
+      el("thead", {}, el("tr", {}, ["Loading", "Rows so far", "Rows per second", ""].map((name, index) => el("th", { scope: "col", class: index === 1 || index === 2 ? "figure" : undefined }, name || el("span", { class: "visually-hidden" }, "Log"))))),
       el("tbody", {}, loading.map((one) => el("tr", {},
         el("th", { scope: "row" }, one.name),
         el("td", { class: "figure" }, one.rows === undefined ? "–" : number(one.rows)),

@@ -85,7 +85,7 @@ export class Tables {
     this.drawHead(columns);
     const shape = columns.map((column) => column.key).join();
     const elements = rows.flatMap((row) => this.elementsOf(row, columns, shape));
-    const nothing = () => el("tr", {}, el("td", { colspan: columns.length + 1, class: "muted nothing" }, "No table is like that."));
+    const nothing = () => el("tr", {}, el("td", { colspan: columns.length + 1, class: "muted nothing" }, "No table matches."));
     // What stays in place keeps its focus.
     const same = elements.length && elements.length === this.body.children.length && elements.every((one, index) => one === this.body.children[index]);
     if (!same) this.body.replaceChildren(...(elements.length ? elements : [nothing()]));

@@ -67,7 +67,7 @@ async def _check_database(connection: asyncpg.Connection) -> None:
     if encoding != "UTF8":
         raise StopAll(
             f"The database {name} has the encoding {encoding}, which cannot hold all characters of Canvas, and an "
-            "encoding cannot be changed: make another database and put its name into the secret or the connection. "
+            "encoding cannot be changed: create another database and put its name into the secret or the connection. "
             f"CREATE DATABASE {quote_identifier(name + '_utf8')} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0"
         )
 

@@ -1,7 +1,7 @@
 """What is known about whole runs: `cd2.stops`, `cd2.late_runs`, and which broken dependents their messages told of.
 
 The tables of a run wait in several triggerers: what stops all tables, such as refused credentials, ends the waits in
-each of them. And Airflow 3.3.1 makes every triggerer report a late run: one does. A broken dependent is told of once a
+each of them. And Airflow 3.3.1 makes every triggerer report a late run: one does. A broken dependent is reported once a
 day, and when its reason changes.
 """
 

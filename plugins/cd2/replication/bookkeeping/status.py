@@ -137,7 +137,7 @@ async def changes(replica: Replica, day: date) -> dict[TableName, dict[date, int
 
 
 async def report(replica: Replica, run: str, day: date, odd: Sequence[OddVolume]) -> tuple[OddVolume, ...]:
-    """Note odd volumes of a day in `cd2.volume_alerts`.
+    """Note unusual volumes of a day in `cd2.volume_alerts`.
 
     :returns: those that this run is the first to note; it reports them.
     :raises Cd2Error: the database cannot be reached, or is not prepared.
@@ -152,7 +152,7 @@ async def report(replica: Replica, run: str, day: date, odd: Sequence[OddVolume]
         }
         for volume in odd
     ]
-    with in_our_words("Noting odd volumes"):
+    with in_our_words("Noting unusual volumes"):
         return tuple(
             OddVolume(TableName(namespace, table), date.fromisoformat(on), number, usual)
             for namespace, table, on, number, usual in await _found(replica, _REPORT, run, json.dumps(rows), day)

@@ -134,7 +134,7 @@ BEGIN
     ) THEN
         ALTER TABLE cd2.broken_dependents  -- since 0.2.0
             ADD COLUMN reported_at timestamptz, ADD COLUMN reported_by text, ADD COLUMN reported_error text;
-        COMMENT ON COLUMN cd2.broken_dependents.reported_at IS 'When a notification last told of it';
+        COMMENT ON COLUMN cd2.broken_dependents.reported_at IS 'When a notification last reported it';
     END IF;
 END
 $$"""

@@ -1,4 +1,4 @@
-"""PostgreSQL's catalog -> constraints that people made on a table, or that refer to it."""
+"""PostgreSQL's catalog -> constraints that users created on a table, or that refer to it."""
 
 from __future__ import annotations
 

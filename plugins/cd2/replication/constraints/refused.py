@@ -1,4 +1,4 @@
-"""What PostgreSQL refused because of something that people made: named from the catalog, not in the error's words."""
+"""What PostgreSQL refused because of something that users created: named from the catalog, not in the error's words."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class told:  # noqa: N801 - reads as what it does: async with told(connection, t
     ) -> None:
         """Raise the failure.
 
-        :raises TableFailure: it is because of something that people made.
+        :raises TableFailure: it is because of something that users created.
         """
         failure = None
         if isinstance(error, asyncpg.PostgresError):
@@ -65,7 +65,7 @@ async def constraint_failure(
     columns: Collection[str],
     error: asyncpg.IntegrityConstraintViolationError,
 ) -> Exception:
-    """What a violated constraint means; the error itself, if it is none that people made.
+    """What a violated constraint means; the error itself, if it is none that users created.
 
     :param columns: those of Canvas.
     """
@@ -78,7 +78,7 @@ async def constraint_failure(
         row = await connection.fetchrow(_COLUMN, error.schema_name, error.table_name, error.column_name)
         if row and not (here and error.column_name in columns):
             return TableFailure(
-                f"{table}: the column {row['name']} of {row['table']}, which people made and {row['owner']} owns, "
+                f"{table}: the column {row['name']} of {row['table']}, which a user created and {row['owner']} owns, "
                 "requires a value, and the rows of Canvas have none for it. Nothing was changed. Give it a default, or "
                 f"run ALTER TABLE {row['table']} ALTER COLUMN {row['name']} DROP NOT NULL, then clear the task.",
                 cause=type(error).__name__,
@@ -90,8 +90,8 @@ async def constraint_failure(
 _VIOLATED = {
     "u": ("23505", "two rows would have the same value"),
     "i": ("23505", "two rows would have the same value"),
-    "x": ("23P01", "two rows would exclude each other"),
-    "c": ("23514", "a row does not pass it"),
+    "x": ("23P01", "two rows would conflict"),
+    "c": ("23514", "a row violates it"),
 }
 
 
@@ -99,7 +99,7 @@ def violated(table: TableName, constraint: Constraint) -> TableFailure | None:
     """The failure of a load whose result violates a constraint; None: it is our own key."""
     if constraint.kind == "p" and constraint.here:
         return None
-    made = f"{constraint.label}, which people made"
+    made = f"{constraint.label}, which a user created"
     made += f" (the table belongs to {constraint.owner})" if constraint.here else f" ({constraint.owner} owns it)"
     remedy = f"drop it ({constraint.drop})"
     if constraint.kind == "f" and constraint.to_here and not constraint.here:
@@ -113,7 +113,7 @@ def violated(table: TableName, constraint: Constraint) -> TableFailure | None:
         if constraint.replicated:
             why += ", and tables of Canvas come at different times: the next sync of that one may bring them"
     elif constraint.here:
-        sqlstate, why = _VIOLATED.get(constraint.kind, ("23000", "a row does not pass it"))
+        sqlstate, why = _VIOLATED.get(constraint.kind, ("23000", "a row violates it"))
     else:
         sqlstate = _VIOLATED.get(constraint.kind, ("23503", ""))[0] if constraint.kind != "p" else "23505"
         why = f"a trigger or a foreign key changes {constraint.table} together with this table"
@@ -136,7 +136,7 @@ async def _explained(
     if by_code or functions:
         who = "; ".join(functions) or f"one of {await _listed(connection, table) or 'the event triggers'}"
         return TableFailure(
-            f"{what} failed: code of people raised an error ({condition(error) or 'of its own'}): {who}. Its text is "
+            f"{what} failed: user code raised an error ({condition(error) or 'of its own'}): {who}. Its text is "
             "not shown, because it may hold values of rows. Nothing was changed. Correct, disable or drop it, then "
             "clear the task.",
             cause=type(error).__name__,
@@ -147,8 +147,8 @@ async def _explained(
         return None
     if seen := await _listed(connection, table):
         return TableFailure(
-            f"{_said(meaning)} What people put on the table sees the same values: {seen}. If one of these raised it, "
-            "drop it, then clear the task.",
+            f"{_said(meaning)} Objects that users added to the table use the same values: {seen}. If one of these "
+            "raised the error, drop it, then clear the task.",
             cause=meaning.cause,
             type=meaning.type,
         )
@@ -162,7 +162,7 @@ def _said(meaning: Cd2Error) -> str:
 
 
 async def _functions(connection: asyncpg.Connection, context: str) -> list[str]:
-    """The functions of people that were running; a name counts only if there is such a function."""
+    """The functions of users that were running; a name counts only if there is such a function."""
     rows = await connection.fetch(_FUNCTIONS, _CALL.findall(context), _QUOTED.findall(context)) if context else []
     return [
         f"the function {row['name']}" + (f" of {', '.join(row['triggers'])}" if row["triggers"] else "") for row in rows

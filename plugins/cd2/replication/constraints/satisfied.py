@@ -1,4 +1,4 @@
-"""Constraints that people made judge the result of a load, not the way to it.
+"""Constraints that users created judge the result of a load, not the way to it.
 
 Rows are deleted first, then written, so a correct change may break a constraint in passing: two rows swap a unique
 value, a row refers to one that comes later. Deferrable constraints are deferred. One that refuses nevertheless is
@@ -40,7 +40,7 @@ async def satisfied(
     :param apply: is called again, after a savepoint was rolled back, if a constraint had to be dropped.
     :param deletes: whether it deletes rows; None: no foreign key can mind.
     :returns: what `apply` returns.
-    :raises TableFailure: the rows violate a constraint that people made; names it, its table, and who made it.
+    :raises TableFailure: the rows violate a constraint that users created; names it, its table, and who made it.
     :raises asyncpg.PostgresError: anything else that PostgreSQL rejects.
     """
     table = model.name

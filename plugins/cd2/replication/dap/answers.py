@@ -42,13 +42,13 @@ async def unread(response: aiohttp.ClientResponse) -> Cd2Error:
             type=kind,
             uuid=error.get("uuid"),
         )
-    found = f"{where} with something else than an answer of its API ({response.content_type})"
+    found = f"{where} with something other than an answer of its API ({response.content_type})"
     if status == 404 and path.endswith(LOGIN_PATH):
         return StopAll(f"{found}: check dap_base_url: it must be the part before {LOGIN_PATH}.", type=kind)
     if status == 403:
         return TransientError(
-            f"{found}: a gateway, a firewall or a proxy refuses. It will be retried; if it lasts, check dap_base_url "
-            "and the way there.",
+            f"{found}: a gateway, a firewall or a proxy refused the call. It will be retried; if it lasts, check "
+            "dap_base_url and the network path to it.",
             type=kind,
         )
     return TransientError(f"{found}: it will be retried. If it lasts, check dap_base_url.", type=kind)
@@ -70,7 +70,7 @@ def missing(error: NotFoundError, path: str) -> Cd2Error:
             **about,
         )
     return TableFailure(
-        f"DAP does not have the {kind} {error.id} (any more): the next run lists the tables again.", **about
+        f"DAP does not have the {kind} {error.id} (anymore): the next run lists the tables again.", **about
     )
 
 

@@ -146,7 +146,7 @@ class Downloads:
         self._urls.update((part, (urls[part], until)) for part in wanted if part in urls)
         if object_id not in urls:
             raise FailedJobError(
-                "DAP gives no URL for an object of the job: the retry asks for a new one.", type="NotFound"
+                "DAP returned no URL for an object of the job: the retry asks for a new one.", type="NotFound"
             )
         return urls[object_id]
 

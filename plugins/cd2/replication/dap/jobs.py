@@ -143,7 +143,7 @@ class JobRequest:
             return None
         if not job.done and (noted["old"] or (self.given_up and noted["turn"] < self.given_up)):
             log.warning(
-                "%s: job %s was asked for at %s and is not done: asking DAP anew.",
+                "%s: job %s was requested at %s and is not done: asking DAP again.",
                 self.table,
                 job_id,
                 f"{noted['turn']:%Y-%m-%d %H:%M:%S} UTC",

@@ -72,7 +72,7 @@ async def connect(target: DatabaseTarget, patience_s: float | None = None) -> as
 
     :param patience_s: for how many seconds; None: `CONNECT_PATIENCE_S`.
     :raises StopAll: the password, the database name or the certificate is refused.
-    :raises TransientError: the server cannot be reached, lets nobody in or is read-only, and it lasts.
+    :raises TransientError: the server cannot be reached, accepts no logins or is read-only, and it lasts.
     """
     until = time.monotonic() + (CONNECT_PATIENCE_S if patience_s is None else patience_s)
     tries = 0
@@ -94,8 +94,8 @@ async def _open(target: DatabaseTarget) -> asyncpg.Connection:
     from_file = target.sslmode.startswith("verify") and target.sslrootcert != SYSTEM_AUTHORITIES
     if from_file and not os.access(target.sslrootcert, os.R_OK):
         raise StopAll(
-            f"The file {target.sslrootcert} with the authorities that PostgreSQL's certificate is checked against "
-            "cannot be read: correct database_sslrootcert, or leave it empty for the RDS bundle."
+            f"The file {target.sslrootcert}, whose authorities PostgreSQL's certificate is checked against, cannot be "
+            "read: correct database_sslrootcert, or leave it empty for the RDS bundle."
         )
     connection: asyncpg.Connection | None = None
     with in_our_words(f"Connecting to PostgreSQL at {target}"):

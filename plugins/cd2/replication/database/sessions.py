@@ -46,7 +46,7 @@ async def begin(
     :param server: where it is, for messages.
     :param open_another: opens a second session in the same way.
     :raises StopAll: it is behind a pooler that gives each transaction another session.
-    :raises TransientError: the server or the session is read-only: a failover is going on, or it is the wrong host.
+    :raises TransientError: the server or the session is read-only: a failover is in progress, or it is the wrong host.
     """
     try:
         direct, standby, read_only, _ = (await connection.fetch(_BEGIN, connection.get_server_pid()))[0]
@@ -55,19 +55,19 @@ async def begin(
     except (*_NO_STATEMENT, _SharedSession) as error:
         raise StopAll(
             f"PostgreSQL at {server} is reached through a connection pooler that gives each transaction another "
-            "session (PgBouncer: pool_mode = transaction or statement): settings and locks would get lost. Use its "
+            "session (PgBouncer: pool_mode = transaction or statement): settings and locks would be lost. Use its "
             "session mode for this user or database, or the address of the database itself.",
             cause=type(error).__name__,
         ) from None
     if standby:
         raise TransientError(
-            f"PostgreSQL at {server} is a standby: a failover is going on, or the host is one for readers. It will be "
+            f"PostgreSQL at {server} is a standby: a failover is in progress, or the host is a reader. It will be "
             "retried; if it lasts, use the host of the writer (of an Aurora cluster: the cluster endpoint).",
             type=READ_ONLY,
         )
     if read_only:
         raise TransientError(
-            f"PostgreSQL at {server} is read-only: a failover or maintenance is going on. It will be retried; if it "
+            f"PostgreSQL at {server} is read-only: a failover or maintenance is in progress. It will be retried; if it "
             "lasts, reset default_transaction_read_only (ALTER ROLE, ALTER DATABASE or the parameter group sets it).",
             type=READ_ONLY,
         )

@@ -164,7 +164,7 @@ async def retry_parts(connection: asyncpg.Connection, table: TableName) -> Depen
                         await _note(connection, table, part, without_values(error))
                         broken.append(part.label)
                         continue
-                    log.warning("%s: people have recreated it; it is no longer retried.", part.label)
+                    log.warning("%s: somebody has recreated it; it is no longer retried.", part.label)
                 else:
                     restored.append(part.label)
                 await connection.execute("DELETE FROM cd2.broken_dependents WHERE id = $1", row["id"])

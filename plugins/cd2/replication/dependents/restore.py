@@ -163,7 +163,7 @@ async def _retry(session: ViewSession, row: Broken) -> Literal["restored", "made
     relation = await oid_of(session.connection, view.sql_name)
     if relation != row.relation or not await _schema_exists(session.connection, view.schema):
         log.warning(
-            "%s was broken by a schema change. People have since recreated or dropped it; it is no longer retried.",
+            "%s was broken by a schema change. Somebody has since recreated or dropped it; it is no longer retried.",
             view.qualified_name,
         )
         await journal.forget(session.connection, view)

@@ -83,7 +83,7 @@ class Guard:
             return
         raise TableFailure(
             f"{table}: {source}, and the table has {there:,}: {deleted:,} or more of them would be deleted, but [cd2] "
-            f"max_shrink lets {limit:,} go at once ({self.max_shrink:g} %, at least {SMALL:,}). {remedy}",
+            f"max_shrink allows only {limit:,} at once ({self.max_shrink:g} %, at least {SMALL:,}). {remedy}",
             type=SHRINK,
         )
 

@@ -212,7 +212,7 @@ class Load:
             elif self.append_only:
                 notes.append(
                     f"{self.model.name}: {', '.join(step.columns)} must now have a value in every row, but old rows "
-                    "have none: they stay, and it stays optional."
+                    "have none: they stay, and NULL stays allowed."
                 )
             else:
                 remedy = "it needs a new snapshot" if failure is ReinitRequired else "report this table to Instructure"

@@ -198,7 +198,7 @@ class JobRows:
         # Columns that the schema no longer has are left out; new columns cannot come before their schema.
         if unknown := sorted(name for name in columns if _plain(name) not in wanted and not name.startswith("meta.")):
             log.info(
-                "%s: ignoring columns of the data that its schema does not have (any more): %s.",
+                "%s: ignoring columns of the data that its schema does not have (anymore): %s.",
                 self._table,
                 ", ".join(unknown),
             )

@@ -33,5 +33,5 @@ async def make_unique(connection: asyncpg.Connection, statement: str, table: str
     )
     await connection.execute(statement)
     dropped = int(status.split()[-1])
-    log.info("%s: deleted %s row(s) whose key came again; the newest row of each key stays.", table, dropped)
+    log.info("%s: deleted %s row(s) whose key appeared again; the newest row of each key stays.", table, dropped)
     return dropped

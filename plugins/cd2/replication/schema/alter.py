@@ -95,7 +95,7 @@ class Alteration:
                 dropped = await parts.drop_labelled(self._connection, self._table, labels)
 
         await with_patience(drop, self._table)
-        log.info("%s: %s: checked after its rows are there.", self._table, ", ".join(part.label for part in dropped))
+        log.info("%s: %s: checked after the rows are loaded.", self._table, ", ".join(part.label for part in dropped))
         return dropped
 
     async def recreate(self, part: Part) -> None:
@@ -274,7 +274,7 @@ async def _named(
     if not named:
         return refused
     return TableFailure(
-        f"{table}: its schema changed, and objects are in the way that only people can drop: "
+        f"{table}: its schema changed, but objects that only you can drop block the change: "
         f"{'; '.join(f'{obstacle.what} ({obstacle.command})' for obstacle in named)}. Run the statements, clear the "
         "task, and recreate the objects as you need them. Nothing was changed.",
         cause=type(refused).__name__,

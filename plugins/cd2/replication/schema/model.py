@@ -112,7 +112,7 @@ def table_model(name: TableName, schema: Mapping[str, Any], version: int) -> Tab
 
 
 def _note(name: TableName, column: str) -> str:
-    return f"{name}: DAP describes the column {column} in a form that is not known: it is replicated as a text."
+    return f"{name}: DAP describes the column {column} in an unknown form: it is replicated as text."
 
 
 def _with_plain_names(

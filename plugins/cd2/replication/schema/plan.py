@@ -239,7 +239,7 @@ async def _check_adoptable(
     made = bool(row["default_value"]) or row["identity"] or row["required"]
     if made or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
         raise column_taken(model.name, row["name"], may_be_kept)
-    log.info("%s: the column %s is there already, and empty: it is used.", model.name, row["name"])
+    log.info("%s: the column %s already exists and is empty: it is used.", model.name, row["name"])
 
 
 def _leftovers(model: TableModel, columns: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Free names for what we create, where objects of people have taken ours.
+"""Free names for what we create, where users' objects have taken ours.
 
 A table that is renamed as a backup keeps the names of its key, its indexes and its enumeration types: the next init
 would meet them. Once ours has a name, it keeps it.
@@ -73,13 +73,13 @@ def column_taken(table: TableName, column: str, may_be_kept: bool) -> TableFailu
     :param may_be_kept: it may be DAP's of long ago, whose values exist nowhere else: nobody is told to drop it.
     """
     name = quote_identifier(column)
-    whose, drop = "people made", f" or drop it (ALTER TABLE {table.quoted} DROP COLUMN {name})"
+    whose, drop = "a user-created column of that name", f" or drop it (ALTER TABLE {table.quoted} DROP COLUMN {name})"
     if may_be_kept:
-        whose, drop = "was kept when DAP no longer had it, or which people made", ""
+        whose, drop = "a column of that name, kept when DAP no longer had it or created by a user", ""
     return TableFailure(
-        f"{table}: DAP has a new column {column}, but the table has a column of that name which {whose}, and what is "
-        f"in it would be overwritten: rename it (ALTER TABLE {table.quoted} RENAME COLUMN {name} TO ...){drop}, then "
-        "clear the task. Nothing was changed.",
+        f"{table}: DAP has a new column {column}, but the table already has {whose}, whose values would be "
+        f"overwritten: rename it (ALTER TABLE {table.quoted} RENAME COLUMN {name} TO ...){drop}, then clear the task. "
+        "Nothing was changed.",
         type="42701",
     )
 

@@ -1,6 +1,6 @@
 """Which words of PostgreSQL may be quoted in logs, results, `cd2.freshness` and notifications.
 
-Triggers, functions and expressions of people see rows, and an error of theirs may say what they saw: with any text, any
+Triggers, functions and expressions of users see rows, and an error of theirs may say what they saw: with any text, any
 SQLSTATE, and any name of a column or constraint. So the rule does not depend on those. The first line of an error is
 quoted if
 
@@ -35,7 +35,7 @@ _LANGUAGES = {
     "pl_exec.c", "plpy_elog.c", "plpy_plpymodule.c", "plperl.c", "pltcl.c", "plv8.cc", "plv8_func.cc", "dblink.c",
     "connection.c",
 }  # fmt: skip
-"""What raises the errors that functions of people make up, or pass on from other servers."""
+"""What raises the errors that functions of users make up, or pass on from other servers."""
 _MAY_HOLD_VALUES = ("22", "23", "P0")
 _POOLERS = ("08", "28", "3D", "53300", "57P", "XX000")
 """What a pooler says for itself, without the name of a source file."""
@@ -54,12 +54,12 @@ def quoted(error: BaseException) -> str:
 
 
 def raised_by_code(error: BaseException) -> bool:
-    """Whether code of people raised an error of PostgreSQL: its SQLSTATE is then as they chose it."""
+    """Whether user code raised an error of PostgreSQL: its SQLSTATE is then as they chose it."""
     return _source(error) in _LANGUAGES or _text(error, "sqlstate").startswith("P0")
 
 
 def condition(error: BaseException) -> str | None:
-    """The SQLSTATE of an error, unless code of people made it up: it may be five letters of a name."""
+    """The SQLSTATE of an error, unless user code made it up: it may be five letters of a name."""
     known = type(error).__name__ not in ("PostgresError", "UnknownPostgresError")
     return _text(error, "sqlstate") or None if known or not raised_by_code(error) else None
 

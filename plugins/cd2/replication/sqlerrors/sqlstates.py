@@ -41,30 +41,30 @@ SQLSTATES: tuple[Meaning, ...] = (
     Meaning(
         "25006",
         "TransientError",
-        "The database is read-only: a failover is going on, or the host is a standby or a reader, or "
+        "The database is read-only: a failover is in progress, or the host is a standby or a reader, or "
         "default_transaction_read_only is set. It will be retried.",
     ),
     Meaning(
         "25P03",
         "TransientError",
-        "PostgreSQL ended the session by its limit idle_in_transaction_session_timeout: it will be retried.",
+        "PostgreSQL ended the session because of idle_in_transaction_session_timeout: it will be retried.",
     ),
     Meaning(
-        "25P04", "TransientError", "PostgreSQL ended the session by its limit transaction_timeout: it will be retried."
+        "25P04", "TransientError", "PostgreSQL ended the session because of transaction_timeout: it will be retried."
     ),
-    Meaning("25", "TransientError", "The session is not in the transaction that was expected: it will be retried."),
+    Meaning("25", "TransientError", "The session is not in the expected transaction: it will be retried."),
     Meaning("26", "TransientError", f"A prepared statement is gone. {_POOLER}"),
     # -- 28, 3D, 42501: who may come in ----------------------------------------------------------------------------
     Meaning("28P01", "RefusedCredentials", "PostgreSQL refused the login: check user and password."),
     Meaning(
         "28",
         "TransientError",
-        "PostgreSQL lets nobody in, as Aurora does while it wakes up: it will be retried. If it lasts, check that the "
-        "role exists and may log in, and pg_hba.conf.",
+        "PostgreSQL accepts no logins yet, as when Aurora wakes up: it will be retried. If it lasts, check that the "
+        "role exists and may log in, and check pg_hba.conf.",
     ),
     Meaning("3D", "StopAll", "The server has no such database: check the database name."),
     Meaning("42501", "TableFailure", "The replication role lacks a privilege: grant it."),
-    Meaning("42P05", "TransientError", f"A prepared statement is there already. {_POOLER}"),
+    Meaning("42P05", "TransientError", f"A prepared statement already exists. {_POOLER}"),
     Meaning(
         "40", "TransientError", "PostgreSQL rolled the transaction back because of another session: it will be retried."
     ),
@@ -93,18 +93,14 @@ SQLSTATES: tuple[Meaning, ...] = (
         "57014", "TransientError", "A statement was canceled, by a person or by statement_timeout: it will be retried."
     ),
     Meaning(
-        "57P05", "TransientError", "PostgreSQL ended the session by its limit idle_session_timeout: it will be retried."
+        "57P05", "TransientError", "PostgreSQL ended the session because of idle_session_timeout: it will be retried."
     ),
     Meaning("57", "TransientError", "PostgreSQL is shutting down or starting: it will be retried."),
     Meaning(
         "58", "TransientError", "The server could not use one of its files: it will be retried. Its log says more."
     ),
-    Meaning(
-        "XX001", "TransientError", "The server says that its data is damaged: it will be retried. If it lasts, restore."
-    ),
-    Meaning(
-        "XX002", "TransientError", "The server says that an index is damaged: it will be retried. If it lasts, REINDEX."
-    ),
+    Meaning("XX001", "TransientError", "The server reports damaged data: it will be retried. If it lasts, restore."),
+    Meaning("XX002", "TransientError", "The server reports a damaged index: it will be retried. If it lasts, REINDEX."),
     Meaning("XX", "TransientError", "PostgreSQL met an internal error: it will be retried. Its log says more."),
     # -- data and statements ---------------------------------------------------------------------------------------
     Meaning("0A000", "TableFailure", _BLOCKED),
@@ -116,10 +112,10 @@ SQLSTATES: tuple[Meaning, ...] = (
     ),
     Meaning("22", "TableFailure", "A value does not fit its column: report this table to Instructure."),
     Meaning("23502", "TableFailure", "A row has no value where one is required: report this table to Instructure."),
-    Meaning("23503", "TableFailure", "Rows would refer to rows that are not there, and a foreign key forbids that."),
+    Meaning("23503", "TableFailure", "Rows would refer to rows that do not exist, and a foreign key forbids that."),
     Meaning("23505", "TableFailure", "Two rows have a value that must be unique."),
-    Meaning("23514", "TableFailure", "A row does not pass a check."),
-    Meaning("23P01", "TableFailure", "Two rows exclude each other by an exclusion constraint."),
+    Meaning("23514", "TableFailure", "A row violates a check constraint."),
+    Meaning("23P01", "TableFailure", "Two rows conflict under an exclusion constraint."),
     Meaning("23", "TableFailure", "Rows violate a constraint of the table."),
     Meaning(
         "54000",

@@ -72,7 +72,7 @@ async def ask_for_both(
         snapshot = await ask(None)
         await replica.row(_NOTE, *row, snapshot.id)
     else:
-        log.info("%s: going on with the snapshot %s of an earlier attempt.", table, snapshot.id)
+        log.info("%s: continuing with the snapshot %s of an earlier attempt.", table, snapshot.id)
     as_of = _as_of(snapshot)
     since = min(cursor, as_of)
     try:

@@ -82,7 +82,7 @@ class Work:
 
         :returns: the result, with what was found, the rows that were repaired, bytes and seconds.
         :raises TransientError: another process has loaded later changes since.
-        :raises TableFailure: the repair would delete too many rows, or something that people made prevents it.
+        :raises TableFailure: the repair would delete too many rows, or something that users created prevents it.
         """
         table, found = self.result.table, self.result.verification or Verification("equal")
         cursor = await self._cursor()
@@ -171,7 +171,7 @@ class Work:
         return staged
 
     async def _repair(self, model: TableModel, staged: Staging, comparison: Comparison, found: Verification) -> None:
-        """Make equal what differs; constraints that people made judge the result, as after a load."""
+        """Make equal what differs; constraints that users created judge the result, as after a load."""
 
         async def deletes() -> bool:
             return found.extra > 0

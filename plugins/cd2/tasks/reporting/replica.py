@@ -27,7 +27,7 @@ def status_from_ledger(make_replicator: Callable[[], Replicator]) -> dict[str, A
 
         return asyncio.run(status.read(make_replicator().replica))
     except Cd2Error as error:
-        log.warning("The status of the tables is unknown: %s", error)
+        log.warning("Could not read the status of the tables: %s", error)
         return {}
 
 
@@ -35,7 +35,7 @@ def status_from_ledger(make_replicator: Callable[[], Replicator]) -> dict[str, A
 class Questions:
     """What a report asks the replica.
 
-    :param volumes_of: the run that reports yesterday's odd volumes; None: volumes are not judged.
+    :param volumes_of: the run that reports yesterday's unusual volumes; None: volumes are not judged.
     :param reporter: identifies the message; see `bookkeeping.runs`.
     :param broken: the dependents that the results call broken.
     """
@@ -49,7 +49,7 @@ Answers = tuple[dict[TableName, Freshness], tuple[OddVolume, ...], tuple[BrokenD
 
 
 def from_database(make_replicator: Callable[[], Replicator], questions: Questions) -> Answers:
-    """How fresh the tables are; the odd volumes of yesterday (UTC), and the broken dependents, that the message tells.
+    """How fresh the tables are; the unusual volumes of yesterday (UTC) and the broken dependents to report.
 
     Empty or None, if it cannot be read: the database may be what failed.
     """
@@ -62,7 +62,7 @@ def from_database(make_replicator: Callable[[], Replicator], questions: Question
     try:
         return asyncio.run(read(make_replicator()))
     except Cd2Error as error:
-        log.warning("The freshness of the tables is unknown: %s", error)
+        log.warning("Could not read the freshness of the tables: %s", error)
         return {}, (), None
 
 
@@ -74,7 +74,7 @@ async def _broken_due(replicator: Replicator, questions: Questions) -> tuple[Bro
     try:
         return await runs.report_broken(replicator.replica, questions.reporter, questions.broken)
     except Cd2Error as error:
-        log.warning("Why dependents are broken, and since when that is known, is unknown: %s", error)
+        log.warning("Could not find out why dependents are broken, and since when: %s", error)
         return None
 
 
@@ -86,5 +86,5 @@ async def _odd_volumes(replicator: Replicator, run_id: str) -> tuple[OddVolume, 
         odd = odd_volumes(yesterday, await status.changes(replicator.replica, yesterday))
         return await status.report(replicator.replica, run_id, yesterday, odd)
     except Cd2Error as error:
-        log.warning("Whether a table got an odd number of changes is unknown: %s", error)
+        log.warning("Could not find out whether a table got an unusual number of changes: %s", error)
         return ()
