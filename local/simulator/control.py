@@ -124,11 +124,11 @@ class SimulatorControl:
             `account_under_maintenance`; of a query: `request_type_forbidden` (snapshots), `snapshot_required`,
             `out_of_range` (incrementals); of a job: `failed_job`, `hung_job`; of an object: `truncated_object`
             (cut=`mid_line` or `after_line`), `corrupt_object`, `expired_url`, `slow_download` (seconds); of the data:
-            `malformed_value`, `duplicate_key`, `nul_byte`, `invalid_utf8` (row, column), `large_value` (row, column,
-            megabytes), `ragged_line` (row), `missing_column` (column), `shuffled_columns`; without a word: every n-th
-            row of the first thousands is missing or has another value (every=5, column) in an incremental
-            (`lost_changes`, `altered_changes`) or in a snapshot (`lost_rows`, `altered_rows`), a job is complete and
-            has `no_objects`, the `old_snapshot` is served again.
+            `malformed_value`, `duplicate_key` (older=True: of an older version), `nul_byte`, `invalid_utf8` (row,
+            column), `large_value` (row, column, megabytes), `ragged_line` (row), `missing_column` (column),
+            `shuffled_columns`; without a word: every n-th row of the first thousands is missing or has another value
+            (every=5, column) in an incremental (`lost_changes`, `altered_changes`) or in a snapshot (`lost_rows`,
+            `altered_rows`), a job is complete and has `no_objects`, the `old_snapshot` is served again.
         :param times: how often it happens.
         :param endpoint: for the kinds of a call: login, list, schema, data (default), job, object, download.
         """

@@ -172,6 +172,25 @@ def test_what_old_rows_do_not_allow_is_said(
     assert changes[1]["what"] == "DAP no longer has the column page: it stays, with its old values"
 
 
+def test_a_kept_column_that_dap_has_again_with_another_type_keeps_its_values(
+    visits: SimulatorControl, replicator: Replicator, target: DatabaseTarget
+) -> None:
+    """They may exist nowhere else, so nobody is told to drop it."""
+    before = {key: row["page"] for key, row in replica(target).items()}
+    visits.alter(TABLE.namespace, TABLE.table, "drop_column", "page")
+    run(sync(replicator, TABLE))
+    visits.alter(TABLE.namespace, TABLE.table, "add_column", "page", type="text")
+    with pytest.raises(TableFailure, match="kept when DAP no longer had it or created by a user") as caught:
+        run(sync(replicator, TABLE))
+    assert "rename it" in caught.value.message
+    assert "DROP" not in caught.value.message
+    execute(target, f"ALTER TABLE {TABLE.quoted} RENAME COLUMN page TO old_page")
+    visits.advance(tables=[str(TABLE)], inserts=2)
+    assert run(sync(replicator, TABLE)).rows_upserted == 2
+    now = replica(target)
+    assert {key: now[key]["old_page"] for key in before} == before
+
+
 @pytest.mark.parametrize("how", ["sync", "re-init"])
 @pytest.mark.parametrize("new_type", ["i32", "num(6,0)"])
 def test_old_rows_that_do_not_fit_a_new_type_fail_the_table_with_what_to_do(

@@ -136,6 +136,7 @@ def test_rows_that_dap_no_longer_keeps_are_no_difference_and_stay(
     before = rows_of(database, logs, "id")
     found = outcome(verify(replicator, logs, repair=True))
     assert (found.outcome, found.extra, found.rows_kept) == ("equal", 0, 5)
+    assert str(found).endswith(", and 5 that DAP no longer has were not")
     assert rows_of(database, logs, "id") == before
 
 
@@ -181,6 +182,18 @@ def test_a_key_of_two_columns_is_named_as_both(
     assert differences(database, "canvas.pairs") == expected
     assert found.outcome == "repaired"
     assert_equal(simulator, database, "canvas.pairs")
+
+
+def test_columns_may_have_any_name(
+    replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget, database: str
+) -> None:
+    """Also those that our own statements use."""
+    simulator.add_table("canvas", "named", "*name:s20 *s:i64 t:i32? d:i32? kind:text? place:i32?", 60)
+    run(init(replicator, "canvas.named"))
+    execute(target, "UPDATE canvas.named SET t = coalesce(t, 0) / 2 + 1, kind = 'other' WHERE s % 2 = 0")
+    found = outcome(verify(replicator, "canvas.named", repair=True))
+    assert (found.outcome, set(found.columns)) == ("repaired", {"t", "kind"})
+    assert_equal(simulator, database, "canvas.named")
 
 
 def test_keys_are_noted_up_to_a_thousand_and_counted_beyond(

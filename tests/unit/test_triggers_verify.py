@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -85,3 +86,20 @@ def test_a_verification_that_nobody_asked_for_fails_no_table_but_by_what_stops_a
     event = Airflow(listed, form).run(SyncTrigger("list_tables"), Verified(snapshot=failure), monkeypatch)
     found = Found.from_json(event.payload)
     assert (found.error is not None, found.not_verified is not None) == (fails, not fails)
+
+
+def test_a_snapshot_that_nobody_asked_for_is_not_awaited_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tables of the run wait for it, and so does the next run."""
+
+    class Hung(Verified):
+        async def ask_for_both(self, table: TableName, cursor: datetime, **details: Any) -> tuple[str, str]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    monkeypatch.setattr(finding, "PATIENCE_S", 0.01)
+    event = Airflow(LISTED | CHOSEN).run(SyncTrigger("list_tables"), Hung(), monkeypatch)
+    found = Found.from_json(event.payload)
+    assert (found.error, found.job_id, found.snapshot_id) == (None, "job-1", None)
+    assert found.not_verified
+    assert found.not_verified["outcome"] == "postponed"
+    assert "DAP did not finish the snapshot for a verification within" in found.not_verified["reason"]

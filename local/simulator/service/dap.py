@@ -153,7 +153,7 @@ class Service:
         row_faults: list[dict[str, Any]] = []
         kinds = row_kinds(query.since_ms is not None)
         while fault := self._s.faults.take(kinds, "rows", query.namespace, query.table):
-            known = ("row", "column", "every", "megabytes")
+            known = ("row", "column", "every", "megabytes", "older")
             options: dict[str, Any] = {name: fault.options[name] for name in known if name in fault.options}
             row_faults.append({"kind": fault.kind, **options})
             if fault.times > 0:

@@ -26,6 +26,7 @@ class RowFault:
     :param column: the column to spoil; None: the first value column that fits.
     :param every: of losses and alterations: every how many lines.
     :param megabytes: how large a large value is.
+    :param older: the repeated row is an older version, with another value, and comes last.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class RowFault:
     column: str | None = None
     every: int = 5
     megabytes: int = 2
+    older: bool = False
 
     def spoil(self, lines: list[bytes], columns: tuple[Column, ...], first_field: int, separator: bytes) -> None:
         """Change the lines in place."""
@@ -47,6 +49,8 @@ class RowFault:
         index = min(self.row, len(lines) - 1)
         if self.kind == "duplicate_key":
             lines.insert(index, lines[index])
+            if self.older:
+                self._make_older(lines, index + 1, columns, first_field, separator)
             return
         if self.kind == "ragged_line":
             lines[index] += separator + b"one field more"
@@ -66,13 +70,25 @@ class RowFault:
                 lines[index] = separator.join(fields)
                 return
 
-    def _alter(self, lines: list[bytes], columns: tuple[Column, ...], first_field: int, separator: bytes) -> None:
-        """Give every n-th row another value that its column can hold."""
-        position, column = next(
+    def _make_older(
+        self, lines: list[bytes], index: int, columns: tuple[Column, ...], first_field: int, separator: bytes
+    ) -> None:
+        position, column = self._alterable(columns)
+        fields = lines[index].split(separator)
+        fields[0] = b"2001-02-03T04:05:06.000Z"
+        fields[first_field + position] = _ALTERABLE[column.type.kind]
+        lines[index] = separator.join(fields)
+
+    def _alterable(self, columns: tuple[Column, ...]) -> tuple[int, Column]:
+        return next(
             (place, column)
             for place, column in enumerate(columns)
             if (column.name == self.column if self.column else not column.key and column.type.kind in _ALTERABLE)
         )
+
+    def _alter(self, lines: list[bytes], columns: tuple[Column, ...], first_field: int, separator: bytes) -> None:
+        """Give every n-th row another value that its column can hold."""
+        position, column = self._alterable(columns)
         for index in range(0, len(lines), self.every):
             fields = lines[index].split(separator)
             # Of a deleted row there is only its key.

@@ -116,6 +116,8 @@ class Verification:
         if self.outcome in ("refused", "postponed"):
             return f"not verified: {self.reason}"
         compared = f"{self.rows_compared:,} rows compared as of {self.snapshot_as_of}"
+        if self.rows_kept:
+            compared += f", and {self.rows_kept:,} that DAP no longer has were not"
         if not self.differences:
             return f"verified, equal: {compared}"
         kinds = [("missing", self.missing), ("extra", self.extra), ("different", self.different)]

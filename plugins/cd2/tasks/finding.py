@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, from_json, to_json
+from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError, from_json, to_json
 from cd2.replication.results import GOOD_STATES, Action, TableResult, Verification, VerificationOutcome
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import datetime
 
     from cd2.replication.names import TableName
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 PATIENCE_TRIES = 20
 """How often to ask while DAP answers 429: waiting costs nothing in the triggerer."""
+PATIENCE_S = 2 * 60 * 60.0
+"""How long a table waits for a verification that nobody asked for: the run, and with it all tables, waits for it."""
 REFUSED = "RequestTypeForbidden"
 """DAP's type of error for a snapshot that it does not give now."""
 
@@ -126,9 +131,10 @@ async def find_verification(
         return Found(needs_init=True)
     started = time.monotonic()
     try:
-        snapshot_id, job_id = await verifier(replicator).ask(
-            table, since, tries=PATIENCE_TRIES, place=place, given_up=given_up
-        )
+        async with _patience(table, on_its_own):
+            snapshot_id, job_id = await verifier(replicator).ask(
+                table, since, tries=PATIENCE_TRIES, place=place, given_up=given_up
+            )
     except Cd2Error as failure:
         refused = failure.type == REFUSED
         if isinstance(failure, StopAll | ReinitRequired) or not (refused or on_its_own):
@@ -139,6 +145,25 @@ async def find_verification(
         return replace(found, not_verified=asdict(why), on_its_own=on_its_own, waited_s=_since(started))
     found = Found(job_id, since=since.isoformat(), snapshot_id=snapshot_id)
     return replace(found, on_its_own=on_its_own, waited_s=_since(started))
+
+
+@asynccontextmanager
+async def _patience(table: TableName, on_its_own: bool) -> AsyncIterator[None]:
+    """What nobody asked for is given up after `PATIENCE_S` seconds, such as a snapshot that DAP never finishes.
+
+    :raises TransientError: it is.
+    """
+    limit = asyncio.timeout(PATIENCE_S if on_its_own else None)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise TransientError(
+            f"{table}: DAP did not finish the snapshot for a verification within {PATIENCE_S / 3600:g} h.",
+            type="HungJob",
+        ) from None
 
 
 async def find_snapshot(

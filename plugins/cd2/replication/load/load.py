@@ -16,7 +16,7 @@ from cd2.replication.errors import ReinitRequired, TableFailure
 from cd2.replication.load import obstacles, old_rows
 from cd2.replication.load.guard import Guard
 from cd2.replication.load.staging import Staging
-from cd2.replication.load.unique import add_key
+from cd2.replication.load.unique import is_built
 from cd2.replication.results import Action, Applied
 from cd2.replication.schema.closing import NarrowEnum
 from cd2.replication.sqlerrors.quoting import raised_by_code
@@ -81,14 +81,24 @@ class Load:
         # Arrays arrive as JSON, which COPY cannot convert; and what is published must not have a key twice.
         published = await obstacles.is_published(self.connection, self.model.name)
         if published or any(column.array for column in self.model.columns):
-            staging = await self._staged()
-            written = await staging.insert_into_new()
-            await staging.drop()
+            written = await self._init_staged()
         else:
             table = self.model.name
             written = await self.rows.copy(self.connection, self.model, table.namespace, table.table, meta=False)
-        written -= await add_key(self.connection, self.model, self.plan.add_key)
+            if not await is_built(self.connection, self.plan.add_key):
+                # Which of the repeated rows is the newest tells their meta.ts, which the table does not have.
+                log.info("%s: its snapshot has keys that repeat: loading it again, by staging.", table)
+                await self.connection.execute(f"TRUNCATE {table.quoted}")
+                written = await self._init_staged()
         return Applied(written, 0, await self.alteration.finish(), rows_in_table=written)
+
+    async def _init_staged(self) -> int:
+        """Fill the new table by staging, which keeps the newest row of each key; :returns: how many rows."""
+        staging = await self._staged()
+        written = await staging.insert_into_new()
+        await staging.drop()
+        await self.connection.execute(self.plan.add_key)
+        return written
 
     async def sync(self) -> Applied:
         """Apply an incremental: deletes, then upserts. The schema changes first, and what needs the new rows last."""

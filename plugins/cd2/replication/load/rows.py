@@ -115,12 +115,12 @@ class JobRows:
         return frozenset(_plain(name) for name in self._first.columns) if self._first else frozenset()
 
     async def copy(self, connection: asyncpg.Connection, model: TableModel, schema: str, table: str, meta: bool) -> int:
-        """COPY all objects into a table that has the model's columns, and `meta.*` if `meta`.
+        """COPY all objects into a table that has the model's columns, and `meta.*` if `meta`; also once more.
 
         :returns: how many rows PostgreSQL says that it copied.
         :raises TableFailure: the data lacks a column of the schema, or PostgreSQL copied other than all lines.
         """
-        copied, before = 0, self.tally.rows
+        copied, before, self._done = 0, self.tally.rows, 0
         for object_id in self._job.objects:
             stream, self._first = self._first or self._stream(object_id), None
             try:

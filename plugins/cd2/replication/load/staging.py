@@ -86,7 +86,7 @@ class Staging:
         """
         copied = await rows.copy(self._connection, self._model, "cd2", self.name, meta=True)
         unique = f"CREATE UNIQUE INDEX {self.name}_key ON {self._qualified} ({self._key})"
-        newest = f"{TS}::timestamptz DESC, ctid DESC"
+        newest = f"{TS}::timestamptz DESC NULLS LAST, ctid DESC"
         self.rows = copied - await make_unique(self._connection, unique, self._qualified, self._key, newest)
 
     async def apply_changes(self) -> tuple[int, int]:
@@ -162,7 +162,7 @@ class Staging:
 
         :param keys: the qualified name of that table.
         :param expected: how many rows are to be written, and how many deleted.
-        :raises TableFailure: a user's object on the table keeps rows from being changed.
+        :raises TableFailure: a user's object on the table keeps rows from being changed, or makes others of them.
         """
         triggers = await self._begin()
         gone = f"NOT EXISTS (SELECT FROM {self._qualified} s WHERE {self._match})"
@@ -174,6 +174,12 @@ class Staging:
         written = await self._merge(wanted)
         if triggers or (written, deleted) != expected:
             await self._check_rows(outdated, wanted, triggers)
+        left = f"{self.source(wanted)} JOIN {self._table} t ON {self._match} WHERE {self._differs()}"
+        if different := await self._connection.fetchval(f"SELECT count(*) FROM {left}"):
+            raise TableFailure(
+                f"{self._model.name}: {different:,} row(s) still differ after the repair: a trigger of people changes "
+                "them. Nothing was changed. Disable the trigger, then clear the task; or leave the table as it is."
+            )
         await self._end()
 
     async def drop(self) -> None:

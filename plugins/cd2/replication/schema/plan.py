@@ -27,13 +27,12 @@ from pysqlsync.model.data_types import (
 from pysqlsync.model.id_types import QualifiedId
 
 from cd2.replication.dependents.parts import Touched
-from cd2.replication.errors import TableFailure
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, read_lookups
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, release
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
-from cd2.replication.schema.taken import check_kind, key_clause, key_name, names_of_types, with_type_names
+from cd2.replication.schema.taken import check_kind, column_taken, key_clause, key_name, names_of_types, with_type_names
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +142,7 @@ async def _changes(
     kept = [row for row in found if row["name"] in previous and row not in rows]
     for row in rows:
         if previous and row["name"] in now and now[row["name"]] != previous.get(row["name"]):
-            await _check_adoptable(connection, model, row)
+            await _check_adoptable(connection, model, row, keep_columns)
     target = {column.name.local_id: column for column in model.target.columns.values()}
     source = _table(model, [_with_ours(as_column(row), target) for row in rows], relation["description"])
 
@@ -221,13 +220,16 @@ def _renamed(model: TableModel, rows: list[dict[str, Any]], previous: Mapping[st
     return statements
 
 
-async def _check_adoptable(connection: asyncpg.Connection, model: TableModel, row: Mapping[str, Any]) -> None:
+async def _check_adoptable(
+    connection: asyncpg.Connection, model: TableModel, row: Mapping[str, Any], may_be_kept: bool
+) -> None:
     """Check a column that DAP has now, and that is in the table, but not in the schema that the table last had.
 
     It is ours if it is empty (an earlier attempt added it), or has just DAP's type and comment (the official client's
     attempt). Otherwise people made it. A new snapshot would overwrite what they keep there, so they must decide.
 
-    :raises TableFailure: people made it.
+    :param may_be_kept: it may also be DAP's of long ago, whose values exist nowhere else: nobody is told to drop it.
+    :raises TableFailure: people made it, or it was kept.
     """
     wanted = model.target.columns[row["name"]]
     column = as_column(row)
@@ -236,13 +238,7 @@ async def _check_adoptable(connection: asyncpg.Connection, model: TableModel, ro
     name = quote_identifier(row["name"])
     made = bool(row["default_value"]) or row["identity"] or row["required"]
     if made or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
-        raise TableFailure(
-            f"{model.name}: DAP has a new column {row['name']}, but the table already has a user-created column of "
-            f"that name, whose values would be overwritten: rename it (ALTER TABLE {model.name.quoted} RENAME COLUMN "
-            f"{name} TO ...) or drop it (ALTER TABLE {model.name.quoted} DROP COLUMN {name}), then clear the "
-            "task. Nothing was changed.",
-            type="42701",
-        )
+        raise column_taken(model.name, row["name"], may_be_kept)
     log.info("%s: the column %s already exists and is empty: it is used.", model.name, row["name"])
 
 

@@ -67,6 +67,23 @@ def check_kind(table: TableName, kind: str | None) -> None:
         )
 
 
+def column_taken(table: TableName, column: str, may_be_kept: bool) -> TableFailure:
+    """A new column of DAP would overwrite one of the same name.
+
+    :param may_be_kept: it may be DAP's of long ago, whose values exist nowhere else: nobody is told to drop it.
+    """
+    name = quote_identifier(column)
+    whose, drop = "a user-created column of that name", f" or drop it (ALTER TABLE {table.quoted} DROP COLUMN {name})"
+    if may_be_kept:
+        whose, drop = "a column of that name, kept when DAP no longer had it or created by a user", ""
+    return TableFailure(
+        f"{table}: DAP has a new column {column}, but the table already has {whose}, whose values would be "
+        f"overwritten: rename it (ALTER TABLE {table.quoted} RENAME COLUMN {name} TO ...){drop}, then clear the task. "
+        "Nothing was changed.",
+        type="42701",
+    )
+
+
 async def free_name(
     connection: asyncpg.Connection,
     schema: str,

@@ -99,7 +99,8 @@ class Comparison:
     async def by_column(self) -> Mapping[str, int]:
         """How many rows differ in which column, most first."""
         rows = await self._connection.fetch(
-            f"SELECT name, count(*) FROM {self.differences}, unnest({COLUMNS}) AS name GROUP BY 1 ORDER BY 2 DESC, 1"
+            f"SELECT u.name, count(*) FROM {self.differences} d, unnest(d.{COLUMNS}) AS u(name) "
+            "GROUP BY 1 ORDER BY 2 DESC, 1"
         )
         return {row[0]: row[1] for row in rows}
 

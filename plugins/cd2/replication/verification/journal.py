@@ -32,13 +32,16 @@ _FORGET_OLD = f"""
 DELETE FROM cd2.verifications
 WHERE namespace = $1 AND table_name = $2 AND verified_at < clock_timestamp() - interval '{KEPT_DAYS} days'"""
 
+# A snapshot that still waits was never compared: its worker was killed, perhaps by the very comparison.
 _HISTORY = f"""
-SELECT f.namespace, f.table_name,
-       max(v.verified_at) FILTER (WHERE v.outcome IN ('equal', 'different', 'repaired')),
-       coalesce(bool_or(v.outcome = 'refused' AND v.verified_at > now() - interval '{LEFT_ALONE_DAYS} days'), false),
-       count(*) FILTER (WHERE NOT v.requested
-                        AND v.verified_at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')
-FROM cd2.freshness f LEFT JOIN cd2.verifications v USING (namespace, table_name)
+SELECT f.namespace, f.table_name, max(tried.at),
+       coalesce(bool_or(tried.outcome = 'refused' AND tried.at > now() - interval '{LEFT_ALONE_DAYS} days'), false),
+       count(*) FILTER (WHERE NOT tried.requested
+                        AND tried.at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')
+FROM cd2.freshness f LEFT JOIN (
+    SELECT namespace, table_name, verified_at AS at, outcome, requested FROM cd2.verifications
+    UNION ALL SELECT namespace, table_name, noted_at, 'waiting', false FROM cd2.verifying
+) AS tried USING (namespace, table_name)
 WHERE f.checked_at IS NOT NULL AND f.failing_since IS NULL
 GROUP BY 1, 2"""
 
@@ -47,9 +50,10 @@ GROUP BY 1, 2"""
 class History:
     """What is known about the verifications of a table that is up to date.
 
-    :param last: when it was last compared; None: never.
+    :param last: when it was last compared, or when that was last tried in vain, so that a table whose snapshot is never
+        of use does not keep all others from their turn; None: never.
     :param refused: DAP has refused a snapshot of it in the last `LEFT_ALONE_DAYS` days.
-    :param today: how often it was verified on its own since midnight UTC.
+    :param today: how often it was verified on its own since midnight UTC, also in vain.
     """
 
     last: datetime | None = None

@@ -79,7 +79,8 @@ class Verifier:
     ) -> TableResult:
         """Load the changes of a finished job; then compare the table with a snapshot, in a transaction of its own.
 
-        :param requested: by a person; otherwise what is wrong with the snapshot fails no table.
+        :param requested: by a person; otherwise what is wrong with the snapshot fails no table, not even when no try is
+            left: the next run would choose it again.
         :param repair: make equal what differs.
         :param accept_shrink: see `Replicator.load`; for the repair, too.
         :param last_try: see `Replicator.load`.
@@ -109,7 +110,8 @@ class Verifier:
         except Cd2Error as failure:
             if last_try:
                 failure.is_last()
-            if requested or not isinstance(failure, TableFailure) or isinstance(failure, StopAll):
+            final = last_try or isinstance(failure, TableFailure)
+            if requested or not final or isinstance(failure, StopAll):
                 failure.result = replace(loaded, state="failed", error=failure.info)
                 await self._note_failure(replace(compared, duration_s=how.seconds), failure, run)
                 raise

@@ -85,11 +85,7 @@ class Work:
         :raises TableFailure: the repair would delete too many rows, or something that users created prevents it.
         """
         table, found = self.result.table, self.result.verification or Verification("equal")
-        cursor = await cursors.read(self.connection, table)
-        if cursor is None or cursor.since != self.changes.as_of:
-            raise TransientError(
-                f"{table}: another process has moved its cursor while it was verified: it will be verified again."
-            )
+        cursor = await self._cursor()
         found = replace(found, snapshot_as_of=self.snapshot.as_of.isoformat() if self.snapshot.as_of else None)
         model = await self._model(cursor)
         if isinstance(model, str):
@@ -128,15 +124,32 @@ class Work:
                 different=kinds.get("different", 0),
                 columns=await comparison.by_column(),
             )
+            if there and found.rows_compared == found.differences == 0:
+                found = replace(found, outcome="postponed", reason=_nothing_compared(staged.rows, found))
             if self.how.repair and kinds:
                 self.how.guard.check_deleted(staged, there, found.extra, "repair")
                 await self._repair(model, staged, comparison, found)
                 found = replace(found, outcome="repaired")
                 there += found.missing - found.extra
+            # The official client knows nothing of our lock: what it has loaded meanwhile is no difference.
+            await self._cursor()
             result = await self._noted(found, tally, there, comparison)
             await comparison.drop()
             await staged.drop()
         return result
+
+    async def _cursor(self) -> Cursor:
+        """The table's cursor, at the end of the changes.
+
+        :raises TransientError: it is elsewhere.
+        """
+        table = self.result.table
+        cursor = await cursors.read(self.connection, table)
+        if cursor is None or cursor.since != self.changes.as_of:
+            raise TransientError(
+                f"{table}: another process has moved its cursor while it was verified: it will be verified again."
+            )
+        return cursor
 
     async def _model(self, cursor: Cursor) -> TableModel | str:
         """The columns that are compared; or why they cannot be: one of the three is of another version."""
@@ -192,3 +205,16 @@ class Work:
         well = found.outcome == "equal"
         log.log(logging.INFO if well else logging.WARNING, "%s: %s.", result.table, found)
         return result
+
+
+def _nothing_compared(rows: int, found: Verification) -> str:
+    """Why a table that has rows was not found equal, although nothing differs.
+
+    :param rows: how many the snapshot has.
+    """
+    if rows == 0:
+        return (
+            f"the snapshot is empty, so none of the table's rows could be compared ({found.rows_kept:,} would be rows "
+            "that DAP no longer has)"
+        )
+    return f"each of the snapshot's {rows:,} row(s) has changed since, so none could be compared; verify it again"
