@@ -46,4 +46,4 @@ def test_rows_that_an_export_lost_are_found_told_and_repaired(filled: Stack) -> 
 def test_a_verification_of_all_tables_is_refused_before_anything_is_done(filled: Stack) -> None:
     run_id = filled.trigger({"verify": True})
     assert filled.wait(run_id, PATIENCE_S) == "failed"
-    assert "only for tables that you name" in next_notification(filled).body
+    assert "which needs named tables" in next_notification(filled).body

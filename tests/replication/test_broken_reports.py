@@ -108,7 +108,7 @@ def test_the_report_of_a_run_goes_on_without_the_journal(
     fresh, _, due = from_database(lambda: replicator, Questions(None, "two 3", names))
     assert due is None
     assert fresh
-    assert "Why dependents are broken" in caplog.text
+    assert "why dependents are broken" in caplog.text
 
 
 def test_a_database_of_an_earlier_version_gets_the_columns(

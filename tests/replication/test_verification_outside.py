@@ -93,7 +93,7 @@ def test_a_repair_whose_rows_a_trigger_changes_is_not_called_a_repair(
     later = f"BEGIN UPDATE {table} SET name = ''changed'' WHERE id = NEW.id; RETURN NULL; END"
     execute(target, function.format("shout_later", later))
     execute(target, f"CREATE TRIGGER loud {trigger.format(table)}")
-    with pytest.raises(TableFailure, match=r"row\(s\) still differ after the repair: a trigger of people changes"):
+    with pytest.raises(TableFailure, match=r"row\(s\) still differ after the repair: a user's trigger changes"):
         verify(replicator, table, repair=True)
     assert execute(target, f"SELECT count(*) FROM {table} WHERE name <> 'SHOUTED'") == "0"
     assert execute(target, "SELECT count(*) FROM cd2.verifications") == "0"

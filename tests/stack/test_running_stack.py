@@ -148,7 +148,7 @@ def test_ctrl_c_ends_the_run_on_a_stack_that_stays(running: Running, monkeypatch
 
 def test_a_run_that_cannot_be_ended_is_said_to_go_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     said = interrupted(Answers(running(), "Airflow does not answer."), monkeypatch)
-    assert "It could not be stopped, and goes on: Airflow does not answer. Watch it at http" in said.replace("\n", "")
+    assert "It could not be stopped, and still runs: Airflow does not answer. Watch it at" in said.replace("\n", "")
 
 
 def test_a_table_that_a_stopped_run_asked_for_stays_as_dap_has_it(running: Running) -> None:

@@ -177,7 +177,7 @@ class Staging:
         left = f"{self.source(wanted)} JOIN {self._table} t ON {self._match} WHERE {self._differs()}"
         if different := await self._connection.fetchval(f"SELECT count(*) FROM {left}"):
             raise TableFailure(
-                f"{self._model.name}: {different:,} row(s) still differ after the repair: a trigger of people changes "
+                f"{self._model.name}: {different:,} row(s) still differ after the repair: a user's trigger changes "
                 "them. Nothing was changed. Disable the trigger, then clear the task; or leave the table as it is."
             )
         await self._end()
