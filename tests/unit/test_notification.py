@@ -238,7 +238,7 @@ EQUAL = Verification("equal", snapshot_as_of=NOW.isoformat(), rows_compared=1000
 def test_a_verified_table_is_said_to_be_equal() -> None:
     message = compose(summary_of(GOOD, verified("users", EQUAL)))
     assert message.subject == "[OK] Canvas Data 2 prod: 2 tables up to date, 1 verified"
-    assert "canvas.users: verified, equal: 1,000 rows compared as of 2026-03-01T12:00:00+00:00" in message.body
+    assert "canvas.users: verified, equal: 1,000 rows compared as of 2026-03-01 12:00 UTC" in message.body
 
 
 def test_a_table_that_is_not_equal_warns_with_counts() -> None:

@@ -115,7 +115,9 @@ class Verification:
     def __str__(self) -> str:
         if self.outcome in ("refused", "postponed"):
             return f"not verified: {self.reason}"
-        compared = f"{self.rows_compared:,} rows compared as of {self.snapshot_as_of}"
+        compared = f"{self.rows_compared:,} rows compared"
+        if self.snapshot_as_of:
+            compared += f" as of {datetime.fromisoformat(self.snapshot_as_of):%Y-%m-%d %H:%M} UTC"
         if self.rows_kept:
             compared += f", and {self.rows_kept:,} that DAP no longer has were not"
         if not self.differences:
