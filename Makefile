@@ -8,8 +8,8 @@ CACHED := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache"
 LOCAL := $(CACHED) -m local
 CHECK_SCHEMA := .venv/bin/check-jsonschema --quiet --builtin-schema
 PYTEST := $(CACHED) -m pytest --durations=5 --durations-min=1
-# Percent of the lines of plugins, dags, local, scripts and benchmarks: a point below what was reached when it was last raised, because
-# what a killed test process had run is not counted.
+# Percent of the lines of plugins, dags, local, scripts and benchmarks: a point below what was reached when it was last
+# raised, because what a killed process had run is not counted.
 COVERAGE_FLOOR := 80
 # Two processes, each test file in one of them: a stack, a server or a simulator serves the tests of its file. Long
 # files come first (tests/conftest.py), not those with many tests.
