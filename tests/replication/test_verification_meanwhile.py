@@ -110,37 +110,32 @@ def test_what_dap_says_about_time_is_awaited_once_and_then_told(
     assert simulator.stats()["jobs"][table] == snapshots + 2
 
 
+async def ask_for_both(replicator: Replicator, table: TableName) -> tuple[str, str]:
+    """Ask for a snapshot and for the changes since the cursor, as a trigger does."""
+    cursor = await replicator.cursor(table)
+    assert cursor
+    return await Verifier(replicator).ask(table, cursor, tries=3, place=None)
+
+
 def test_a_snapshot_that_waits_is_used_by_the_next_attempt(
     table: str, replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget
 ) -> None:
     name = TableName.parse(table)
-
-    async def ask() -> tuple[str, str]:
-        cursor = await replicator.cursor(name)
-        assert cursor
-        return await Verifier(replicator).ask(name, cursor, tries=3, place=None)
-
-    snapshot, _ = run(ask())
+    snapshot, _ = run(ask_for_both(replicator, name))
     simulator.advance(tables=[table], inserts=5, updates=5, deletes=5)
     # A sync of another run in between moves the cursor beyond the snapshot.
     run(sync(replicator, table))
-    again, changes = run(ask())
+    again, changes = run(ask_for_both(replicator, name))
     assert again == snapshot
     assert outcome(run(Verifier(replicator).verify(name, again, changes))).outcome == "equal"
-    assert run(ask())[0] != snapshot
+    assert run(ask_for_both(replicator, name))[0] != snapshot
 
 
 def test_a_cursor_that_another_process_moves_meanwhile_postpones_the_comparison(
     table: str, replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget
 ) -> None:
     name = TableName.parse(table)
-
-    async def ask() -> tuple[str, str]:
-        cursor = await replicator.cursor(name)
-        assert cursor
-        return await Verifier(replicator).ask(name, cursor, tries=3, place=None)
-
-    snapshot, changes = run(ask())
+    snapshot, changes = run(ask_for_both(replicator, name))
     simulator.advance(tables=[table], inserts=5)
     execute(target, "DELETE FROM cd2.jobs")  # as if it had another DAP key
     run(sync(replicator, table))
