@@ -62,6 +62,28 @@ def test_an_empty_snapshot_empties_no_small_table_either(
     assert_equal(simulator, database, "canvas.roles")
 
 
+def test_an_empty_snapshot_does_not_pass_for_a_table_that_was_dropped(
+    simulator: SimulatorControl, replicator: Replicator, target: DatabaseTarget, database: str
+) -> None:
+    execute(target, f"DROP TABLE {NAME}")
+    simulator.fault("canvas", "shrinking", "no_objects", times=2)
+    with pytest.raises(TableFailure, match=r"empty, but before it was dropped, the table had 3,000 row") as caught:
+        run(init(replicator, NAME))
+    assert caught.value.type == SHRINK
+    assert execute(target, f"SELECT to_regclass('{NAME}')") == "None"
+    assert load_accepted(replicator, "init").state == "initialized"
+    execute(target, f"DROP TABLE {NAME}")
+    run(init(replicator, NAME))
+    assert_equal(simulator, database, str(NAME))
+
+
+def test_a_new_table_may_be_empty(simulator: SimulatorControl, replicator: Replicator, target: DatabaseTarget) -> None:
+    simulator.add_table("canvas", "nothing_yet", COLUMNS, 0)
+    for _ in range(2):
+        assert run(init(replicator, "canvas.nothing_yet")).state == "initialized"
+        execute(target, "DROP TABLE canvas.nothing_yet")
+
+
 def test_a_snapshot_with_too_few_rows_is_refused_before_a_row_is_changed(
     simulator: SimulatorControl, replicator: Replicator, target: DatabaseTarget
 ) -> None:

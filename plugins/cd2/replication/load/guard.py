@@ -41,6 +41,20 @@ class Guard:
         self.check_deleted(snapshot, there, there - snapshot.rows)
         return there
 
+    async def check_new(self, connection: asyncpg.Connection, table: TableName, rows: int) -> None:
+        """Check how many rows have filled a new table: perhaps it was dropped, and the ledger still knows it.
+
+        :raises TableFailure: none, although it had some; the caller must roll back.
+        """
+        if rows or self.accepted:
+            return
+        if known := await ledger.rows_known(connection, table):
+            raise TableFailure(
+                f"{table}: the snapshot is empty, but before it was dropped, the table had {known:,} row(s): the job "
+                f"may be complete and yet lack its data. {_REMEDY.format('accept_shrink')}",
+                type=SHRINK,
+            )
+
     def check_deleted(self, snapshot: Staging, there: int, deleted: int, form: str = "full_refresh") -> None:
         """Check how many rows a staged snapshot deletes.
 

@@ -90,6 +90,7 @@ class Load:
                 log.info("%s: its snapshot has keys that repeat: loading it again, by staging.", table)
                 await self.connection.execute(f"TRUNCATE {table.quoted}")
                 written = await self._init_staged()
+        await self.guard.check_new(self.connection, self.model.name, written)
         return Applied(written, 0, await self.alteration.finish(), rows_in_table=written)
 
     async def _init_staged(self) -> int:

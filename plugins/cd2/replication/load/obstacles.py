@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cd2.replication.errors import TableFailure
+from cd2.replication.names import quote_identifier
 from cd2.replication.schema.taken import check_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import asyncpg
 
     from cd2.replication.database.connection import Replica
     from cd2.replication.names import TableName
+    from cd2.replication.schema.catalog import Collation
+    from cd2.replication.schema.model import TableModel
 
 # Of tgtype, bit 0 means FOR EACH ROW and bit 1 BEFORE.
 _OBSTACLES = """
@@ -81,6 +86,27 @@ async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, .
             type="55000",
         )
     return tuple(found["triggers"])
+
+
+def check_collations(model: TableModel, given: Mapping[str, Collation]) -> None:
+    """Check that the key's collation tells all texts apart.
+
+    :param given: what users have given the columns.
+    :raises TableFailure: it does not.
+    """
+    vague = [name for name in model.key if name in given and not given[name].exact]
+    if vague:
+        changes = ", ".join(
+            f'ALTER COLUMN {quote_identifier(column.name)} TYPE {column.type} COLLATE "default"'
+            for column in model.columns
+            if column.name in vague
+        )
+        raise TableFailure(
+            f"{model.name}: in the collation of its key ({', '.join(vague)}) different texts are equal, so one row "
+            "would be taken for another. Nothing was changed. Give it a deterministic one (ALTER TABLE "
+            f"{model.name.quoted} {changes}), then clear the task.",
+            type="42P22",
+        )
 
 
 async def is_published(connection: asyncpg.Connection, table: TableName, *, changes: bool = False) -> bool:

@@ -17,6 +17,7 @@ from cd2.replication.load import obstacles
 from cd2.replication.load.rows import JobRows
 from cd2.replication.load.unique import make_unique
 from cd2.replication.names import quote_identifier
+from cd2.replication.schema.catalog import Collation, collations
 from cd2.replication.schema.model import ColumnModel, TableModel
 from cd2.replication.schema.taken import free_name
 
@@ -57,6 +58,7 @@ class Staging:
         self._table = model.name.quoted
         self._key = ", ".join(map(quote_identifier, model.key))
         self._match = self._same("t", "s")
+        self._collations: dict[str, Collation] = {}
         self.rows = 0
         """How many rows it holds: one for each key."""
         self.kept = 0
@@ -69,11 +71,15 @@ class Staging:
 
         The times are text, which COPY reads faster: they are needed, and parsed, only if a key comes again. The actions
         come first, because each statement reads them in every row.
+
+        :raises TableFailure: a user has given a key column a collation in which different texts are equal.
         """
+        self._collations = await collations(self._connection, self._model)
+        obstacles.check_collations(self._model, self._collations)
         self.name = await free_name(self._connection, "cd2", self.name, suffixes=("", "_key"))
         self._qualified = f"cd2.{self.name}"
         columns = [*([f"{ACTION} text"] if self._incremental else []), f"{TS} text"]
-        columns += [f"{quote_identifier(c.name)} {'jsonb' if c.array else c.type}" for c in self._model.columns]
+        columns += [f"{quote_identifier(c.name)} {self._staged_as(c)}" for c in self._model.columns]
         await self._connection.execute(
             f"CREATE UNLOGGED TABLE {self._qualified} ({', '.join(columns)}) WITH (autovacuum_enabled = false)"
         )
@@ -218,10 +224,25 @@ class Staging:
         """Whether two rows have one key."""
         return " AND ".join(f"{one}.{name} = {other}.{name}" for name in map(quote_identifier, self._model.key))
 
+    def of_table(self, column: ColumnModel) -> str:
+        """A column of the table `t`, to compare it with a staged one: what only counts as equal there differs."""
+        by = "" if self._is_exact(column.name) else ' COLLATE "C"'
+        return f"t.{quote_identifier(column.name)}{by}"
+
+    def _is_exact(self, column: str) -> bool:
+        return column not in self._collations or self._collations[column].exact
+
+    def _staged_as(self, column: ColumnModel) -> str:
+        given = self._collations.get(column.name)
+        if column.array:
+            return "jsonb"
+        return f"{column.type} COLLATE {given.name}" if given else column.type
+
     def _differs(self) -> str:
         """Whether a row of the table differs from its staged row."""
-        values = [quote_identifier(column.name) for column in self._model.columns if not column.key]
-        old, new = (", ".join(f"{row}.{name}" for name in values) for row in "ts")
+        values = [column for column in self._model.columns if not column.key]
+        old = ", ".join(map(self.of_table, values))
+        new = ", ".join(f"s.{quote_identifier(column.name)}" for column in values)
         return f"ROW({old}) IS DISTINCT FROM ROW({new})" if values else "false"
 
     async def _count(self, statement: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from pysqlsync.dialect.postgresql.data_types import PostgreSQLJsonType
@@ -16,6 +16,9 @@ from pysqlsync.model.data_types import SqlArrayType, SqlUserDefinedType
 from pysqlsync.model.id_types import GlobalId, LocalId, QualifiedId
 
 from cd2.replication.names import TableName, quote_identifier
+
+if TYPE_CHECKING:
+    from cd2.replication.schema.model import TableModel
 
 RELATION = """
 SELECT c.oid, c.relkind::text AS kind, obj_description(c.oid, 'pg_class') AS description,
@@ -57,6 +60,31 @@ WHERE c.oid = $1 AND a.atttypid = 'integer'::regtype AND a.attname = ANY ($2::te
   AND ARRAY['id integer', 'value character varying'] = ARRAY(
       SELECT attname || ' ' || format_type(atttypid, NULL) FROM pg_attribute
       WHERE attrelid = l.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum)"""
+
+
+_COLLATIONS = """
+SELECT a.attname::text AS column, a.attcollation::regcollation::text AS name, c.collisdeterministic AS exact
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_collation c ON c.oid = a.attcollation
+WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped AND a.attcollation <> t.typcollation"""
+
+
+@dataclass(frozen=True)
+class Collation:
+    """A collation that a user has given a column.
+
+    :param name: quoted, for SQL.
+    :param exact: only equal texts are equal. PostgreSQL calls that deterministic.
+    """
+
+    name: str
+    exact: bool
+
+
+async def collations(connection: asyncpg.Connection, model: TableModel) -> dict[str, Collation]:
+    """The collations that users have given those columns which the model has as texts, by column."""
+    texts = {column.name for column in model.columns if column.text}
+    rows = await connection.fetch(_COLLATIONS, model.name.quoted)
+    return {row["column"]: Collation(row["name"], row["exact"]) for row in rows if row["column"] in texts}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,13 @@ from pysqlsync.base import BaseGenerator
 from pysqlsync.dialect.postgresql.generator import PostgreSQLGenerator
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
 from pysqlsync.formation.object_types import Column, EnumType, Table
-from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlJsonType, SqlUserDefinedType
+from pysqlsync.model.data_types import (
+    SqlArrayType,
+    SqlDataType,
+    SqlJsonType,
+    SqlUserDefinedType,
+    SqlVariableCharacterType,
+)
 from pysqlsync.model.id_types import LocalId, QualifiedId
 from strong_typing.auxiliary import float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 from strong_typing.serialization import json_dump_string
@@ -40,6 +46,7 @@ class ColumnModel:
     :param required: NOT NULL.
     :param array: arrives as a JSON list.
     :param json: a jsonb column.
+    :param text: a text, or a list of texts: it has a collation.
     """
 
     name: str
@@ -49,6 +56,7 @@ class ColumnModel:
     required: bool
     array: bool
     json: bool
+    text: bool
 
 
 @dataclass(frozen=True)
@@ -250,6 +258,7 @@ def _model(
                 not column.nullable,
                 isinstance(column.data_type, SqlArrayType),
                 isinstance(column.data_type, SqlJsonType),
+                isinstance(_element(column.data_type), SqlVariableCharacterType),
             )
             for column, source in zip(
                 columns, (real[column.name.local_id] for column in made.columns.values()), strict=True
@@ -272,11 +281,16 @@ def _limited(description: str, names: Collection[str]) -> str:
 
 def enum_of(column: Column) -> str | None:
     """Name of the enumeration type of a column, or of its elements."""
-    data_type = column.data_type.element_type if isinstance(column.data_type, SqlArrayType) else column.data_type
+    data_type = _element(column.data_type)
     if not isinstance(data_type, SqlUserDefinedType) or data_type.ref.scope_id is None:
         return None  # inet is user-defined for pysqlsync, but belongs to no schema
     name: str = data_type.ref.local_id
     return name
+
+
+def _element(data_type: SqlDataType) -> SqlDataType:
+    """The type of a value, or of each element of a list."""
+    return data_type.element_type if isinstance(data_type, SqlArrayType) else data_type
 
 
 def _table(like: Table, columns: list[Column], primary_key: tuple[LocalId, ...]) -> Table:

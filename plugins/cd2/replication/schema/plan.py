@@ -1,4 +1,4 @@
-"""Which DDL a table lacks, compared with its model: by the official client's own mutator, in three parts.
+"""Which DDL a table lacks, compared with its model: by the official client's mutator, in three parts.
 
 *Additive* DDL commits before the load; *breaking* DDL runs in the load before its rows, *closing* DDL after them.
 """
@@ -13,22 +13,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
-from pysqlsync.dialect.postgresql.mutation import PostgreSQLMutator
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
 from pysqlsync.formation.object_types import Column, Table
 from pysqlsync.model.data_types import (
     SqlArrayType,
     SqlDataType,
     SqlIntegerType,
-    SqlUserDefinedType,
     SqlVariableCharacterType,
     constant,
 )
 from pysqlsync.model.id_types import QualifiedId
 
+from cd2.replication.database.dialect import Mutator
 from cd2.replication.dependents.parts import Touched
 from cd2.replication.names import quote_identifier
-from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, read_lookups
+from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, collations, read_lookups
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, release
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
@@ -169,7 +168,7 @@ async def _changes(
     )
     dropped = tuple(name for name in after if name not in typed.columns)
     retyped = tuple(name for name in typed.columns if wide.columns[name].data_type != typed.columns[name].data_type)
-    mutator = _Mutator()
+    mutator = Mutator({name: given.name for name, given in (await collations(connection, model)).items()})
     breaking: list[str | None] = [lookup.translate for lookup in lookups]
     breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
     additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
@@ -250,27 +249,6 @@ def _leftovers(model: TableModel, columns: Iterable[Mapping[str, Any]]) -> tuple
         for row in columns
         if row["enumerated"] and row["type_schema"] == model.name.namespace and row["type_name"] not in kept
     )
-
-
-class _Mutator(PostgreSQLMutator):
-    """The client's mutator, without its conversion of an enumeration to a number, which ends in a KeyError."""
-
-    def is_column_migrated(self, source: Column, target: Column) -> bool | None:  # noqa: ARG002
-        return False
-
-    def mutate_column_type(self, source: Column, target: Column) -> str | None:
-        statement: str | None = super().mutate_column_type(source, target)
-        if statement is None or not _needs_text(source.data_type, target.data_type):
-            return statement
-        if isinstance(target.data_type, SqlArrayType) and not isinstance(source.data_type, SqlArrayType):
-            return f"SET DATA TYPE {target.data_type} USING ARRAY[{source.name}::text]::{target.data_type}"
-        through = "text[]" if isinstance(target.data_type, SqlArrayType) else "text"
-        return f"SET DATA TYPE {target.data_type} USING {source.name}::{through}::{target.data_type}"
-
-
-def _needs_text(source: SqlDataType, target: SqlDataType) -> bool:
-    """Whether there may be no direct cast; via text, everything can be cast."""
-    return type(source) is not type(target) or isinstance(source, SqlUserDefinedType | SqlArrayType)
 
 
 def _without_key(table: Table) -> str:

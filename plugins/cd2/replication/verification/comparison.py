@@ -42,16 +42,16 @@ class Comparison:
 
         :returns: how many rows the table has.
         """
-        values = [column.name for column in self._model.columns if not column.key]
+        values = [column for column in self._model.columns if not column.key]
         named, differs = "", "false"
         if values:
-            names = [quote_identifier(name) for name in values]
-            pairs = zip(values, names, strict=True)
+            pairs = [(self._snapshot.of_table(c), f"s.{quote_identifier(c.name)}") for c in values]
             named = ", ".join(
-                f"CASE WHEN t.{name} IS DISTINCT FROM s.{name} THEN {_literal(text)} END" for text, name in pairs
+                f"CASE WHEN {old} IS DISTINCT FROM {new} THEN {_literal(column.name)} END"
+                for column, (old, new) in zip(values, pairs, strict=True)
             )
-            old, new = (", ".join(f"{side}.{name}" for name in names) for side in "ts")
-            differs = f"ROW({old}) IS DISTINCT FROM ROW({new})"
+            olds, news = (", ".join(side) for side in zip(*pairs, strict=True))
+            differs = f"ROW({olds}) IS DISTINCT FROM ROW({news})"
         no_row, no_staged = (f"{side}.{self._keys[0]} IS NULL" for side in "ts")
         # In the order of both indexes no row is kept for later; a hash or a sort would write them to temporary files.
         await self._connection.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_sort = off")
