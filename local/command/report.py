@@ -59,7 +59,7 @@ COLUMNS = (
     Column("table", lambda result: f"{result['namespace']}.{result['table']}"),
     Column("action", lambda result: result["action"], worth=2),
     Column("state", lambda result: WORDS.get(result["state"], result["state"])),
-    Column("upserted", lambda result: f"{result['rows_upserted']:,}", number=True),
+    Column("written", lambda result: f"{result['rows_upserted']:,}", number=True),
     Column("deleted", lambda result: f"{result['rows_deleted']:,}", number=True),
     Column("download", lambda result: size(result["bytes_downloaded"]), number=True, worth=1),
     Column("seconds", lambda result: f"{result['duration_s']:.1f}", number=True, worth=3),
@@ -104,12 +104,12 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
         )
         if name in logs:
             console.print(f"  [dim]log: {escape(shown(logs[name]))}[/]", soft_wrap=True)
-    upserted, deleted, loaded = (
+    written, deleted, loaded = (
         sum(result[key] for result in results) for key in ("rows_upserted", "rows_deleted", "bytes_downloaded")
     )
     outcome = f"[red]{len(failed)} failed[/]" if failed else "[green]all complete[/]"
     console.print(
-        f"[bold]{counted(len(results), 'table')}[/], {outcome}; {upserted:,} rows upserted, {deleted:,} deleted, "
+        f"[bold]{counted(len(results), 'table')}[/], {outcome}; {written:,} rows written, {deleted:,} deleted, "
         f"{size(loaded)} downloaded. Times are UTC.",
     )
 
@@ -181,7 +181,10 @@ def print_places(console: Console, stack: StackClient, *, log_in: bool) -> None:
 def print_kept(console: Console, stack: StackClient) -> None:
     """What can be done when the stack of a run has stopped: its addresses no longer answer then."""
     lines = {
-        "make up": ("the same stack, to look around: Airflow and its page Canvas Data",),
+        "make up": (
+            "the same stack, to look around: Airflow and its page Canvas Data;",
+            "the links in the notification work then",
+        ),
         "make psql": ("the replica",),
         "make run": ("again: some rows change, and are synced",),
         "Logs": _logs(stack),

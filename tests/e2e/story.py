@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -133,3 +133,16 @@ def calls_for_failed_runs(stack: Stack) -> int:
     """How often Airflow has called what the DAG names for a failed run: its dag processor does, after the run's end."""
     logs = (stack.folder.airflow / "logs" / "dag_processor").rglob("*.log")
     return sum(log.read_text(errors="replace").count("Executing on_failure dag callback") for log in logs)
+
+
+@contextmanager
+def only_these_tables(stack: Stack, names: Collection[str]) -> Iterator[None]:
+    """DAP has these tables, and no other."""
+    removed = [name.split(".") for name in stack.simulator.tables() if name not in names]
+    for namespace, table in removed:
+        stack.simulator.remove_table(namespace, table)
+    try:
+        yield
+    finally:
+        for namespace, table in removed:
+            stack.simulator.add_table(namespace, table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -24,6 +23,7 @@ from tests.e2e.story import (
     index_of,
     jobs_held_back,
     next_notification,
+    only_these_tables,
     run,
     states,
     sync_starts,
@@ -87,19 +87,6 @@ def test_the_next_run_syncs_what_changed_reports_it_as_assets_and_skips_every_in
     assert_equal_to_the_truth(filled)
 
 
-@contextmanager
-def only_these_tables(stack: Stack) -> Iterator[None]:
-    """DAP has the tables of the stories, and no other."""
-    removed = [name.split(".") for name in stack.simulator.tables() if name not in NAMES]
-    for namespace, table in removed:
-        stack.simulator.remove_table(namespace, table)
-    try:
-        yield
-    finally:
-        for namespace, table in removed:
-            stack.simulator.add_table(namespace, table)
-
-
 def test_a_run_about_all_tables_says_by_an_asset_and_in_metrics_that_they_are_up_to_date(filled: Stack) -> None:
     listed = filled.api.call("GET", "/assets", params={"name_pattern": "Canvas Data 2 is up to date"})["assets"]
     assert [asset["uri"] for asset in listed] == ["x-cd2://up_to_date"]
@@ -107,7 +94,7 @@ def test_a_run_about_all_tables_says_by_an_asset_and_in_metrics_that_they_are_up
     assert run(filled)[1] == "success"
     some = [event for event in asset_events(filled) if event["id"] not in before]
     assert "x-cd2://up_to_date" not in {event["uri"] for event in some}
-    with only_these_tables(filled):
+    with only_these_tables(filled, NAMES):
         run_id = filled.trigger({})
         assert filled.wait(run_id, PATIENCE_S) == "success"
     (event,) = [event for event in asset_events(filled) if event["uri"] == "x-cd2://up_to_date"]
@@ -125,7 +112,7 @@ def test_a_run_about_all_tables_says_by_an_asset_and_in_metrics_that_they_are_up
 def test_a_scheduled_run_about_all_tables_writes_the_data_dictionary_to_s3(filled: Stack) -> None:
     s3 = filled.aws.client("s3")
     s3.create_bucket(Bucket="dictionaries", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    with only_these_tables(filled):
+    with only_these_tables(filled, NAMES):
         with jobs_held_back(filled):
             run_id = filled.trigger({})
             wait_for(lambda: "deferred" in sync_states(filled, run_id), "a table waits")

@@ -11,7 +11,7 @@ import requests
 from playwright.sync_api import FrameLocator, Page, expect
 
 from local.stack import Stack
-from tests.e2e.story import PATIENCE_S, forget_what_is_under_way, jobs_held_back, wait_for
+from tests.e2e.story import PATIENCE_S, forget_what_is_under_way, jobs_held_back, only_these_tables, wait_for
 from tests.page.accessibility import violations
 from tests.page.conftest import PATIENCE_MS
 
@@ -181,3 +181,15 @@ def test_five_hundred_tables_are_one_xcom_of_one_run(calm: Stack, tab: Page) -> 
     metrics = {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
     print(f"{MANY} tables: {metrics['TaskDuration']:.2f} s of work, {len(json.dumps(status)):,} bytes of XCom")
     assert len(asked) == 1
+
+
+def test_airflows_list_of_assets_says_that_all_tables_are_up_to_date_and_as_of_when(calm: Stack, tab: Page) -> None:
+    with only_these_tables(calm, TABLES):
+        run_id = calm.trigger({})
+        assert calm.wait(run_id, PATIENCE_S) == "success"
+    oldest = min(str(result["data_as_of"]) for result in calm.results(run_id))
+    log_in(calm, tab)
+    tab.goto(f"{calm.ui}/assets")
+    tab.get_by_role("link", name="Canvas Data 2 is up to date").click()
+    expect(tab.locator("body")).to_contain_text(run_id)
+    expect(tab.locator("body")).to_contain_text(oldest)
