@@ -17,7 +17,7 @@ from cd2.replication.verification import journal
 from cd2.replication.verification.journal import History
 from cd2.settings import Settings
 from cd2.tasks import operators
-from cd2.tasks.verifying import VERIFY, check_form, due
+from cd2.tasks.verifying import VERIFY, check_form, check_meant, due
 
 NOON = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 A, B, C, D = (TableName("canvas", name) for name in "abcd")
@@ -114,3 +114,12 @@ def test_what_is_for_named_tables_needs_their_names(name: str, tables: list[str]
 def test_a_full_refresh_leaves_nothing_to_verify() -> None:
     with pytest.raises(TableFailure, match="nothing would be left to compare"):
         check_form({"verify": True, "full_refresh": True, "tables": ["users"]})
+
+
+def test_a_name_in_two_namespaces_confirms_no_loss_of_rows() -> None:
+    users = [TableName("canvas", "users"), TableName("catalog", "users")]
+    with pytest.raises(TableFailure, match=r"users stands for 2 tables: .* \(canvas.users, catalog.users\)"):
+        check_meant({"accept_shrink": True, "tables": ["users"]}, users)
+    check_meant({"accept_shrink": True, "tables": ["canvas.users", "catalog.users"]}, users)
+    check_meant({"accept_shrink": True, "tables": ["users"]}, users[:1])
+    check_meant({"repair": True, "tables": ["users"]}, users)

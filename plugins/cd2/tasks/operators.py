@@ -30,7 +30,7 @@ from cd2.tasks.finding import Found, Loading, find_changes, find_snapshot, find_
 from cd2.tasks.links import CHANGES, LINKS, asset_of
 from cd2.tasks.reporting.outcomes import DRY_RUN, ERROR, RESULT, RETRIED, UNLISTED
 from cd2.tasks.selection import check_number, in_turn, list_and_choose, sizes_in_replica, wanted_namespaces
-from cd2.tasks.verifying import VERIFY, check_form, due, wants_verification
+from cd2.tasks.verifying import VERIFY, check_form, check_meant, due, wants_verification
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -86,6 +86,7 @@ class ListTables(BaseOperator):
             check_form(params)
             settings = load_settings()
             tables, unlisted = with_credentials(lambda replicator: list_and_choose(replicator, settings, params))
+            check_meant(params, tables)
             check_number(tables)
             if not dry_run:
                 sizes = with_credentials(partial(sizes_in_replica, tables=tables))

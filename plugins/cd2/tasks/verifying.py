@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,23 @@ def check_form(params: Mapping[str, Any]) -> None:
             "snapshot, so nothing would be left to compare. Choose one of them; repair compares, and corrects only "
             "what differs."
         )
+
+
+def check_meant(params: Mapping[str, Any], chosen: Iterable[TableName]) -> None:
+    """Check that each name stands for one table, if rows may go for good: a name may be in several namespaces.
+
+    :param chosen: the tables that the names stand for.
+    :raises TableFailure: one stands for several.
+    """
+    if not params.get("accept_shrink"):
+        return
+    for name in params["tables"]:
+        meant = [str(table) for table in chosen if table.matches((name,))]
+        if len(meant) > 1:
+            raise TableFailure(
+                f"The trigger form has accept_shrink, but {name} stands for {len(meant)} tables: write which one you "
+                f"mean ({', '.join(meant)})."
+            )
 
 
 async def due(
