@@ -8,11 +8,31 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from local.settings import REPOSITORY
 from tests.infra.account import Account
 from tests.infra.plan import Workspace
+
+
+def run_script(script: str, *arguments: str, variables: Mapping[str, str]) -> tuple[int, str]:
+    """Run one of our commands, without a terminal.
+
+    :param variables: of its environment, beside ours.
+    :returns: its status, and what it printed.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", f"scripts.{script}", *arguments],
+        env=os.environ | dict(variables),
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
 
 
 @dataclass
@@ -24,17 +44,7 @@ class Life:
     environment: dict[str, str]
 
     def run(self, script: str, environment: str, **more: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", f"scripts.{script}", "--environment", environment],
-            env=os.environ | self.environment | more,
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout
+        return run_script(script, "--environment", environment, variables=self.environment | more)
 
     def deploy(self, environment: str) -> str:
         """Deploy up to the database, which is not really there."""

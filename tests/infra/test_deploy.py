@@ -7,10 +7,8 @@ versions of objects, as in S3.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,12 +19,12 @@ import pytest
 
 from cd2.tasks.credentials import PLACEHOLDER
 from local import aws
-from local.settings import REPOSITORY
 from local.stack import Stack
 from scripts import buckets, dap_key
 from scripts.mwaa import DAG_ID
 from scripts.terraform import Outputs, TerraformError
 from tests.infra import data_api, mwaa_api
+from tests.infra.life import run_script
 from tests.infra.plan import Workspace, provider_mirror
 
 pytestmark = pytest.mark.infra
@@ -70,18 +68,7 @@ class World:
         (self.folder / "environments" / "dev.tfvars").write_text(text)
 
     def run(self, script: str, *arguments: str, **environment: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", f"scripts.{script}", *arguments]
-        done = subprocess.run(
-            command,
-            env=os.environ | self.environment | environment,
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout
+        return run_script(script, *arguments, variables=self.environment | environment)
 
 
 @pytest.fixture

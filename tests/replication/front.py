@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from tests.replication.tls import SSL_REQUEST
-from tests.replication.waiting import WAIT_S
+from tests.replication.relay import SSL_REQUEST, forward, listening
 
 
 def error_response(sqlstate: str, text: str, source: str = "postinit.c") -> bytes:
@@ -30,13 +28,6 @@ def front(backend_port: int, *answers: bytes | None) -> Iterator[tuple[int, list
     waiting = list(answers)
     seen: list[str] = []
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         length = await reader.readexactly(4)
         first = length + await reader.readexactly(int.from_bytes(length, "big") - 4)
@@ -52,17 +43,7 @@ def front(backend_port: int, *answers: bytes | None) -> Iterator[tuple[int, list
             writer.close()
             return
         seen.append("forwarded")
-        backend_reader, backend_writer = await asyncio.open_connection("127.0.0.1", backend_port)
-        backend_writer.write(first)
-        await asyncio.gather(pump(reader, backend_writer), pump(backend_reader, writer))
+        await forward(reader, writer, backend_port, first)
 
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(handle, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.sockets[0].getsockname()[1], seen
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(WAIT_S)
+    with listening(handle) as port:
+        yield port, seen

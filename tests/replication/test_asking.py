@@ -11,32 +11,19 @@ import pytest
 from cd2.replication.dap import jobs as asking
 from cd2.replication.database.connection import DatabaseTarget, connected
 from cd2.replication.errors import Cd2Error, StopAll, TableFailure, TransientError
-from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
 from local.simulator.control import SimulatorControl
+from tests.replication.asked import NAME, NAMESPACE, TABLE, TABLE_NAME, behind, jobs
 from tests.replication.replica import assert_equal, execute, run
 from tests.replication.waiting import lost_when
 from tests.steps import init, sync
-
-NAMESPACE, TABLE = "canvas", "users"
-NAME = f"{NAMESPACE}.{TABLE}"
-TABLE_NAME = TableName.parse(NAME)
 
 
 @pytest.fixture
 def replicator(replicator: Replicator, simulator: SimulatorControl) -> Replicator:
     """The table is loaded, and DAP has newer rows."""
-    run(init(replicator, NAME))
-    simulator.advance(0.2, [NAME])
-    simulator.reset_stats()
-    return replicator
-
-
-def jobs(simulator: SimulatorControl) -> int:
-    """How many jobs were made."""
-    made: int = simulator.stats()["jobs"].get(NAME, 0)
-    return made
+    return behind(replicator, simulator)
 
 
 def test_a_table_is_brought_up_to_date_in_steps(
