@@ -37,7 +37,7 @@ class Guard:
         :returns: how many rows the table has.
         :raises TableFailure: the snapshot has no row, or too few.
         """
-        there: int = await connection.fetchval(f"SELECT count(*) FROM {snapshot.table.quoted}")
+        there: int = await connection.fetchval(f"SELECT count(*) FROM {snapshot.table.rows}")
         self.check_deleted(snapshot, there, there - snapshot.rows)
         return there
 
@@ -83,7 +83,7 @@ class Guard:
         known = await ledger.rows_known(connection, changes.table)
         if known is not None and deleted <= self._limit(known):
             return
-        there = await connection.fetchval(f"SELECT count(*) FROM {changes.table.quoted}")
+        there = await connection.fetchval(f"SELECT count(*) FROM {changes.table.rows}")
         there += deleted if changes.added is None else -changes.added
         source, remedy = f"the changes delete {deleted:,} row(s)", _REMEDY.format("accept_shrink")
         self._check(changes.table, there, deleted, source, remedy)
