@@ -42,7 +42,7 @@ class TableName:
 
     @property
     def rows(self) -> str:
-        """Its rows, for SQL that reads or changes them: a table that users let inherit from it has rows of their own."""
+        """Its rows, for SQL that reads or changes them: without those of tables that inherit from it."""
         return f"ONLY {self.quoted}"
 
 
