@@ -156,10 +156,7 @@ class Staging:
         return await self._count(f"DELETE FROM {self._table}")
 
     async def insert_into_new(self) -> int:
-        """Insert all rows into a new table, which has no key yet.
-
-        :returns: how many rows were written.
-        """
+        """Insert all rows into a new table, which has no key yet; :returns: how many rows were written."""
         names = ", ".join(quote_identifier(column.name) for column in self._model.columns)
         return await self._count(f"INSERT INTO {self.table.quoted} ({names}) SELECT * FROM {self.source()}")
 
