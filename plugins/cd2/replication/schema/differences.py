@@ -81,7 +81,7 @@ def _is_other(ours: SqlDataType, there: SqlDataType) -> bool:
     if isinstance(there, SqlUserDefinedType) and there.ref.scope_id != "pg_catalog":
         return False
     if isinstance(ours, SqlVariableCharacterType) and isinstance(there, SqlVariableCharacterType):
-        return bool(there.limit) and (not ours.limit or there.limit < ours.limit)
+        return there.limit is not None and (ours.limit is None or there.limit < ours.limit)
     return bool(ours != there)
 
 
