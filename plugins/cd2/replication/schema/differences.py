@@ -10,6 +10,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
+from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
 from pysqlsync.formation.object_types import Table
 from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType, SqlVariableCharacterType
 
@@ -53,10 +54,7 @@ def altered_by_others(
     :param there: those columns that the table has and that are or were DAP's.
     :param values: of their enumeration types, by column.
     """
-    try:
-        old = table_model(model.name, json.loads(before or ""), 0)
-    except Exception as error:  # what cannot be read tells nothing
-        log.info("The schema that %s had cannot be compared with the table: %s", model.name, type(error).__name__)
+    if (old := _left(before, model)) is None:
         return ()
     found = []
     for column in old.columns:
@@ -69,6 +67,38 @@ def altered_by_others(
         ):
             found.append(column.name)
     return tuple(found)
+
+
+def with_comments_of_others(before: str | None, model: TableModel, there: Table) -> TableModel:
+    """The model with the comments that users have given the table and columns of Canvas, instead of DAP's.
+
+    :param before: the JSON schema that the table had; None: not known.
+    :param there: those columns that the table has and that are or were DAP's.
+    """
+    columns = model.target.columns
+    given = [c for c in there.columns.values() if c.description and c.name.local_id in columns]
+    given = [c for c in given if c.description != columns[c.name.local_id].description]
+    about_all = bool(there.description) and there.description != model.target.description
+    if not (given or about_all) or (old := _left(before, model)) is None:
+        return model
+    was = {name: column.description for name, column in old.target.columns.items()}
+    theirs = {c.name.local_id: c.description for c in given if c.description != was.get(c.name.local_id, c.description)}
+    kept = [replace(c, description=theirs.get(name, c.description)) for name, c in columns.items()]
+    about_all = about_all and there.description != old.target.description
+    description = there.description if about_all else model.target.description
+    target = PostgreSQLTable(model.target.name, kept, primary_key=model.target.primary_key, description=description)
+    return replace(model, target=target)
+
+
+def _left(before: str | None, model: TableModel) -> TableModel | None:
+    """The table as the last load left it; None: not known."""
+    if before == model.description:
+        return model
+    try:
+        return table_model(model.name, json.loads(before or ""), 0)
+    except Exception as error:  # what cannot be read tells nothing
+        log.info("The schema that %s had cannot be compared with the table: %s", model.name, type(error).__name__)
+        return None
 
 
 def _is_other(ours: SqlDataType, there: SqlDataType) -> bool:

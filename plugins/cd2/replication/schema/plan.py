@@ -29,7 +29,7 @@ from cd2.replication.dependents.parts import Touched
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, collations, read_lookups
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, release
-from cd2.replication.schema.differences import altered_by_others
+from cd2.replication.schema.differences import altered_by_others, with_comments_of_others
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
 from cd2.replication.schema.taken import check_kind, column_taken, key_clause, key_name, names_of_types, with_type_names
@@ -149,6 +149,8 @@ async def _changes(
             await _check_adoptable(connection, model, row, keep_columns)
     target = {column.name.local_id: column for column in model.target.columns.values()}
     source = _table(model, [_with_ours(as_column(row), target) for row in rows], relation["description"])
+    model = with_comments_of_others(previous_description, model, source)
+    target = {column.name.local_id: column for column in model.target.columns.values()}
 
     numbered = [name for name, column in target.items() if name in source.columns and not _is_number(column.data_type)]
     lookups = await read_lookups(connection, model.name, relation["oid"], numbered)
