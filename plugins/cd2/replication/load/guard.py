@@ -46,6 +46,9 @@ class Guard:
 
         :raises ReinitRequired: none is, and increments would not bring them back.
         """
+        # Whoever may not see the rows is told so as soon as there is something to load.
+        if await connection.fetchval("SELECT row_security_active($1::text)", table.quoted):
+            return
         if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table.rows})"):
             return
         if known := await ledger.rows_known(connection, table):
