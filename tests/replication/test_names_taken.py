@@ -152,6 +152,15 @@ IN_ITS_PLACE: dict[str, tuple[str, str]] = {
     "an enumeration": ("CREATE TYPE canvas.crates AS ENUM ('x')", "a type has the name"),
     "a composite type": ("CREATE TYPE canvas.crates AS (id int)", "a type has the name"),
     "a domain": ("CREATE DOMAIN canvas.crates AS text", "a type has the name"),
+    "a table of people": (
+        "CREATE TABLE canvas.crates (id bigint PRIMARY KEY, ours text); INSERT INTO canvas.crates VALUES (4711, 'x')",
+        r"has rows, which would be overwritten: rename it \(ALTER TABLE \"canvas\".\"crates\" RENAME TO \.\.\.\)",
+    ),
+    "a table of people that calls its key so": (
+        "CREATE TABLE canvas.crates (id bigint CONSTRAINT pk_crates PRIMARY KEY, a text);"
+        "INSERT INTO canvas.crates VALUES (4711, 'ours')",
+        "a user-created table of that name has rows, which would be overwritten",
+    ),
     "a rule": (
         "CREATE TABLE canvas.crates (id bigint); CREATE RULE r AS ON DELETE TO canvas.crates DO INSTEAD NOTHING",
         "cannot MERGE into a table with rules",
@@ -169,6 +178,19 @@ def test_what_makes_an_init_impossible_is_found_before_dap_is_asked(
     with pytest.raises(TableFailure, match=told):
         run(init(replicator, "canvas.crates"))
     assert simulator.stats()["jobs"].get("canvas.crates", 0) == 0
+
+
+@pytest.mark.parametrize("rows", [[], [4711]])
+def test_a_table_of_people_without_rows_becomes_that_of_canvas(
+    rows: list[int], replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    """Also after a TRUNCATE, as the sentence says."""
+    simulator.add_table("canvas", "crates", "a:text?", rows=3)
+    admin(database, "CREATE TABLE canvas.crates (id bigint PRIMARY KEY, a text)")
+    for row in rows:
+        admin(database, f"INSERT INTO canvas.crates VALUES ({row}); TRUNCATE canvas.crates")
+    assert run(init(replicator, "canvas.crates")).state == "initialized"
+    assert_equal(simulator, database, "canvas.crates")
 
 
 def test_a_schema_in_which_we_may_not_create_is_found_before_dap_is_asked(

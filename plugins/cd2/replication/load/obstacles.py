@@ -48,17 +48,37 @@ LEFT JOIN (SELECT typnamespace, typname, 't' AS kind FROM pg_type WHERE typrelid
     ON t.typnamespace = n.oid AND t.typname = $2
 WHERE n.nspname = $1"""
 
+# Whether a table has rows that are not Canvas's. The official client and we name keys like this, and comment columns.
+_FOREIGN = """
+SELECT pg_relation_size(c.oid) > 0 AND NOT EXISTS (
+    SELECT FROM instructure_dap.table_sync WHERE source_namespace = $1 AND source_table = $2
+) AND NOT EXISTS (
+    SELECT FROM cd2.freshness WHERE namespace = $1 AND table_name = $2 AND checked_at IS NOT NULL
+) AND NOT (
+    EXISTS (SELECT FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p' AND conname LIKE 'pk\\_%')
+    AND EXISTS (SELECT FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid = c.oid AND objsubid > 0)
+) AS rows
+FROM pg_class c WHERE c.oid = to_regclass($3::text)"""
+
 
 async def check_place(replica: Replica, table: TableName) -> None:
     """Look before DAP is asked for a snapshot, which costs a turn, and which DAP may refuse to repeat.
 
-    :raises TableFailure: it could not be loaded: something other than a table has its name, a right is missing, or
-        what is on the table makes its load impossible.
+    :raises TableFailure: it could not be loaded: something other than a table has its name, or a user's table; a right
+        is missing; or what is on the table makes its load impossible.
     """
     found = await replica.row(_PLACE, table.namespace, table.table)
     if found is None:
         return  # there is no such schema yet
     check_kind(table, found["kind"])
+    foreign = await replica.row(_FOREIGN, table.namespace, table.table, table.quoted) if found["kind"] == "r" else None
+    if foreign and foreign["rows"]:
+        raise TableFailure(
+            f"{table}: a user-created table of that name has rows, which would be overwritten: rename it (ALTER TABLE "
+            f"{table.quoted} RENAME TO ...) or drop it; if its rows are Canvas's, empty it (TRUNCATE {table.quoted}). "
+            "Then clear the task.",
+            type="42P07",
+        )
     if found["kind"] is None and not found["may_create"]:
         raise TableFailure(
             f"{table}: the role {found['role']} may not create tables in the schema {found['schema']}: "
