@@ -29,6 +29,9 @@ ALTERED = {
 }
 HARMLESS = {
     "a longer text": f"{ALTER} ALTER name TYPE text",
+    "a number as text": f"{ALTER} ALTER n TYPE text",
+    "a time as text": f"{ALTER} ALTER at TYPE text",
+    "JSON as it was written": f"{ALTER} ALTER doc TYPE json",
     "an enumeration as text": f"{ALTER} ALTER kind TYPE text",
     "a domain": f"CREATE DOMAIN public.short AS varchar(40); {ALTER} ALTER name TYPE public.short",
     "a renamed type": "ALTER TYPE canvas.notes__kind RENAME TO kinds",
@@ -37,7 +40,7 @@ HARMLESS = {
 
 @pytest.fixture
 def notes(simulator: SimulatorControl, replicator: Replicator) -> str:
-    columns = "note:text? name:s40? kind:enum(a|b)? n:i32? amount:num(8,2)? at:ts? tags:text[]?"
+    columns = "note:text? name:s40? kind:enum(a|b)? n:i32? amount:num(8,2)? at:ts? tags:text[]? doc:json?"
     simulator.add_table("canvas", "notes", columns, 60)
     run(init(replicator, TABLE))
     return TABLE

@@ -12,7 +12,13 @@ from dataclasses import replace
 
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
 from pysqlsync.formation.object_types import Table
-from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType, SqlVariableCharacterType
+from pysqlsync.model.data_types import (
+    SqlArrayType,
+    SqlDataType,
+    SqlJsonType,
+    SqlUserDefinedType,
+    SqlVariableCharacterType,
+)
 
 from cd2.replication.results import SchemaChange
 from cd2.replication.schema.model import ColumnModel, TableModel, enum_of, table_model
@@ -104,14 +110,17 @@ def _left(before: str | None, model: TableModel) -> TableModel | None:
 def _is_other(ours: SqlDataType, there: SqlDataType) -> bool:
     """Whether a column has got a type that may not hold the values it had.
 
-    Lists and enumerations have several forms in databases of the official client, and lose nothing in another one.
+    Texts hold everything. Lists and enumerations have several forms in databases of the official client.
     """
     if isinstance(ours, SqlArrayType | SqlUserDefinedType) or isinstance(there, SqlArrayType):
         return False
     if isinstance(there, SqlUserDefinedType) and there.ref.scope_id != "pg_catalog":
         return False
-    if isinstance(ours, SqlVariableCharacterType) and isinstance(there, SqlVariableCharacterType):
-        return there.limit is not None and (ours.limit is None or there.limit < ours.limit)
+    if isinstance(there, SqlVariableCharacterType):
+        limit = ours.limit if isinstance(ours, SqlVariableCharacterType) else None
+        return there.limit is not None and (limit is None or there.limit < limit)
+    if isinstance(ours, SqlJsonType) and isinstance(there, SqlJsonType):
+        return False
     return bool(ours != there)
 
 
