@@ -113,6 +113,12 @@ VIOLATED: dict[str, tuple[str, str, str]] = {
         "constraint mine on canvas.boxes, which a user created .*: a row violates it",
         "ALTER TABLE canvas.boxes DROP CONSTRAINT mine",
     ),
+    "the bounds of a partition": (
+        f"{ALL} CREATE TABLE public.every (LIKE {BOXES}) PARTITION BY LIST (id); DO $$ BEGIN EXECUTE format("
+        f"'ALTER TABLE public.every ATTACH PARTITION {BOXES} FOR VALUES IN (%s)', (SELECT id FROM {BOXES})); END $$",
+        "violate the bounds of canvas.boxes as a partition of public.every, which a user made it",
+        "ALTER TABLE public.every DETACH PARTITION canvas.boxes",
+    ),
     "a required column of people": (
         f"{ALL} ALTER TABLE {BOXES} ADD our int NOT NULL DEFAULT 1; ALTER TABLE {BOXES} ALTER our DROP DEFAULT",
         "the column our of canvas.boxes, which a user created and postgres owns, requires a value",

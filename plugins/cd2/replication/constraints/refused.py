@@ -84,6 +84,16 @@ async def constraint_failure(
                 cause=type(error).__name__,
                 type=error.sqlstate,
             )
+    if error.sqlstate == "23514" and not error.constraint_name:
+        row = await connection.fetchrow(_PARENT, error.schema_name, error.table_name)
+        if row:
+            return TableFailure(
+                f"{table}: the rows of Canvas violate the bounds of {row['name']} as a partition of {row['parent']}, "
+                f"which a user made it. Nothing was changed. Run ALTER TABLE {row['parent']} DETACH PARTITION "
+                f"{row['name']}, then clear the task.",
+                cause=type(error).__name__,
+                type=error.sqlstate,
+            )
     return error
 
 
@@ -181,6 +191,12 @@ SELECT quote_ident(attname) AS name, format('%I.%I', nspname, relname) AS table,
        pg_get_userbyid(relowner)::text AS owner
 FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
 WHERE nspname = $1 AND relname = $2 AND attname = $3 AND attnum > 0 AND NOT attisdropped"""
+
+_PARENT = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name, format('%I.%I', above.nspname, parent.relname) AS parent
+FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class parent ON parent.oid = inhparent JOIN pg_namespace above ON above.oid = parent.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relispartition"""
 
 _FUNCTIONS = """
 SELECT DISTINCT called.name, ARRAY(
