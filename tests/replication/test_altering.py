@@ -234,6 +234,24 @@ def test_comments_of_users_stay_and_those_of_dap_follow(
     assert execute(target, said) == "DAP on a.; DAP on b."
 
 
+def test_backslashes_are_what_they_are_in_a_database_whose_strings_have_escapes(
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    database: str,
+    target: DatabaseTarget,
+    table: Callable[[str], str],
+) -> None:
+    """An enumeration lost them, so that its table failed forever; a comment could end within a string."""
+    admin(database, f'ALTER DATABASE "{target.dbname}" SET standard_conforming_strings = off')
+    name = table(r"a:text? kind:enum(a\b|c)?")
+    simulator.alter("canvas", name, "comment", "a", text="In C:\\new\\")
+    run(init(replicator, f"canvas.{name}"))
+    assert execute(target, f"SELECT col_description('canvas.{name}'::regclass, 2)") == "In C:\\new\\"
+    simulator.alter("canvas", name, "add_enum_value", "kind", value="d\\e")
+    assert follow(replicator, name).state == "complete_with_schema_update"
+    assert_equal(simulator, database, f"canvas.{name}")
+
+
 def test_a_view_in_the_place_of_the_table_is_refused(
     replicator: Replicator, target: DatabaseTarget, table: Callable[[str], str]
 ) -> None:

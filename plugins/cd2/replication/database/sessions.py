@@ -25,10 +25,15 @@ POOLER_CHECK_S = 10.0
 POOLER_ROUNDS = 10
 """While others use the pooler, a connection may get the same session again by chance."""
 
-ISOLATION = "read committed"
-"""What a role or a database may set otherwise: tables that wait for the same turn would then fail with 40001."""
+OURS = {
+    # Tables that wait for the same turn would fail with 40001.
+    "default_transaction_isolation": "read committed",
+    # Otherwise a backslash in a comment or a value of an enumeration is taken for an escape.
+    "standard_conforming_strings": "on",
+}
+"""What a role, a database or a server may set otherwise, and our statements need."""
 
-_SETTINGS = dict.fromkeys(TIME_LIMITS, "0") | {"default_transaction_isolation": ISOLATION}
+_SETTINGS = dict.fromkeys(TIME_LIMITS, "0") | OURS
 _RESET = f"""SELECT count(set_config(name, wanted, false))
 FROM unnest(ARRAY{list(_SETTINGS)}, ARRAY{list(_SETTINGS.values())}) AS s(name, wanted)
 WHERE current_setting(name, true) <> wanted"""
@@ -46,7 +51,7 @@ _NO_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePrepared
 async def begin(
     connection: asyncpg.Connection, server: str, open_another: Callable[[], Awaitable[asyncpg.Connection]]
 ) -> None:
-    """Check a new session, and reset its time limits and its isolation.
+    """Check a new session, and reset its time limits and `OURS`.
 
     :param server: where it is, for messages.
     :param open_another: opens a second session in the same way.
