@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import psycopg
@@ -51,6 +52,23 @@ def test_ten_first_inits_at_once_in_an_empty_database_all_succeed(
         assert connection.execute("SELECT count(*) FROM instructure_dap.database_version").fetchone() == (1,)
         cursors = "SELECT count(*), count(DISTINCT (source_namespace, source_table)) FROM instructure_dap.table_sync"
         assert connection.execute(cursors).fetchone() == (10, 10)
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_an_isolation_that_the_database_sets_lets_no_table_fail_that_waits_with_others(
+    isolation: str, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """They share the clock of the turns, a row that all of them update."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            f"ALTER DATABASE \"{target.dbname}\" SET default_transaction_isolation = '{isolation}'".encode()
+        )
+
+    async def all_at_once() -> list[str]:
+        return [result.state for result in await asyncio.gather(*(init(replicator, table) for table in TEN))]
+
+    assert run(all_at_once()) == ["initialized"] * 10
+    assert_equal(simulator, database, *TEN)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,42 @@ def test_a_rule_on_the_table_is_named(
     assert_equal(simulator, database, GROUPS)
 
 
+WRONG = {
+    "an identity": (
+        "ALTER TABLE canvas.groups ALTER id ADD GENERATED ALWAYS AS IDENTITY",
+        'is GENERATED ALWAYS, because a user made it so.*non-DEFAULT value into column "id"',
+        "ALTER TABLE canvas.groups ALTER id DROP IDENTITY",
+    ),
+    "a generated column": (
+        "ALTER TABLE canvas.groups DROP name; ALTER TABLE canvas.groups ADD name text GENERATED ALWAYS AS ('x') STORED",
+        'is GENERATED ALWAYS, because a user made it so.*column "name" can only be updated to DEFAULT',
+        "ALTER TABLE canvas.groups DROP name",
+    ),
+    "a cast": (
+        "CREATE CAST (canvas.groups__workflow_state AS text) WITH INOUT AS IMPLICIT",
+        "A cast or an operator that a user created makes a comparison ambiguous.*canvas.groups__workflow_state",
+        "DROP CAST (canvas.groups__workflow_state AS text)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_refuses_the_values_of_canvas_is_named_with_its_remedy(
+    what: str, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    """The sentence was only that PostgreSQL rejected a statement."""
+    made, told, remedy = WRONG[what]
+    run(init(replicator, GROUPS))
+    simulator.advance(tables=[GROUPS], inserts=3, updates=4)
+    admin(database, made)
+    with pytest.raises(TableFailure, match=told):
+        run(sync(replicator, GROUPS))
+    admin(database, remedy)
+    if run(sync(replicator, GROUPS)).state == "needs_init":
+        run(init(replicator, GROUPS))
+    assert_equal(simulator, database, GROUPS)
+
+
 @pytest.fixture
 def owner(postgres: EmbeddedPostgres, empty_database: str, empty_target: DatabaseTarget) -> str:
     """A role that may fill an empty database, and is no superuser; its password is its name."""

@@ -167,6 +167,11 @@ def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:
         return "reinit" if plan.exists else "init"
     if plan.key_differs or not plan.exists:
         raise ReinitRequired(f"{table}: the table is missing, or its key has changed: it needs a new snapshot.")
+    if plan.altered:
+        raise ReinitRequired(
+            f"{table}: somebody has dropped, renamed or changed {', '.join(plan.altered)} since the last load: it "
+            "needs a new snapshot."
+        )
     return "sync"
 
 

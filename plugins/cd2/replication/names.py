@@ -40,6 +40,11 @@ class TableName:
         """The name for SQL: `"canvas"."users"`."""
         return f"{quote_identifier(self.namespace)}.{quote_identifier(self.table)}"
 
+    @property
+    def rows(self) -> str:
+        """Its rows, for SQL that reads or changes them: without those of tables that inherit from it."""
+        return f"ONLY {self.quoted}"
+
 
 def quote_identifier(name: str) -> str:
     """A name quoted for SQL, whatever characters it has."""

@@ -190,7 +190,7 @@ async def _count(connection: asyncpg.Connection, table: TableName) -> int:
     """How many rows a table has; of a very large one, about how many."""
     rows: int | None = await connection.fetchval(_ESTIMATED, table.quoted, COUNTED_BYTES)
     if rows is None:
-        rows = int(await connection.fetchval(f"SELECT count(*) FROM {table.quoted}"))
+        rows = int(await connection.fetchval(f"SELECT count(*) FROM {table.rows}"))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What a new session must be before it is used: ours alone, on a server that takes writes, without time limits."""
+"""What a new session must be before it is used: ours alone, on a server that takes writes, with our own settings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ POOLER_CHECK_S = 10.0
 POOLER_ROUNDS = 10
 """While others use the pooler, a connection may get the same session again by chance."""
 
-_RESET = f"""SELECT count(set_config(name, '0', false)) FROM unnest(ARRAY{list(TIME_LIMITS)}) AS name
-WHERE current_setting(name, true) <> '0'"""
+ISOLATION = "read committed"
+"""What a role or a database may set otherwise: tables that wait for the same turn would then fail with 40001."""
+
+_SETTINGS = dict.fromkeys(TIME_LIMITS, "0") | {"default_transaction_isolation": ISOLATION}
+_RESET = f"""SELECT count(set_config(name, wanted, false))
+FROM unnest(ARRAY{list(_SETTINGS)}, ARRAY{list(_SETTINGS.values())}) AS s(name, wanted)
+WHERE current_setting(name, true) <> wanted"""
 """A setting that the server does not know is NULL."""
 _BEGIN = f"""
 SELECT pg_backend_pid() = $1 AS direct, pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        CASE WHEN pg_backend_pid() = $1 THEN ({_RESET}) END"""
-"""Resets the limits only in a session that is ours: behind a pooler it may be everybody's."""
+"""Resets the settings only in a session that is ours: behind a pooler it may be everybody's."""
 _MARK = "SELECT pg_backend_pid() FROM set_config('cd2.session', $1, false)"
 _LOOK = "SELECT pg_backend_pid(), coalesce(current_setting('cd2.session', true), '')"
 _NO_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
@@ -41,7 +46,7 @@ _NO_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePrepared
 async def begin(
     connection: asyncpg.Connection, server: str, open_another: Callable[[], Awaitable[asyncpg.Connection]]
 ) -> None:
-    """Check a new session and reset its time limits.
+    """Check a new session, and reset its time limits and its isolation.
 
     :param server: where it is, for messages.
     :param open_another: opens a second session in the same way.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cd2.replication.bookkeeping import ledger
-from cd2.replication.errors import TableFailure
+from cd2.replication.errors import ReinitRequired, TableFailure
 
 if TYPE_CHECKING:
     import asyncpg
@@ -37,9 +37,25 @@ class Guard:
         :returns: how many rows the table has.
         :raises TableFailure: the snapshot has no row, or too few.
         """
-        there: int = await connection.fetchval(f"SELECT count(*) FROM {snapshot.table.quoted}")
+        there: int = await connection.fetchval(f"SELECT count(*) FROM {snapshot.table.rows}")
         self.check_deleted(snapshot, there, there - snapshot.rows)
         return there
+
+    async def check_there(self, connection: asyncpg.Connection, table: TableName) -> None:
+        """Check that the rows of the last load are there: a crash empties an unlogged table, a person truncates one.
+
+        :raises ReinitRequired: none is, and increments would not bring them back.
+        """
+        # Whoever may not see the rows is told so as soon as there is something to load.
+        if await connection.fetchval("SELECT row_security_active($1::text)", table.quoted):
+            return
+        if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table.rows})"):
+            return
+        if known := await ledger.rows_known(connection, table):
+            raise ReinitRequired(
+                f"{table}: the table is empty, but had {known:,} row(s) after its last load. Somebody has deleted "
+                "them, or it is UNLOGGED and the server has crashed: it needs a new snapshot."
+            )
 
     async def check_new(self, connection: asyncpg.Connection, table: TableName, rows: int) -> None:
         """Check how many rows have filled a new table: perhaps it was dropped, and the ledger still knows it.
@@ -83,7 +99,7 @@ class Guard:
         known = await ledger.rows_known(connection, changes.table)
         if known is not None and deleted <= self._limit(known):
             return
-        there = await connection.fetchval(f"SELECT count(*) FROM {changes.table.quoted}")
+        there = await connection.fetchval(f"SELECT count(*) FROM {changes.table.rows}")
         there += deleted if changes.added is None else -changes.added
         source, remedy = f"the changes delete {deleted:,} row(s)", _REMEDY.format("accept_shrink")
         self._check(changes.table, there, deleted, source, remedy)

@@ -61,7 +61,7 @@ class Load:
     async def run(self, action: Action) -> Applied:
         """Load the job.
 
-        :raises ReinitRequired: (sync) the rows of the replica do not fit the new schema.
+        :raises ReinitRequired: (sync) the rows of the replica do not fit the new schema, or are gone.
         :raises TableFailure: (re-init) the snapshot does not fit its schema; or users' objects on the table keep rows
             from being changed; or old rows of an append-only table do not fit the new schema; or far too many rows
             would go.
@@ -103,6 +103,7 @@ class Load:
 
     async def sync(self) -> Applied:
         """Apply an incremental: deletes, then upserts. The schema changes first, and what needs the new rows last."""
+        await self.guard.check_there(self.connection, self.model.name)
         if self.rows.empty and not self.plan.changes:
             return Applied(dependents=await self.alteration.finish())
         await obstacles.find(self.connection, self.model.name)

@@ -55,7 +55,7 @@ class Staging:
         self._append_only = append_only
         self.name = f"{prefix}_{hashlib.sha256(model.name.quoted.encode()).hexdigest()[:16]}"
         self._qualified = f"cd2.{self.name}"
-        self._table = model.name.quoted
+        self._table = model.name.rows
         self._key = ", ".join(map(quote_identifier, model.key))
         self._match = self._same("t", "s")
         self._collations: dict[str, Collation] = {}
@@ -156,12 +156,9 @@ class Staging:
         return await self._count(f"DELETE FROM {self._table}")
 
     async def insert_into_new(self) -> int:
-        """Insert all rows into a new table, which has no key yet.
-
-        :returns: how many rows were written.
-        """
+        """Insert all rows into a new table, which has no key yet; :returns: how many rows were written."""
         names = ", ".join(quote_identifier(column.name) for column in self._model.columns)
-        return await self._count(f"INSERT INTO {self._table} ({names}) SELECT * FROM {self.source()}")
+        return await self._count(f"INSERT INTO {self.table.quoted} ({names}) SELECT * FROM {self.source()}")
 
     async def apply_some(self, keys: str, expected: tuple[int, int]) -> None:
         """Make equal to the snapshot those rows whose keys another table has, and touch no other.
@@ -202,7 +199,7 @@ class Staging:
         await self._connection.execute("RESET enable_hashjoin")
 
     async def _done(self) -> int | None:
-        rows: int | None = await self._connection.fetchval(_DONE, self._table)
+        rows: int | None = await self._connection.fetchval(_DONE, self.table.quoted)
         return rows
 
     async def _merge(self, where: str = "") -> int:

@@ -1,11 +1,18 @@
-"""What differs between the schema that a table had and its new one, for people: `cd2.schema_changes`."""
+"""What differs between the schema that a table had and its new one, for people: `cd2.schema_changes`.
+
+And what differs between that schema and the table, because somebody else has changed it.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+
+from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
+from pysqlsync.formation.object_types import Table
+from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType, SqlVariableCharacterType
 
 from cd2.replication.results import SchemaChange
 from cd2.replication.schema.model import ColumnModel, TableModel, enum_of, table_model
@@ -34,6 +41,78 @@ def differences(
         what = "its schema before cannot be read, so the changes are not known"
         return (SchemaChange("other", str(after.name), what, version),)
     return tuple(replace(change, from_version=version) for change in _differences(old, after, kept))
+
+
+def altered_by_others(
+    before: str | None, model: TableModel, there: Table, values: Mapping[str, Collection[str]]
+) -> tuple[str, ...]:
+    """Columns that are not as the last load left them: dropped, renamed, or with another type or renamed values.
+
+    Most rows would lack their values then, or have others, because increments bring only what changes.
+
+    :param before: the JSON schema that the table had; None: not known.
+    :param there: those columns that the table has and that are or were DAP's.
+    :param values: of their enumeration types, by column.
+    """
+    if (old := _left(before, model)) is None:
+        return ()
+    found = []
+    for column in old.columns:
+        if column.name not in model.target.columns or column.name in model.key:
+            continue
+        if (
+            column.name not in there.columns
+            or _is_other(old.target.columns[column.name].data_type, there.columns[column.name].data_type)
+            or (column.name in values and set(_values(old, column)) - set(values[column.name]))
+        ):
+            found.append(column.name)
+    return tuple(found)
+
+
+def with_comments_of_others(before: str | None, model: TableModel, there: Table) -> TableModel:
+    """The model with the comments that users have given the table and columns of Canvas, instead of DAP's.
+
+    :param before: the JSON schema that the table had; None: not known.
+    :param there: those columns that the table has and that are or were DAP's.
+    """
+    columns = model.target.columns
+    given = [c for c in there.columns.values() if c.description and c.name.local_id in columns]
+    given = [c for c in given if c.description != columns[c.name.local_id].description]
+    about_all = bool(there.description) and there.description != model.target.description
+    if not (given or about_all) or (old := _left(before, model)) is None:
+        return model
+    was = {name: column.description for name, column in old.target.columns.items()}
+    theirs = {c.name.local_id: c.description for c in given if c.description != was.get(c.name.local_id, c.description)}
+    kept = [replace(c, description=theirs.get(name, c.description)) for name, c in columns.items()]
+    about_all = about_all and there.description != old.target.description
+    description = there.description if about_all else model.target.description
+    target = PostgreSQLTable(model.target.name, kept, primary_key=model.target.primary_key, description=description)
+    return replace(model, target=target)
+
+
+def _left(before: str | None, model: TableModel) -> TableModel | None:
+    """The table as the last load left it; None: not known."""
+    if before == model.description:
+        return model
+    try:
+        return table_model(model.name, json.loads(before or ""), 0)
+    except Exception as error:  # what cannot be read tells nothing
+        log.info("The schema that %s had cannot be compared with the table: %s", model.name, type(error).__name__)
+        return None
+
+
+def _is_other(ours: SqlDataType, there: SqlDataType) -> bool:
+    """Whether a column has got a type that may not hold the values it had.
+
+    Lists and enumerations have several forms in databases of the official client, and lose nothing in another one.
+    """
+    if isinstance(ours, SqlArrayType | SqlUserDefinedType) or isinstance(there, SqlArrayType):
+        return False
+    if isinstance(there, SqlUserDefinedType) and there.ref.scope_id != "pg_catalog":
+        return False
+    if isinstance(ours, SqlVariableCharacterType) and isinstance(there, SqlVariableCharacterType):
+        return there.limit is not None and (ours.limit is None or there.limit < ours.limit)
+    return bool(ours != there)
 
 
 def _differences(old: TableModel, new: TableModel, kept: Collection[str]) -> Iterator[SchemaChange]:

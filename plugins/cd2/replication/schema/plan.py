@@ -29,6 +29,7 @@ from cd2.replication.dependents.parts import Touched
 from cd2.replication.names import quote_identifier
 from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, collations, read_lookups
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, release
+from cd2.replication.schema.differences import altered_by_others, with_comments_of_others
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
 from cd2.replication.schema.taken import check_kind, column_taken, key_clause, key_name, names_of_types, with_type_names
@@ -50,6 +51,7 @@ class SchemaPlan:
     :param replace_key: gives the emptied table the model's key.
     :param touched: the columns that `breaking` changes and drops.
     :param kept: columns that DAP no longer has, and that stay.
+    :param altered: columns that somebody else has changed since the last load: only a snapshot has all their values.
     :param leftovers: statements that drop types which no column uses any more after `breaking`.
     :param type_names: the names that the enumeration types have or get, by those in the model.
     """
@@ -66,6 +68,7 @@ class SchemaPlan:
     leftovers: tuple[str, ...] = ()
     type_names: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -119,20 +122,22 @@ async def plan_changes(
             type_names=names,
         )
     check_kind(model.name, relation["kind"])
-    previous = _columns_of(previous_description)
-    plan = await _changes(connection, model, previous, relation, labels, new_types + new_values, keep_columns)
+    plan = await _changes(
+        connection, model, previous_description, relation, labels, new_types + new_values, keep_columns
+    )
     return replace(plan, type_names=names)
 
 
 async def _changes(
     connection: asyncpg.Connection,
     model: TableModel,
-    previous: Mapping[str, str],
+    previous_description: str | None,
     relation: asyncpg.Record,
     labels: Mapping[str, list[str]],
     add_types: list[str],
     keep_columns: bool,
 ) -> SchemaPlan:
+    previous = _columns_of(previous_description)
     key = tuple(relation["key"])
     now = {column.name: column.source for column in model.columns}
     found = [dict(row) for row in await connection.fetch(COLUMNS, relation["oid"])]
@@ -144,6 +149,8 @@ async def _changes(
             await _check_adoptable(connection, model, row, keep_columns)
     target = {column.name.local_id: column for column in model.target.columns.values()}
     source = _table(model, [_with_ours(as_column(row), target) for row in rows], relation["description"])
+    model = with_comments_of_others(previous_description, model, source)
+    target = {column.name.local_id: column for column in model.target.columns.values()}
 
     numbered = [name for name, column in target.items() if name in source.columns and not _is_number(column.data_type)]
     lookups = await read_lookups(connection, model.name, relation["oid"], numbered)
@@ -173,6 +180,12 @@ async def _changes(
     breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
     additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
     additive += release(model, [row["name"] for row in kept if row["required"] and row["name"] not in key])
+    altered: tuple[str, ...] = ()
+    if retyped or add_types or any(name in previous and name not in source.columns for name in target):
+        values = {
+            row["name"]: labels[row["type_name"]] for row in rows if row["enumerated"] and row["type_name"] in labels
+        }
+        altered = altered_by_others(previous_description, model, source, values)
     closing = await closing_steps(connection, model, typed, labels)
     old_key = [row["name"] for row in kept if row["name"] in key]
     replace_key = await key_replaced(connection, model, relation, old_key) if key != model.key else None
@@ -189,6 +202,7 @@ async def _changes(
             *(lookup.drop for lookup in lookups),
         ),
         kept=tuple(row["name"] for row in kept),
+        altered=tuple(name for name in altered if name not in looked_up),
     )
 
 

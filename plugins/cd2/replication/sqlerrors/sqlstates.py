@@ -120,8 +120,26 @@ SQLSTATES: tuple[Meaning, ...] = (
     Meaning(
         "54000",
         "TableFailure",
-        "A value is larger than PostgreSQL can hold (1 GB for a line, 256 MB for a text in JSON, 2.7 KB for a key): "
-        "shorten it in Canvas, or skip this table ([cd2] skip_tables).",
+        "A value is larger than PostgreSQL can hold (1 GB for a line, 256 MB for a text in JSON, 2.7 KB for a key, "
+        "8 KB for a row without its long values): shorten it in Canvas, or skip this table ([cd2] skip_tables).",
+    ),
+    Meaning(
+        "54001",
+        "TableFailure",
+        "A JSON value is nested more deeply than max_stack_depth of the server allows: raise that, shorten the value "
+        "in Canvas, or skip this table ([cd2] skip_tables).",
+    ),
+    Meaning(
+        "428C9",
+        "TableFailure",
+        "A column of Canvas is GENERATED ALWAYS, because a user made it so, and refuses Canvas's values: drop the "
+        "identity (ALTER COLUMN ... DROP IDENTITY) or the column, which comes back, then clear the task.",
+    ),
+    Meaning(
+        "42725",
+        "TableFailure",
+        "A cast or an operator that a user created makes a comparison ambiguous: drop it (DROP CAST, DROP OPERATOR), "
+        "then clear the task.",
     ),
     Meaning("", "TableFailure", "PostgreSQL rejected a statement."),
 )

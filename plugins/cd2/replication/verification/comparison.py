@@ -60,7 +60,7 @@ class Comparison:
             f"SELECT {', '.join(f'coalesce(s.{key}, t.{key}) AS {key}' for key in self._keys)}, "
             f"CASE WHEN {no_row} THEN 'missing' WHEN {no_staged} THEN 'extra' ELSE 'different' END AS {KIND}, "
             f"CASE WHEN NOT ({no_row} OR {no_staged}) THEN array_remove(ARRAY[{named}]::text[], NULL) END AS {COLUMNS} "
-            f"FROM {self._snapshot.source()} FULL JOIN {self._model.name.quoted} t ON {self._same('s', 't')} "
+            f"FROM {self._snapshot.source()} FULL JOIN {self._model.name.rows} t ON {self._same('s', 't')} "
             f"WHERE {no_row} OR {no_staged} OR {differs}"
         )
         await self._connection.execute("RESET enable_hashjoin; RESET enable_sort")

@@ -1,0 +1,103 @@
+"""What users do to columns and rows of Canvas that no increment brings back: the same run takes a snapshot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.replicator import Replicator
+from local.simulator.control import SimulatorControl
+from tests.replication.people import admin
+from tests.replication.replica import assert_equal, execute, run
+from tests.replication.verifying import outcome, verify
+from tests.steps import init, sync
+
+TABLE = "canvas.notes"
+ALTER = f"ALTER TABLE {TABLE}"
+ALTERED = {
+    "a dropped column": (f"{ALTER} DROP COLUMN note", "note"),
+    "a dropped enumeration": (f"{ALTER} DROP COLUMN kind", "kind"),
+    "a dropped list": (f"{ALTER} DROP COLUMN tags", "tags"),
+    "two renamed columns": (f"{ALTER} RENAME note TO remark; {ALTER} RENAME n TO number", "n, note"),
+    "a renamed value": ("ALTER TYPE canvas.notes__kind RENAME VALUE 'a' TO 'alpha'", "kind"),
+    "only the day of a time": (f"{ALTER} ALTER at TYPE date", "at"),
+    "another time zone": (f"{ALTER} ALTER at TYPE timestamptz USING at AT TIME ZONE 'Asia/Tokyo'", "at"),
+    "a rounded number": (f"{ALTER} ALTER amount TYPE int", "amount"),
+    "a shortened text": (f"{ALTER} ALTER name TYPE varchar(5) USING left(name, 5)", "name"),
+}
+HARMLESS = {
+    "a longer text": f"{ALTER} ALTER name TYPE text",
+    "an enumeration as text": f"{ALTER} ALTER kind TYPE text",
+    "a domain": f"CREATE DOMAIN public.short AS varchar(40); {ALTER} ALTER name TYPE public.short",
+    "a renamed type": "ALTER TYPE canvas.notes__kind RENAME TO kinds",
+}
+
+
+@pytest.fixture
+def notes(simulator: SimulatorControl, replicator: Replicator) -> str:
+    columns = "note:text? name:s40? kind:enum(a|b)? n:i32? amount:num(8,2)? at:ts? tags:text[]?"
+    simulator.add_table("canvas", "notes", columns, 60)
+    run(init(replicator, TABLE))
+    return TABLE
+
+
+def names(result: Any) -> set[str]:
+    """The columns that the reason for an init names."""
+    assert result.state == "needs_init"
+    assert "it needs a new snapshot." in result.error.message
+    return set(
+        result.error.message.partition("somebody has dropped, renamed or changed ")[2].split(" since ")[0].split(", ")
+    )
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_a_column_of_canvas_that_users_changed_gets_all_its_values_back_in_the_same_run(
+    what: str, notes: str, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """It came back empty, or with values of users, in every row that did not happen to change."""
+    statement, columns = ALTERED[what]
+    admin(database, statement)
+    simulator.advance(tables=[notes], updates=3)
+    assert names(run(sync(replicator, notes))) == set(columns.split(", "))
+    assert run(init(replicator, notes)).state == "initialized"
+    assert outcome(verify(replicator, notes)).outcome == "equal"
+    for name in ("remark", "number"):
+        execute(target, f"{ALTER} DROP COLUMN IF EXISTS {name}")
+    assert_equal(simulator, database, notes)
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_a_type_that_holds_all_values_costs_no_snapshot(
+    what: str, notes: str, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    admin(database, HARMLESS[what])
+    simulator.advance(tables=[notes], updates=3)
+    assert run(sync(replicator, notes)).state == "complete_with_schema_update"
+    assert_equal(simulator, database, notes)
+
+
+@pytest.mark.parametrize("changes", [0, 3])
+def test_a_table_that_was_emptied_is_filled_again_in_the_same_run(
+    changes: int, notes: str, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    """By a person; or because it is unlogged, and the server crashed."""
+    admin(database, f"TRUNCATE {notes}")
+    simulator.advance(tables=[notes], inserts=changes)
+    result = run(sync(replicator, notes))
+    assert result.state == "needs_init"
+    assert result.error
+    assert "the table is empty, but had 60 row(s) after its last load" in result.error.message
+    run(init(replicator, notes))
+    assert_equal(simulator, database, notes)
+
+
+def test_a_table_that_is_empty_in_canvas_needs_no_snapshot(
+    notes: str, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    simulator.advance(tables=[notes], deletes=60)
+    run(sync(replicator, notes))
+    for _ in range(2):
+        assert run(sync(replicator, notes)).state == "complete"
+    assert_equal(simulator, database, notes)
