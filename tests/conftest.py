@@ -23,25 +23,38 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 
 LONG_FILES = (
     "test_run_command",
-    "test_benchmarks_run",
-    "test_stories",
-    "test_waiting",
-    "test_many_tables",
-    "test_compose_run",
-    "test_killed_stack",
     "test_page_airflow",
-    "test_mwaa_install",
+    # The stories: one stack serves all that a process gets of them, if they come one after the other.
+    "test_waiting",
+    "test_stories",
+    "test_many_tables",
+    "test_refresh_benchmark",
+    "test_remedies",
+    "test_clearing",
     "test_processes",
+    "test_verification",
+    "test_trigger_form",
     "test_kill_anywhere",
-    "test_faults",
-    "test_pacing_slow",
+    "test_killed_stack",
+    "test_compose_run",
     "test_object_urls",
+    "test_same_as_client",
+    "test_pacing_slow",
     "test_simulator_official_client",
+    "test_schema_between",
+    "test_dictionary_page",
+    "test_faults",
+    "test_verification_kills",
+    "test_mwaa_install",
+    "test_simulator_scale",
+    "test_verification_moving",
+    "test_benchmarks_run",
+    "test_kill_stages",
     "test_setup_script",
     "test_peoples_constraints",
 )
-"""Files with minutes of tests, the longest first. A process takes whole files: one that gets such a file last lets the
-other wait."""
+"""Files with minutes of tests, about the longest first. A process takes whole files: one that gets such a file last
+lets the other wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

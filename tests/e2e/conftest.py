@@ -1,5 +1,7 @@
 """One local stack for all stories of a process: PostgreSQL, simulator, AWS server, Airflow.
 
+It ends with the last of them: an idle Airflow takes a third of a core from the tests that follow.
+
 A story begins with nothing under way, whatever the one before has left, and ends with a search for secrets in all that
 it has left behind.
 """
@@ -16,7 +18,7 @@ MOST_TABLES = 95
 """Of one list, in the stack of the stories; Airflow's own default is 1,024."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Running, with two triggerers as on MWAA; it misses a worker that is gone after seconds instead of minutes."""
     impatient = {
@@ -29,13 +31,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def search(stack: Stack) -> Search:
     """Searches what the stack's runs leave behind."""
     return Search(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def filled_once(stack: Stack) -> None:
     """Every table of the stories is in the replica, whichever story comes first."""
     forget_what_is_under_way(stack)

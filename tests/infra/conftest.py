@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,6 @@ import requests
 
 from local import aws
 from local.postgres import EmbeddedPostgres
-from local.settings import REPOSITORY
-from local.stack import Stack
 from tests.infra import account
 from tests.infra.aurora import CLUSTER, PASSWORD, Aurora, put_secret
 from tests.infra.data_api import DataApi, serving
@@ -32,16 +29,6 @@ def moto(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     return aws_endpoint
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A whole local stack with a dags folder of its own, which is looked at all the time."""
-    folder = tmp_path_factory.mktemp("deployed")
-    shutil.copytree(REPOSITORY / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    often = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "1"}
-    with Stack(folder / "stack", rows=10, dags=folder / "dags", environment=often) as running:
-        yield running
 
 
 @pytest.fixture

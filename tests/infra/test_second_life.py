@@ -214,7 +214,7 @@ def test_a_plan_for_a_review_restores_nothing(life: Life) -> None:
 
 
 def test_the_dag_rests_while_the_environment_is_updated(life: Life) -> None:
-    """What the plan does to the environment decides; tests/infra/test_pausing.py has a real Airflow."""
+    """What the plan does to the environment decides; tests/infra/deployed/test_pausing.py has a real Airflow."""
     life.deploy("dev")
     api = Resting()
     variables = life.workspace.root_module / "environments" / "dev.tfvars"

@@ -14,7 +14,6 @@ from cd2.replication.results import TableResult
 from cd2.replication.schema.model import table_model
 from local.compare import compare
 from local.simulator.control import SimulatorControl
-from tests.replication.people import admin
 from tests.replication.replica import assert_equal, execute, run
 from tests.steps import init, sync
 
@@ -201,55 +200,6 @@ def test_columns_constraints_and_indexes_of_users_stay(
     assert execute(target, "SELECT count(*) FROM pg_constraint WHERE conname = 'mine'") == "1"
     gone = f"SELECT count(*) FROM pg_attribute WHERE attrelid = 'canvas.{name}'::regclass AND attname = 'b'"
     assert execute(target, gone) == "0"
-
-
-def test_comments_of_users_stay_and_those_of_dap_follow(
-    replicator: Replicator,
-    simulator: SimulatorControl,
-    database: str,
-    target: DatabaseTarget,
-    table: Callable[[str], str],
-) -> None:
-    """The next sync overwrote a user's comment on a column, and deleted that on the table."""
-    name = table("a:s50? b:text? c:text?")
-    run(init(replicator, f"canvas.{name}"))
-    said = (
-        f"SELECT concat_ws('; ', obj_description(a.attrelid), string_agg(col_description(attrelid, attnum), '; ' "
-        f"ORDER BY attnum)) FROM pg_attribute a WHERE attrelid = 'canvas.{name}'::regclass AND attname IN ('a', 'b') "
-        "GROUP BY a.attrelid"
-    )
-    admin(database, f"COMMENT ON TABLE canvas.{name} IS 'Ask Ann'; COMMENT ON COLUMN canvas.{name}.a IS 'See wiki'")
-    assert follow(replicator, name).state == "complete"
-    simulator.alter("canvas", name, "comment", "a", text="DAP on a.")
-    simulator.alter("canvas", name, "comment", "b", text="DAP on b.")
-    simulator.alter("canvas", name, "widen", "a", type="s200")
-    assert follow(replicator, name).state == "complete_with_schema_update"
-    assert execute(target, said) == "Ask Ann; See wiki; DAP on b."
-    simulator.alter("canvas", name, "comment", text="DAP on all.")
-    simulator.alter("canvas", name, "drop_column", "c")
-    run(init(replicator, f"canvas.{name}"))
-    assert execute(target, said) == "Ask Ann; See wiki; DAP on b."
-    admin(database, f"COMMENT ON TABLE canvas.{name} IS NULL; COMMENT ON COLUMN canvas.{name}.a IS NULL")
-    follow(replicator, name)
-    assert execute(target, said) == "DAP on a.; DAP on b."
-
-
-def test_backslashes_are_what_they_are_in_a_database_whose_strings_have_escapes(
-    replicator: Replicator,
-    simulator: SimulatorControl,
-    database: str,
-    target: DatabaseTarget,
-    table: Callable[[str], str],
-) -> None:
-    """An enumeration lost them, so that its table failed forever; a comment could end within a string."""
-    admin(database, f'ALTER DATABASE "{target.dbname}" SET standard_conforming_strings = off')
-    name = table(r"a:text? kind:enum(a\b|c)?")
-    simulator.alter("canvas", name, "comment", "a", text="In C:\\new\\")
-    run(init(replicator, f"canvas.{name}"))
-    assert execute(target, f"SELECT col_description('canvas.{name}'::regclass, 2)") == "In C:\\new\\"
-    simulator.alter("canvas", name, "add_enum_value", "kind", value="d\\e")
-    assert follow(replicator, name).state == "complete_with_schema_update"
-    assert_equal(simulator, database, f"canvas.{name}")
 
 
 def test_a_view_in_the_place_of_the_table_is_refused(

@@ -1,0 +1,1 @@
+"""Tests: a folder for each kind of promise, and what they share."""

@@ -1,0 +1,1 @@
+"""Links, commands, options, SQL, names and quoted messages of all documents."""

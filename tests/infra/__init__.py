@@ -1,0 +1,1 @@
+"""The deployment: Terraform, database, role."""

@@ -1,0 +1,1 @@
+"""The commands that deploy, and what they find in a real Airflow."""

@@ -1,0 +1,1 @@
+"""The page in Airflow, in a real browser."""

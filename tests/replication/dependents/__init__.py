@@ -1,0 +1,1 @@
+"""Users' objects that depend on a table."""

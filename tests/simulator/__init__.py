@@ -1,0 +1,1 @@
+"""The DAP simulator, as the official client sees it."""
