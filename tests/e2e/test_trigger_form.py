@@ -62,3 +62,12 @@ def test_a_wrong_value_is_refused_before_there_is_a_run(
     with pytest.raises(LocalStackError, match=told):
         trigger(fresh, conf)
     assert fresh.api.unfinished_runs() == []
+
+
+def test_a_misspelled_parameter_fails_the_run_before_any_table_is_asked_for(fresh: Stack) -> None:
+    """Airflow takes any parameter from the API and the command line; the run would be about all tables."""
+    run_id = fresh.trigger({"table": ["users"], "dry_run": True})
+    assert fresh.wait(run_id, PATIENCE_S) == "failed"
+    assert fresh.results(run_id) == []
+    (message,) = fresh.notifications()
+    assert "The trigger form has table, which this DAG does not know. Did you mean tables?" in message.body

@@ -72,7 +72,12 @@ def test_the_listing_does_not_promise_a_retry_either(
 ) -> None:
     row = Row(try_number)
     failing(TransientError(AWAY), monkeypatch)
-    context: Any = {"ti": row, "params": {}, "task_state_store": SimpleNamespace(get=lambda _: None)}
+    context: Any = {
+        "ti": row,
+        "dag": SimpleNamespace(params={}),
+        "params": {},
+        "task_state_store": SimpleNamespace(get=lambda _: None),
+    }
     with pytest.raises(TransientError):
         ListTables(task_id="list_tables").execute(context)
     assert ("will be retried" in row.xcoms[ERROR]) is not last

@@ -20,6 +20,7 @@ from cd2.tasks import operators
 from cd2.tasks.verifying import VERIFY, check_form, check_meant, due
 
 NOON = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
+FORM = ("namespaces", "tables", "full_refresh", "verify", "repair", "accept_shrink", "dry_run")
 A, B, C, D = (TableName("canvas", name) for name in "abcd")
 SETTINGS = Settings(verify_tables_per_day=2)
 
@@ -93,6 +94,7 @@ def test_only_a_scheduled_run_verifies_on_its_own(
     monkeypatch.setattr(operators, "with_credentials", lambda work: asyncio.run(work(replicator)))
     pushed: dict[str, Any] = {}
     context: Any = {
+        "dag": SimpleNamespace(params={}),
         "params": {},
         "dag_run": SimpleNamespace(run_type=run_type),
         "task_state_store": SimpleNamespace(get=lambda _: None, set=lambda *_: None),
@@ -106,14 +108,14 @@ def test_only_a_scheduled_run_verifies_on_its_own(
 @pytest.mark.parametrize("tables", [None, [], ["*"], ["canvas.users", "quiz_*"], ["users?"]])
 def test_what_is_for_named_tables_needs_their_names(name: str, tables: list[str] | None) -> None:
     with pytest.raises(TableFailure, match=f"has {name}, which needs named tables"):
-        check_form({name: True, "tables": tables})
-    check_form({name: True, "tables": ["canvas.users"]})
-    check_form({name: False, "tables": tables})
+        check_form({name: True, "tables": tables}, FORM)
+    check_form({name: True, "tables": ["canvas.users"]}, FORM)
+    check_form({name: False, "tables": tables}, FORM)
 
 
 def test_a_full_refresh_leaves_nothing_to_verify() -> None:
     with pytest.raises(TableFailure, match="nothing would be left to compare"):
-        check_form({"verify": True, "full_refresh": True, "tables": ["users"]})
+        check_form({"verify": True, "full_refresh": True, "tables": ["users"]}, FORM)
 
 
 def test_a_name_in_two_namespaces_confirms_no_loss_of_rows() -> None:
@@ -123,3 +125,18 @@ def test_a_name_in_two_namespaces_confirms_no_loss_of_rows() -> None:
     check_meant({"accept_shrink": True, "tables": ["canvas.users", "catalog.users"]}, users)
     check_meant({"accept_shrink": True, "tables": ["users"]}, users[:1])
     check_meant({"repair": True, "tables": ["users"]}, users)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("include_tables", r"has include_tables, which this DAG does not know. Did you mean tables\? Its parameters"),
+        ("Tables", r"Did you mean tables\?"),
+        ("full_refesh", r"Did you mean full_refresh\?"),
+        ("x", r"has x, which this DAG does not know. Its parameters are accept_shrink, dry_run"),
+    ],
+)
+def test_a_misspelled_parameter_is_not_ignored(wrong: str, told: str) -> None:
+    """The API and the command line take any; the run would be about all tables."""
+    with pytest.raises(TableFailure, match=told):
+        check_form({wrong: ["users"], "dry_run": False}, FORM)

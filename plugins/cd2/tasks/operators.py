@@ -83,7 +83,7 @@ class ListTables(BaseOperator):
         earlier = [TableName.parse(name) for name in cast("list[str]", store.get(ORDER) or [])]
         to_verify: list[str] = []
         try:
-            check_form(params)
+            check_form(params, context["dag"].params)
             settings = load_settings()
             tables, unlisted = with_credentials(lambda replicator: list_and_choose(replicator, settings, params))
             check_meant(params, tables)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from cd2.replication.errors import Cd2Error, TableFailure
@@ -25,11 +26,19 @@ def wants_verification(params: Mapping[str, Any]) -> bool:
     return bool(params.get("verify") or params.get("repair"))
 
 
-def check_form(params: Mapping[str, Any]) -> None:
+def check_form(params: Mapping[str, Any], known: Collection[str]) -> None:
     """Check the trigger form before anything is done.
 
-    :raises TableFailure: parameters that do not fit together.
+    :param known: the parameters of the DAG. The API and the command line take others, too, and nothing would read them.
+    :raises TableFailure: an unknown parameter, or parameters that do not fit together.
     """
+    if unknown := [name for name in params if name not in known]:
+        near = [match for name in unknown for match in get_close_matches(name, known, 1)]
+        hint = f"Did you mean {' and '.join(dict.fromkeys(near))}? " if near else ""
+        raise TableFailure(
+            f"The trigger form has {', '.join(unknown)}, which this DAG does not know. {hint}Its parameters are "
+            f"{', '.join(sorted(known))}."
+        )
     chosen = [name for name in FOR_NAMED_TABLES if params.get(name)]
     named = params.get("tables") or ()
     if chosen and (not named or any(character in name for name in named for character in "*?[")):

@@ -20,7 +20,7 @@ from tests.infra.mwaa_api import NAME, MwaaApi, serving
 pytestmark = pytest.mark.infra
 
 REGION = "eu-central-1"
-TABLE = {"namespaces": ["canvas"], "include_tables": ["users"]}
+TABLE = {"namespaces": ["canvas"], "tables": ["users"]}
 
 
 @pytest.fixture
