@@ -40,6 +40,16 @@ def test_a_missing_membership_is_named_with_its_grant(corpus: World) -> None:
     assert corpus.alter(WIDEN).broken == ()
 
 
+def test_nobody_is_made_a_superuser_for_a_view(corpus: World) -> None:
+    corpus.admin('CREATE VIEW analytics."of the ""admin""" AS SELECT name FROM canvas.users')
+    message = refused(corpus)
+    owner = corpus.text('ALTER VIEW "analytics"."of the ""admin""" OWNER TO {etl}')
+    assert f"{owner}." in message
+    assert "GRANT" not in message
+    corpus.admin(owner)
+    assert corpus.alter(WIDEN).broken == ()
+
+
 def test_a_membership_without_the_right_to_use_it_is_named_with_its_grant(corpus: World) -> None:
     corpus.admin("GRANT {alice} TO {etl} WITH SET FALSE")
     grant = corpus.text("GRANT {alice} TO {etl} WITH SET TRUE")

@@ -146,16 +146,19 @@ WHERE rule.ev_class = ANY ($1::oid[]) AND rule.rulename = '_RETURN'
   AND used.oid = ANY ($1::oid[]) AND used.oid <> rule.ev_class
 ORDER BY 1, 2"""
 
-# A member without the right to SET ROLE (PostgreSQL 16) needs the option spelled out.
+# A member without the right to SET ROLE (PostgreSQL 16) needs the option spelled out. Nobody should become a superuser
+# for a view.
 _MEMBERSHIPS = """
-SELECT pg_get_userbyid(relowner) AS owner, string_agg(nspname || '.' || relname, ', ' ORDER BY c.oid) AS views,
-       format('GRANT "%s" TO "%s"%s', replace(pg_get_userbyid(relowner), '"', '""'),
-              replace(session_user, '"', '""'),
-              CASE WHEN pg_has_role(session_user, relowner, 'MEMBER') THEN ' WITH SET TRUE' END) AS command
-FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-WHERE c.oid = ANY ($1::oid[]) AND pg_get_userbyid(relowner) <> current_user
-  AND NOT pg_has_role(session_user, relowner, '{right}')
-GROUP BY relowner ORDER BY 1"""
+SELECT rolname AS owner, string_agg(nspname || '.' || relname, ', ' ORDER BY c.oid) AS views,
+       CASE WHEN rolsuper THEN string_agg(
+           format('ALTER %s "%s"."%s" OWNER TO "%s"', CASE relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END,
+                  replace(nspname, '"', '""'), replace(relname, '"', '""'), replace(session_user, '"', '""')),
+           '; ' ORDER BY c.oid)
+       ELSE format('GRANT "%s" TO "%s"%s', replace(rolname, '"', '""'), replace(session_user, '"', '""'),
+                   CASE WHEN pg_has_role(session_user, relowner, 'MEMBER') THEN ' WITH SET TRUE' END) END AS command
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_roles owner ON owner.oid = relowner
+WHERE c.oid = ANY ($1::oid[]) AND rolname <> current_user AND NOT pg_has_role(session_user, relowner, '{right}')
+GROUP BY relowner, rolname, rolsuper ORDER BY 1"""
 
 _SCHEMA_RIGHTS = """
 SELECT nspname AS schema, string_agg(nspname || '.' || relname, ', ' ORDER BY c.oid) AS views,
