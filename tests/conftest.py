@@ -22,24 +22,26 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 
 
 LONG_FILES = (
-    "test_run_command",
-    "test_page_airflow",
-    # The stories: one stack serves all that a process gets of them, if they come one after the other.
+    # Two processes share the stories, each with a stack that serves them one after the other; a third one has the tests
+    # that mostly wait.
     "test_waiting",
     "test_stories",
+    "test_pacing_slow",
+    "test_object_urls",
     "test_many_tables",
-    "test_refresh_benchmark",
     "test_remedies",
+    "test_same_as_client",
     "test_clearing",
     "test_processes",
     "test_verification",
     "test_trigger_form",
+    # The longest first.
+    "test_run_command",
+    "test_page_airflow",
     "test_kill_anywhere",
     "test_killed_stack",
     "test_compose_run",
-    "test_object_urls",
-    "test_same_as_client",
-    "test_pacing_slow",
+    "test_refresh_benchmark",
     "test_simulator_official_client",
     "test_schema_between",
     "test_dictionary_page",
@@ -53,8 +55,7 @@ LONG_FILES = (
     "test_setup_script",
     "test_peoples_constraints",
 )
-"""Files with minutes of tests, about the longest first. A process takes whole files: one that gets such a file last
-lets the other wait."""
+"""Files with minutes of tests. A process takes whole files: one that gets such a file last lets the others wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
