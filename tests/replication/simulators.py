@@ -12,7 +12,9 @@ from local.simulator.control import SimulatorControl
 from local.simulator.settings import Settings
 from tests.replication.waiting import WAIT_S, wait_until
 
-NO_LIMITS = ("--data-limit", "0", "--list-limit", "0", "--job-limit", "0", "--reuse-jobs", "never")
+CALLS = ("list", "schema", "data", "job", "object")
+NO_LIMITS = (*(option for call in CALLS for option in (f"--{call}-limit", "0")), "--reuse-jobs", "never")
+"""A later option counts: `*NO_LIMITS, "--object-limit", "200"` has that one."""
 
 
 @contextmanager

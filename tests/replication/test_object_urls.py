@@ -163,7 +163,8 @@ OBJECTS = 500
 def limited(tmp_path: Path) -> Iterator[SimulatorControl]:
     """A simulator with DAP's limit for URLs, and tables of 500 objects."""
     rows = [option for table in TABLES for option in ("--table-rows", f"canvas.{table}={OBJECTS}")]
-    with simulator_process(tmp_path, "--rows", "5", "--rows-per-object", "1", *rows, *NO_LIMITS) as control:
+    limit = ("--object-limit", str(OBJECT_CALLS_PER_MINUTE))
+    with simulator_process(tmp_path, "--rows", "5", "--rows-per-object", "1", *rows, *NO_LIMITS, *limit) as control:
         yield control
 
 
