@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.replicator import Replicator
+from local.postgres.installation import installation
 from local.simulator.control import SimulatorControl
 from tests.replication.people import admin
-from tests.replication.replica import assert_equal, execute, run
+from tests.replication.replica import assert_equal, execute, make_replicator, run, target_of
 from tests.replication.verifying import outcome, verify
 from tests.steps import init, sync
 
@@ -25,6 +27,12 @@ ALTERED = {
     "only the day of a time": (f"{ALTER} ALTER at TYPE date", "at"),
     "another time zone": (f"{ALTER} ALTER at TYPE timestamptz USING at AT TIME ZONE 'Asia/Tokyo'", "at"),
     "a rounded number": (f"{ALTER} ALTER amount TYPE int", "amount"),
+    "a column that was dropped and added again": (f"{ALTER} DROP note; {ALTER} ADD note text", "note"),
+    "two columns that changed places": (
+        f"{ALTER} RENAME note TO other; {ALTER} RENAME name TO note; {ALTER} RENAME other TO name; "
+        f"{ALTER} ALTER name TYPE varchar(40) USING left(name, 40), ALTER note TYPE text",
+        "name, note",
+    ),
     "a shortened text": (f"{ALTER} ALTER name TYPE varchar(5) USING left(name, 5)", "name"),
 }
 HARMLESS = {
@@ -79,6 +87,64 @@ def test_a_type_that_holds_all_values_costs_no_snapshot(
     simulator.advance(tables=[notes], updates=3)
     assert run(sync(replicator, notes)).state == "complete_with_schema_update"
     assert_equal(simulator, database, notes)
+
+
+REPLACED = {
+    "its copy": (f"CREATE TABLE copy AS TABLE {TABLE}; DROP TABLE {TABLE}; ALTER TABLE copy SET SCHEMA canvas; "
+                 "ALTER TABLE canvas.copy RENAME TO notes; ALTER TABLE canvas.notes ADD PRIMARY KEY (id)"),
+    "an older one": f"ALTER TABLE {TABLE} RENAME TO newer; CREATE TABLE {TABLE} (LIKE canvas.newer INCLUDING ALL); "
+                    f"INSERT INTO {TABLE} TABLE canvas.newer LIMIT 50",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REPLACED)
+def test_a_table_that_somebody_replaced_is_made_equal_to_canvas_in_the_same_run(
+    what: str, notes: str, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    """The other table may have any rows, such as those of a dump."""
+    admin(database, REPLACED[what])
+    result = run(sync(replicator, notes))
+    assert result.state == "needs_init"
+    assert result.error
+    assert "somebody has replaced the table since the last load" in result.error.message
+    assert run(init(replicator, notes)).state == "initialized"
+    assert run(sync(replicator, notes)).state == "complete"
+    assert_equal(simulator, database, notes)
+
+
+@pytest.mark.parametrize("change", [f"{ALTER} DROP note; {ALTER} ADD note text", REPLACED["its copy"]])
+def test_what_another_program_made_of_a_table_when_it_moved_the_cursor_is_trusted(
+    change: str, notes: str, replicator: Replicator, database: str
+) -> None:
+    """The official client, for example, may make a table anew."""
+    admin(database, change)
+    admin(database, "UPDATE instructure_dap.table_sync SET timestamp = timestamp - interval '1 second'")
+    assert run(sync(replicator, notes)).state != "needs_init"
+    admin(database, f"{ALTER} DROP note; {ALTER} ADD note text")
+    assert names(run(sync(replicator, notes))) == {"note"}
+
+
+def test_a_database_that_was_restored_from_its_dump_needs_no_snapshots(
+    notes: str, replicator: Replicator, simulator: SimulatorControl, database: str, empty_database: str
+) -> None:
+    """All its numbers are others."""
+    admin(database, f"{ALTER} DROP note")  # PostgreSQL keeps its number, a dump does not
+    assert run(sync(replicator, notes)).state == "needs_init"
+    run(init(replicator, notes))
+    dump = subprocess.run(
+        [installation() / "bin/pg_dump", "--format=custom", database], check=True, capture_output=True
+    )
+    subprocess.run(
+        [installation() / "bin/pg_restore", "--exit-on-error", "--dbname", empty_database],
+        input=dump.stdout,
+        check=True,
+    )
+    restored = make_replicator(simulator, target_of(empty_database))
+    simulator.advance(tables=[notes], updates=3)
+    assert run(sync(restored, notes)).state == "complete"
+    assert_equal(simulator, empty_database, notes)
+    admin(empty_database, f"{ALTER} DROP note; {ALTER} ADD note text")
+    assert names(run(sync(restored, notes))) == {"note"}
 
 
 @pytest.mark.parametrize("changes", [0, 3])

@@ -158,19 +158,27 @@ class Reported:
         return result
 
 
-def decide(table: TableName, job: Job, plan: SchemaPlan) -> Action:
+def decide(table: TableName, job: Job, plan: SchemaPlan, before: Cursor | None) -> Action:
     """What to do with a job: a snapshot of a table that exists is a re-init.
 
+    :param before: the cursor that the table has.
     :raises ReinitRequired: the job holds changes that cannot be applied to this table.
     """
     if job.since is None:
         return "reinit" if plan.exists else "init"
     if plan.key_differs or not plan.exists:
         raise ReinitRequired(f"{table}: the table is missing, or its key has changed: it needs a new snapshot.")
-    if plan.altered:
+    held = before.held if before else None
+    if held and held.relation != plan.relation:
         raise ReinitRequired(
-            f"{table}: somebody has dropped, renamed or changed {', '.join(plan.altered)} since the last load: it "
-            "needs a new snapshot."
+            f"{table}: somebody has replaced the table since the last load, perhaps by one from a dump: it needs a new "
+            "snapshot."
+        )
+    moved = {name for name, number in plan.numbers.items() if held and held.columns.get(name, number) != number}
+    if altered := sorted({*plan.altered, *moved}):
+        raise ReinitRequired(
+            f"{table}: somebody has dropped, renamed or changed {', '.join(altered)} since the last load: it needs a "
+            "new snapshot."
         )
     return "sync"
 

@@ -250,7 +250,7 @@ class Replicator:
                 model, delivered = models(table, job, described, before, rows.columns)
                 keep = table.matches(self.append_only)
                 plan = await plan_changes(connection, model, previous, keep_columns=keep)
-                attempt = replace(attempt, action=decide(table, job, plan))
+                attempt = replace(attempt, action=decide(table, job, plan, before))
                 async with self._reported(attempt), told(connection, table, attempt.what):
                     if plan.additive:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
@@ -264,6 +264,8 @@ class Replicator:
                         await cursors.write(connection, table, after)
                         await jobs.forget(connection, table)
                         altered = alteration.altered or plan.additive is not None
+                        if altered or attempt.action != "sync" or not (before and before.held):
+                            await cursors.note_held(connection, table, after, [c.name for c in model.columns])
                         notes = (*model.notes, *alteration.notes)
                         result = attempt.loaded(before, after, applied, altered=altered, notes=notes)
                         await ledger.loaded(

@@ -49,6 +49,18 @@ CREATE TABLE IF NOT EXISTS cd2.schemas (
 )"""
 """The schemas that DAP has described; as texts, because the order of the columns counts."""
 
+RELATIONS = """
+CREATE TABLE IF NOT EXISTS cd2.relations (
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    since timestamp NOT NULL,
+    cursors oid NOT NULL,
+    relation oid NOT NULL,
+    columns jsonb NOT NULL,
+    PRIMARY KEY (namespace, table_name)
+)"""
+"""What holds the data of each table."""
+
 STOPS = """
 CREATE TABLE IF NOT EXISTS cd2.stops (
     run text PRIMARY KEY,
@@ -188,6 +200,7 @@ CREATE_TABLES = (
     PACER,
     JOBS,
     SCHEMAS,
+    RELATIONS,
     STOPS,
     LATE_RUNS,
     FRESHNESS,

@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 class SchemaPlan:
     """The DDL that a table lacks; each part is SQL, or None if there is nothing to do.
 
-    :param exists: the table is in the database.
+    :param relation: PostgreSQL's number of the table; None: it is not in the database.
+    :param numbers: its numbers of the columns that the table has and the model, too.
     :param create: creates the table and its types, without the key, which is faster to build over loaded rows.
     :param add_key: adds the primary key.
     :param additive: readers hardly wait for it; new columns are nullable at first.
@@ -56,7 +57,8 @@ class SchemaPlan:
     :param type_names: the names that the enumeration types have or get, by those in the model.
     """
 
-    exists: bool
+    relation: int | None = None
+    numbers: Mapping[str, int] = field(default_factory=dict)
     create: str = ""
     add_key: str = ""
     additive: str | None = None
@@ -69,6 +71,11 @@ class SchemaPlan:
     type_names: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the table is in the database."""
+        return self.relation is not None
 
     @property
     def changes(self) -> bool:
@@ -114,7 +121,6 @@ async def plan_changes(
             model.target.name, list(model.target.columns.values()), primary_key=(), description=model.target.description
         )
         return SchemaPlan(
-            False,
             create="\n".join([*new_types, _without_key(create)]),
             add_key=f"ALTER TABLE {model.name.quoted} "
             f"ADD {key_clause(model, await key_name(connection, model, None, None))};",
@@ -190,7 +196,8 @@ async def _changes(
     old_key = [row["name"] for row in kept if row["name"] in key]
     replace_key = await key_replaced(connection, model, relation, old_key) if key != model.key else None
     return SchemaPlan(
-        True,
+        relation["oid"],
+        {row["name"]: row["number"] for row in rows if row["name"] in now},
         additive="\n".join(statement for statement in additive if statement) or None,
         breaking="\n".join(statement for statement in breaking if statement) or None,
         closing=closing,
