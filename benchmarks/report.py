@@ -30,8 +30,8 @@ HOW = """\
   download, decompress, check, count or look for repeated keys, and notes nothing.
 - *unchanged*: a sync of a table in which nothing has changed: the fixed cost.
 - *whole*: seconds from the program's start to its end. *work*: of our engine, the steps of
-  one table: without starting Python, importing and preparing the database, which a run does once for all tables; of
-  the client, without starting Python and importing.
+  one table: without starting Python, importing, preparing the database and opening the connection on which all tables
+  wait, which a run does once; of the client, without starting Python and importing.
 - *CPU*: of the program with its children; *server*: of all PostgreSQL processes; *service*: of the simulator, which
   shares the machine. Jobs are generated beforehand: the time includes downloading the data, but not generating it.
 - *memory*: the largest resident set (sampled every 20 ms, and the kernel's own peak); *unshared*: without shared
