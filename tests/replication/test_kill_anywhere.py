@@ -68,12 +68,12 @@ def test_a_load_that_is_killed_at_any_message_is_wholly_old_or_wholly_new(world:
     ],
 )
 @pytest.mark.parametrize(
-    ("delivered", "step"), [(False, 11), (True, 17)], ids=["before-every-11th", "after-every-17th"]
+    ("delivered", "step"), [(False, 17), (True, 23)], ids=["before-every-17th", "after-every-23rd"]
 )
 def test_a_load_that_is_killed_at_its_messages_in_turn_is_wholly_old_or_wholly_new(
     world: World, kind: str, changes: tuple[str, ...], delivered: bool, step: int
 ) -> None:
-    """A sync sends about 400 messages, an init 60; the two steps together meet every stage several times."""
+    """A sync sends about 400 messages, an init 60; the two steps together meet every stage."""
     outcomes: list[str] = []
     number = 1
     while not outcomes or outcomes[-1] != "done":

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from local.compare import compare
-from local.simulator.catalogue import NAMESPACES, default_tables
-from tests.simulator.running import CLIENT_ID, CLIENT_SECRET, Dap, NewSimulator, RunningSimulator
+from local.simulator.catalogue import default_tables
+from tests.simulator.running import CLIENT_ID, CLIENT_SECRET, Dap, RunningSimulator
 
-# Between them: every type and every kind of key. The slow test has all tables, also that with duplicates.
+# Between them: every type and every kind of key. tests/replication/test_same_as_client.py has all tables.
 VARIED = ("catalogs", "products", "orders", "promotions", "certificates")
 NAMES = [f"catalog.{table}" for table in VARIED]
 
@@ -149,16 +149,3 @@ def test_the_library_renews_a_token_that_is_about_to_expire(simulator: RunningSi
     finally:
         simulator.control.settings(token_seconds=3600)
     assert simulator.control.stats()["calls"]["login"] == 3
-
-
-@pytest.mark.slow
-def test_every_table_can_be_initialized_and_synchronized(new_simulator: NewSimulator, database: str) -> None:
-    simulator = new_simulator("--rows", "50", "--list-limit", "0", "--data-limit", "0")
-    dap = Dap(simulator.url, database)
-    for namespace in NAMESPACES:
-        dap.initdb(namespace, "all", timeout=600)
-    assert_equal(simulator, database)
-    simulator.control.advance(0.2)
-    for namespace in NAMESPACES:
-        dap.syncdb(namespace, "all", timeout=600)
-    assert_equal(simulator, database)
