@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-import psycopg
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
+import psycopg
+import pytest
+
+from cd2.replication.replicator import Replicator
+from cd2.replication.results import TableResult
 from local.compare import compare
 from local.simulator.control import SimulatorControl
+from tests.steps import init, sync
 
+Load = Callable[[Replicator, str], Coroutine[Any, Any, TableResult]]
 BOXES = "canvas.boxes"
+
+
+def by_each_load(whats: Iterable[str]) -> pytest.MarkDecorator:
+    """For `what` and `load`: each by an increment and by a snapshot, one of them, in turn, in the slow tests."""
+    pairs = []
+    for number, what in enumerate(whats):
+        for place, load in enumerate((sync, init)):
+            marks = pytest.mark.slow if (number + place) % 2 else ()
+            pairs.append(pytest.param(what, load, id=f"{what}-{load.__name__}", marks=marks))
+    return pytest.mark.parametrize(("what", "load"), pairs)
 
 
 def admin(database: str, statements: str) -> None:

@@ -53,8 +53,11 @@ def listing_fails(dap: HTTPServer, target: DatabaseTarget, base_path: str = "") 
 )
 @pytest.mark.parametrize(
     ("body", "content_type"),
-    [(PAGE, "text/html"), ("", "text/plain"), ('{"message": "no Route matched"}', "application/json")],
-    ids=["html", "empty", "json"],
+    [
+        pytest.param(PAGE, "text/html", id="html"),
+        pytest.param("", "text/plain", id="empty", marks=pytest.mark.slow),
+        pytest.param('{"message": "no Route matched"}', "application/json", id="json", marks=pytest.mark.slow),
+    ],
 )
 def test_a_page_keeps_its_status_and_path(
     path: str,

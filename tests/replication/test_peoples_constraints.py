@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
-
 import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
-from tests.replication.people import BOXES, admin, equal
+from tests.replication.people import BOXES, Load, admin, by_each_load, equal
 from tests.replication.replica import execute, fetch, run
 from tests.steps import init, sync
 
-Load = Callable[..., Coroutine[Any, Any, Any]]
 LIDS = "canvas.lids"
 DEFERRABILITIES = ("", "DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED")
 PASSING = {
@@ -63,8 +59,7 @@ def again(target: DatabaseTarget, cursor: str) -> None:
     execute(target, f"UPDATE instructure_dap.table_sync SET timestamp = '{cursor}' WHERE source_table = 'boxes'")
 
 
-@pytest.mark.parametrize("load", [sync, init])
-@pytest.mark.parametrize("what", PASSING)
+@by_each_load(PASSING)
 def test_values_that_change_places_pass_every_constraint(
     what: str,
     load: Load,
@@ -148,8 +143,7 @@ VIOLATED: dict[str, tuple[str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("load", [sync, init])
-@pytest.mark.parametrize("what", VIOLATED)
+@by_each_load(VIOLATED)
 def test_what_the_rows_of_canvas_violate_is_named(
     what: str,
     load: Load,

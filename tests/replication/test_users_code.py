@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import asyncpg
 import pytest
@@ -14,14 +12,12 @@ import pytest
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure
 from cd2.replication.replicator import Replicator
-from cd2.replication.results import TableResult
 from cd2.replication.sqlerrors.quoting import quoted, raised_by_code
 from local.simulator.control import SimulatorControl
-from tests.replication.people import admin
+from tests.replication.people import Load, admin, by_each_load
 from tests.replication.replica import execute, run
 from tests.steps import init, sync
 
-Load = Callable[..., Coroutine[Any, Any, TableResult]]
 TABLE = "canvas.parcels"
 SECRET = "Mueller-4711"
 """What is in every row; it must appear nowhere."""
@@ -170,8 +166,7 @@ def test_whatever_a_trigger_raises_fails_the_table_and_is_not_quoted(
         admin(database, "DROP FUNCTION public.blab() CASCADE")
 
 
-@pytest.mark.parametrize("load", [sync, init])
-@pytest.mark.parametrize("what", CODE)
+@by_each_load(CODE)
 def test_what_code_and_expressions_make_of_a_value_is_not_quoted(
     what: str,
     load: Load,
