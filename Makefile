@@ -11,10 +11,12 @@ PYTEST := $(CACHED) -m pytest --durations=5 --durations-min=1
 # Percent of the lines of plugins, dags, local, scripts and benchmarks: a point below what was reached when it was last
 # raised, because what a killed process had run is not counted.
 COVERAGE_FLOOR := 80
-# Three processes, for two cores: many tests wait for a clock, a lock or a program. Each test file is in one of them: a
-# stack, a server or a simulator serves the tests of its file. Long files come first (tests/conftest.py), not those with
-# many tests.
-SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
+# Three processes, for two cores: many tests wait for a clock, a lock or a program; the slow ones more than others. Each
+# test file is in one of them: a stack, a server or a simulator serves the tests of its file. Long files come first
+# (tests/conftest.py), not those with many tests.
+SIDE_BY_SIDE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+PROCESSES := 3
+test-slow: PROCESSES := 4
 
 # What a person sets is in capitals. make takes tables=users for a variable too, which nothing would read.
 SMALL := alarm args chatbot check env full_refresh help namespaces out pace per_minute plan plan_only port python region repeats rows \

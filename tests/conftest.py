@@ -25,38 +25,39 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 
 
 LONG_FILES = (
-    # Two processes share the stories, each with a stack that serves them one after the other; a third one has the tests
-    # that mostly wait.
+    # Four processes: two begin with the stories of tests/e2e, which share a stack; two with tests that mostly wait.
     "test_waiting",
     "test_stories",
     "test_pacing_slow",
     "test_object_urls",
-    "test_many_tables",
+    # Then come what has nothing to share for those that have waited, and the other stories for those with a stack.
+    "test_run_command",
+    "test_kill_anywhere",
     "test_remedies",
-    "test_same_as_client",
     "test_clearing",
+    "test_many_tables",
     "test_processes",
     "test_verification",
     "test_trigger_form",
     # The longest first.
-    "test_run_command",
     "test_page_airflow",
-    "test_kill_anywhere",
-    "test_killed_stack",
     "test_compose_run",
+    "test_killed_stack",
+    "test_same_as_client",
     "test_refresh_benchmark",
-    "test_simulator_official_client",
     "test_schema_between",
-    "test_dictionary_page",
     "test_faults",
-    "test_verification_kills",
     "test_mwaa_install",
     "test_simulator_scale",
+    "test_verification_kills",
+    "test_setup_script",
+    "test_dictionary_page",
+    "test_kill_stages",
     "test_verification_moving",
     "test_benchmarks_run",
-    "test_kill_stages",
-    "test_setup_script",
     "test_peoples_constraints",
+    "test_users_code",
+    "test_simulator_official_client",
 )
 """Files with minutes of tests. A process takes whole files: one that gets such a file last lets the others wait."""
 
