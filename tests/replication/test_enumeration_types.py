@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 
 import pytest
 
@@ -27,12 +26,12 @@ LABELS = f"SELECT enum_range(NULL::{TYPE})::text"
 
 
 @pytest.fixture
-def roles(postgres: EmbeddedPostgres) -> Iterator[tuple[str, str]]:
+def roles(postgres: EmbeddedPostgres) -> tuple[str, str]:
     """Two roles of people."""
     names = (f"ann_{secrets.token_hex(4)}", f"bob_{secrets.token_hex(4)}")
     for name in names:
         postgres.create_role(name, name)
-    yield names
+    return names
 
 
 def lose_a_value(replicator: Replicator, simulator: SimulatorControl) -> tuple[str, ...]:
