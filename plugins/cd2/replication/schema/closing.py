@@ -63,7 +63,7 @@ async def closing_steps(
         steps.append(
             RequireColumns(
                 stricter,
-                f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {missing})",
+                f"SELECT EXISTS (SELECT FROM {model.name.rows} WHERE {missing})",
                 f"ALTER TABLE {model.name.quoted} {', '.join(f'ALTER COLUMN {name} SET NOT NULL' for name in names)};",
             )
         )

@@ -177,7 +177,12 @@ async def _changes(
     retyped = tuple(name for name in typed.columns if wide.columns[name].data_type != typed.columns[name].data_type)
     mutator = Mutator({name: given.name for name, given in (await collations(connection, model)).items()})
     breaking: list[str | None] = [lookup.translate for lookup in lookups]
-    breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
+    stays = [column for name, column in after.items() if name not in dropped]
+    breaking.append(mutator.mutate_table_stmt(_table(model, stays, wide.description), typed))
+    if dropped:
+        # A table that inherits from ours keeps its values.
+        drops = ", ".join(f"DROP COLUMN {quote_identifier(name)}" for name in dropped)
+        breaking.append(f"ALTER TABLE {model.name.rows} {drops};")
     additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
     additive += release(model, [row["name"] for row in kept if row["required"] and row["name"] not in key])
     altered: tuple[str, ...] = ()
