@@ -1,4 +1,4 @@
-"""Limits that PostgreSQL itself has: what exceeds one fails its table with a sentence that says which, and what to do."""
+"""Limits that PostgreSQL itself has: what exceeds one fails its table with a sentence that says what to do."""
 
 from __future__ import annotations
 
