@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
 from tests.replication.people import admin
@@ -35,6 +38,27 @@ def test_comments_of_users_stay_and_those_of_dap_follow(
     admin(database, f"COMMENT ON TABLE {TABLE} IS NULL; COMMENT ON COLUMN {TABLE}.a IS NULL")
     run(sync(replicator, TABLE))
     assert execute(target, SAID) == "DAP on a.; DAP on b."
+
+
+def test_a_comment_of_dap_that_changes_again_after_a_load_that_failed_is_not_taken_for_a_user_s(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """The comment came before its load and stayed for ever."""
+    simulator.add_table("canvas", "remarks", "a:s50? b:text? c:text?", rows=12)
+    run(init(replicator, TABLE))
+    for number in (1, 2):
+        simulator.alter("canvas", "remarks", "comment", "a", text=f"DAP on a, {number}.")
+        simulator.alter("canvas", "remarks", "add_column", f"new_{number}", type="text")
+        simulator.advance(tables=[TABLE], inserts=3)
+        admin(database, f"ALTER TABLE {TABLE} ADD CONSTRAINT nothing CHECK (id < 0) NOT VALID")
+        with pytest.raises(TableFailure, match="constraint nothing"):
+            run(sync(replicator, TABLE))
+        admin(database, f"ALTER TABLE {TABLE} DROP CONSTRAINT nothing")
+        simulator.alter("canvas", "remarks", "comment", f"new_{number}", text="DAP on it.")
+    assert run(sync(replicator, TABLE)).state == "complete_with_schema_update"
+    assert execute(target, SAID) == "DAP on a, 2.; The b of the record."
+    assert execute(target, SAID.replace("'a', 'b'", "'new_1', 'new_2'")) == "DAP on it.; DAP on it."
+    assert_equal(simulator, database, TABLE)
 
 
 def test_backslashes_are_what_they_are_in_a_database_whose_strings_have_escapes(

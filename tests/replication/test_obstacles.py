@@ -15,6 +15,7 @@ from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
 from tests.replication.people import admin
 from tests.replication.replica import assert_equal, execute, fetch, make_replicator, run, target_of
+from tests.replication.verifying import outcome, verify
 from tests.steps import init, sync
 
 Load = Callable[..., Coroutine[Any, Any, Any]]
@@ -163,3 +164,35 @@ def test_policies_that_apply_to_us_fail_the_table_instead_of_hiding_rows(
     admin(empty_database, f"ALTER ROLE {owner} BYPASSRLS")
     assert run(sync(replicator, GROUPS)).rows_deleted == 2
     assert_equal(simulator, empty_database, GROUPS)
+
+
+REDIRECT = f"""
+CREATE TABLE public.part () INHERITS ({GROUPS});
+CREATE FUNCTION public.redirect() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO public.part SELECT NEW.*; RETURN NULL; END';
+CREATE TRIGGER redirect BEFORE INSERT ON {GROUPS} FOR EACH ROW EXECUTE FUNCTION public.redirect()"""
+
+
+@pytest.mark.parametrize("how", ["sync", "init", "verify", "repair"])
+def test_a_trigger_that_redirects_rows_to_a_table_that_inherits_is_named(
+    how: str, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """Partitioning as it was done before PostgreSQL 10."""
+    run(init(replicator, GROUPS))
+    admin(database, REDIRECT)
+    if how in ("verify", "repair"):
+        execute(target, f"DELETE FROM ONLY {GROUPS} WHERE id IN (SELECT id FROM ONLY {GROUPS} LIMIT 2)")
+    else:
+        simulator.advance(tables=[GROUPS], inserts=3, updates=4, deletes=2)
+    before = [state(target), fetch(target, "SELECT * FROM public.part")]
+    if how == "verify":
+        found = outcome(verify(replicator, GROUPS))
+        assert (found.outcome, found.missing) == ("different", 2)
+    else:
+        with pytest.raises(TableFailure, match=r"A trigger that runs BEFORE each row can do that.*has redirect: drop"):
+            {
+                "sync": lambda: run(sync(replicator, GROUPS)),
+                "init": lambda: run(init(replicator, GROUPS)),
+                "repair": lambda: verify(replicator, GROUPS, repair=True),
+            }[how]()
+    assert [state(target), fetch(target, "SELECT * FROM public.part")] == before

@@ -243,7 +243,9 @@ def _place(exception: BaseException) -> str:
     if copying := _COPY_CONTEXT.search(_text(exception, "context") or ""):
         line, column = copying.groups()
         parts += [f"column {column}"] if column and not parts else []
-        parts.append(f"line {line} of an object")
+        # Rows are written in batches, and a row that is too large shows only then, at a later line.
+        if column or _text(exception, "sqlstate") != "54000":
+            parts.append(f"line {line} of an object")
     return ", ".join(parts)
 
 

@@ -24,6 +24,7 @@ SHOWN = 20
 """How many objects a sentence names."""
 _OF_VALUES = ("0A", "22", "23", "28", "38", "39", "3D", "42", "54")
 """Beginnings of the SQLSTATEs that an expression may raise for a value. We are logged in: no login is meant."""
+_TOO_LARGE = "54000"
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _CALL = re.compile(rf"{_NAME}(?:\.{_NAME})?\([^()]*\)")
 _QUOTED = re.compile(r'["»„“«]([^"»„“”«\n]+)["»“”«]')
@@ -155,7 +156,7 @@ async def _explained(
     of_canvas = (error.context or "").startswith("COPY ")
     if of_canvas or quoted(error) or not error.sqlstate.startswith(_OF_VALUES):
         return None
-    if seen := await _listed(connection, table):
+    if seen := await _listed(connection, table, every_index=error.sqlstate == _TOO_LARGE):
         return TableFailure(
             f"{_said(meaning)} Objects that users added to the table use the same values: {seen}. If one of these "
             "raised the error, drop it, then clear the task.",
@@ -179,9 +180,12 @@ async def _functions(connection: asyncpg.Connection, context: str) -> list[str]:
     ]
 
 
-async def _listed(connection: asyncpg.Connection, table: TableName) -> str:
-    """The objects with code or expressions that people put on a table."""
-    labels = [row["label"] for row in await connection.fetch(_SEEING, table.quoted)]
+async def _listed(connection: asyncpg.Connection, table: TableName, *, every_index: bool = False) -> str:
+    """The objects with code or expressions that people put on a table.
+
+    :param every_index: also those of plain columns: an index holds less than its column.
+    """
+    labels = [row["label"] for row in await connection.fetch(_SEEING, table.quoted, every_index)]
     more = len(labels) - SHOWN
     return ", ".join(labels[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
@@ -220,7 +224,7 @@ SELECT label FROM (
     WHERE tgrelid = loaded.oid AND NOT tgisinternal AND tgenabled <> 'D'
   UNION ALL
     SELECT 2, format('index %I', relname) FROM loaded, pg_index i JOIN pg_class c ON c.oid = indexrelid
-    WHERE indrelid = loaded.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL)
+    WHERE indrelid = loaded.oid AND ($2 AND NOT indisprimary OR indexprs IS NOT NULL OR indpred IS NOT NULL)
   UNION ALL
     SELECT 3, format('constraint %I', conname) FROM loaded, pg_constraint
     WHERE conrelid = loaded.oid AND contype IN ('c', 'x')

@@ -109,9 +109,12 @@ def _listed(phrases: Sequence[str]) -> str:
 
 
 _FIND_COLUMNS = ("oid", "qualified_name", "sql_name", "kind", "owner", "lock")
+# A table that inherits from `$1` changes with it.
 _FIND = """
-WITH RECURSIVE dependent(oid) AS (
-    SELECT $1::oid
+WITH RECURSIVE family(oid) AS (
+    SELECT $1::oid UNION SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = family.oid
+), dependent(oid) AS (
+    SELECT oid FROM family
   UNION
     SELECT view.oid
     FROM dependent
@@ -129,7 +132,7 @@ SELECT c.oid, nspname || '.' || relname AS qualified_name, format('%I.%I', nspna
        format('ALTER %s %I.%I OWNER TO %I', kind, nspname, relname, pg_get_userbyid(relowner)) AS lock,
        ARRAY(SELECT quote_ident(rulename) FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN') AS rules
 FROM dependent
-JOIN pg_class c ON c.oid = dependent.oid AND c.oid <> $1
+JOIN pg_class c ON c.oid = dependent.oid AND c.relkind IN ('v', 'm')
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (SELECT CASE relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind) AS k
 ORDER BY c.oid"""

@@ -276,6 +276,12 @@ SELECT DISTINCT what, command FROM (
     FROM (SELECT relispartition, inhparent::regclass AS parent
           FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhrelid = $1) AS above
   UNION ALL
+    SELECT format('column %I of %s, which inherits from the table', attname, attrelid::regclass),
+           format('ALTER TABLE %s NO INHERIT %s', attrelid::regclass, inhparent::regclass)
+    FROM col JOIN pg_inherits ON inhrelid = attrelid AND inhparent IN (SELECT oid FROM family)
+    WHERE attrelid <> $1 AND attname NOT IN (
+        SELECT o.attname FROM pg_attribute o WHERE o.attrelid = $1 AND NOT o.attisdropped)
+  UNION ALL
     SELECT format('the replica identity index %s', i.indexrelid::regclass),
            format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', $1::regclass)
     FROM pg_index i WHERE i.indrelid = $1 AND i.indisreplident

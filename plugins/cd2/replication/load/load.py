@@ -18,7 +18,7 @@ from cd2.replication.load.guard import Guard
 from cd2.replication.load.staging import Staging
 from cd2.replication.load.unique import is_built
 from cd2.replication.results import Action, Applied
-from cd2.replication.schema.closing import NarrowEnum
+from cd2.replication.schema.closing import NarrowEnum, RequireColumns
 from cd2.replication.sqlerrors.quoting import raised_by_code
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Load:
             replaced = await self._applied(staging.delete_all)
             for statements in (self.plan.breaking, self.plan.replace_key, identity):
                 if statements:
-                    await self.alteration.run(statements)
+                    await self._alter_empty(statements)
         written, deleted = await satisfied(
             self.connection, self.model, self.alteration, staging.apply_snapshot, staging.deletes
         )
@@ -197,6 +197,26 @@ class Load:
                     raise
                 raise old_rows.misfit(self.model, what) from None
 
+    async def _alter_empty(self, statements: str) -> None:
+        """Change the schema of a table without rows: what does not fit is in a table that inherits from it."""
+        try:
+            await self.alteration.run(statements)
+        except _DOES_NOT_FIT as error:
+            if raised_by_code(error) or not (children := await obstacles.inheriting(self.connection, self.model.name)):
+                raise
+            raise obstacles.children_misfit(self.model.name, children) from None
+
+    async def _require(self, step: RequireColumns) -> str | None:
+        """Require values that all rows have; :returns: a sentence, if rows of a table that inherits have none."""
+        try:
+            await self.alteration.run(step.sql)
+        except asyncpg.NotNullViolationError as error:
+            children = await obstacles.inheriting(self.connection, self.model.name)
+            if raised_by_code(error) or not children:
+                raise
+            return obstacles.children_lack(self.model.name, step.columns, children)
+        return None
+
     async def _run_closing(self, failure: type[ReinitRequired | TableFailure]) -> tuple[str, ...]:
         """Run the closing DDL, each step only if the applied rows allow it.
 
@@ -210,7 +230,8 @@ class Load:
             if isinstance(step, NarrowEnum):
                 self.alteration.narrow_later(step)
             elif not await self.connection.fetchval(step.check_sql):
-                await self.alteration.run(step.sql)
+                if note := await self._require(step):
+                    notes.append(note)
             elif self.append_only:
                 notes.append(
                     f"{self.model.name}: {', '.join(step.columns)} must now have a value in every row, but old rows "

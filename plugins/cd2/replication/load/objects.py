@@ -25,6 +25,10 @@ _JSON_ESCAPE = re.compile(
     rb"\\\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([0-9a-fA-F]{4})|\\\\|[^\\])"
 )
 _SUSPICIOUS_JSON = re.compile(rb"\\\\u(?:0000|[dD][89a-fA-F])")
+# ISO 8601 gives years after 9999 and before 0000 a sign, which PostgreSQL takes for that of a time zone. The year 0000
+# is 1 BC.
+_FAR_YEAR = re.compile(rb"\t(?:[+-]\d{4,9}|0000)-\d\d-\d\d")
+_YEAR = re.compile(rb"([+-]?\d{4,9})(-\d\d-\d\d.*)")
 
 
 @dataclass
@@ -90,16 +94,20 @@ class ObjectStream:
             if (close := getattr(generator, "aclose", None)) is not None:
                 await close()
 
-    async def rows(self, wanted: Sequence[str], json: Collection[str]) -> AsyncIterator[bytes]:
+    async def rows(
+        self, wanted: Sequence[str], json: Collection[str], times: Collection[str] = ()
+    ) -> AsyncIterator[bytes]:
         """Blocks of lines with the wanted columns of the header, in the header's order; long lines come in pieces.
 
         :param wanted: a subsequence of `columns`.
         :param json: the wanted columns that hold JSON.
+        :param times: the wanted columns that hold dates or times of a date.
         :raises TransientError: the object is truncated or damaged.
         :raises TableFailure: a line has another number of fields than the header, or is longer than PostgreSQL reads.
         """
         positions = [self.columns.index(name) for name in wanted]
         json_positions = [self.columns.index(name) for name in json]
+        time_positions = [self.columns.index(name) for name in times]
         everything = len(positions) == len(self.columns)
         # PostgreSQL counts the fields of a line, but for a single column it takes whatever there is.
         all_but_first = positions == list(range(1, len(self.columns))) and len(positions) > 1
@@ -114,6 +122,8 @@ class ObjectStream:
                 continue
             lines = block.count(b"\n")
             block = self._storable(block, json_positions)
+            if time_positions and _FAR_YEAR.search(block):
+                block = b"\n".join(_with_years(line, time_positions) for line in block.split(b"\n"))
             if all_but_first:
                 block = _NEXT_FIRST_FIELD.sub(b"\n", block[block.find(b"\t") + 1 :])
             elif not everything:
@@ -259,6 +269,16 @@ class ObjectStream:
         repaired = b"\t".join(fields)
         self._tally.repaired += repaired != line
         return repaired
+
+
+def _with_years(line: bytes, positions: list[int]) -> bytes:
+    """A line with the years of its dates as PostgreSQL reads them; what is none stays."""
+    fields = line.split(b"\t")
+    for position in positions:
+        if position < len(fields) and (match := _YEAR.fullmatch(fields[position])):
+            year = int(match[1])
+            fields[position] = b"%04d%s%s" % (year if year > 0 else 1 - year, match[2], b"" if year > 0 else b" BC")
+    return b"\t".join(fields)
 
 
 def _storable_json(text: bytes) -> bytes:

@@ -9,7 +9,7 @@ from cd2.replication.names import quote_identifier
 from cd2.replication.schema.taken import check_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import asyncpg
 
@@ -28,6 +28,16 @@ SELECT row_security_active(c.oid) AS row_security,
        c.relreplident = 'n' OR c.relreplident = 'i' AND NOT EXISTS (
            SELECT FROM pg_index WHERE indrelid = c.oid AND indisreplident) AS unidentified
 FROM pg_class c WHERE c.oid = to_regclass($1::text)"""
+
+_INHERITING = """
+WITH RECURSIVE family AS (
+    SELECT to_regclass($1::text)::oid AS oid UNION SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = oid
+)
+SELECT DISTINCT format('ALTER TABLE %I.%I NO INHERIT %I.%I', cn.nspname, c.relname, pn.nspname, p.relname) AS command
+FROM family JOIN pg_inherits ON inhparent = family.oid
+JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
+JOIN pg_class p ON p.oid = inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace
+ORDER BY 1"""
 
 _IS_PUBLISHED = """
 SELECT EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
@@ -127,6 +137,35 @@ def check_collations(model: TableModel, given: Mapping[str, Collation]) -> None:
             f"{model.name.quoted} {changes}), then clear the task.",
             type="42P22",
         )
+
+
+async def inheriting(connection: asyncpg.Connection, table: TableName) -> list[str]:
+    """Tables that users let inherit from one of Canvas, as statements that end that."""
+    return [row["command"] for row in await connection.fetch(_INHERITING, table.quoted)]
+
+
+def children_misfit(table: TableName, commands: Sequence[str]) -> TableFailure:
+    """The schema of a table changed, and what inherits from it must follow, but cannot.
+
+    :param commands: of `inheriting`.
+    """
+    return TableFailure(
+        f"{table}: its schema changed, and rows of a table that a user let inherit from it do not fit the new one. "
+        f"Nothing was changed. Correct them, or end the inheritance ({'; '.join(commands)}), then clear the task.",
+        type="2BP01",
+    )
+
+
+def children_lack(table: TableName, columns: Sequence[str], commands: Sequence[str]) -> str:
+    """A sentence: columns are required, but rows of what inherits from the table have no value.
+
+    :param commands: of `inheriting`.
+    """
+    return (
+        f"{table}: {', '.join(columns)} must now have a value in every row, and all rows of Canvas have one, but rows "
+        "of a table that a user let inherit from it have none: NULL stays allowed. Give them values, or end the "
+        f"inheritance ({'; '.join(commands)})."
+    )
 
 
 async def is_published(connection: asyncpg.Connection, table: TableName, *, changes: bool = False) -> bool:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 10.0
 MISSING_COLUMN = "MissingColumn"
+_OF_DATES = ("timestamp", "date")
+"""Beginnings of the types whose values have a year."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +162,12 @@ class JobRows:
         by_name = {column.source: column for column in model.columns}
         wanted = [name for name in stream.columns if _plain(name) in by_name or (meta and name.startswith("meta."))]
         json = [name for name in wanted if (c := by_name.get(_plain(name))) and (c.json or c.array)]
+        times = [name for name in wanted if (c := by_name.get(_plain(name))) and c.type.startswith(_OF_DATES)]
         status: str = await connection.copy_to_table(
             table,
             schema_name=schema,
             columns=[c.name if (c := by_name.get(_plain(name))) else name for name in wanted],
-            source=self._with_progress(stream.rows(wanted, json)),
+            source=self._with_progress(stream.rows(wanted, json, times)),
             # Nobody sees rows of a table created in this transaction before the commit: they can be frozen at once.
             freeze=True,
         )

@@ -204,6 +204,8 @@ class Alteration:
                     raise_if_temporary(error)
                 named = await parts.obstacles(self._connection, self._table, again._touched)
                 reason = f"another object uses the type ({', '.join(n.what for n in named) or _plain(error)})"
+                if isinstance(error, asyncpg.InsufficientPrivilegeError):
+                    reason = f"the replication role may not recreate the type as it is ({_plain(error)})"
         note = (
             f"{self._table}: the schema of {step.type} no longer has the value {', '.join(step.removed)}, "
             f"but {reason}: the value stays."

@@ -63,7 +63,7 @@ async def closing_steps(
         steps.append(
             RequireColumns(
                 stricter,
-                f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {missing})",
+                f"SELECT EXISTS (SELECT FROM {model.name.rows} WHERE {missing})",
                 f"ALTER TABLE {model.name.quoted} {', '.join(f'ALTER COLUMN {name} SET NOT NULL' for name in names)};",
             )
         )
@@ -72,7 +72,8 @@ async def closing_steps(
         if removed:
             wanted = truncated(enum.name.local_id, MAX_IDENTIFIER - len(_OLD)) + _OLD
             old = await free_name(connection, model.name.namespace, wanted)
-            steps.append(_narrow(model, enum, removed, old))
+            given = await connection.fetch(_GIVEN, model.name.namespace, enum.name.local_id, str(enum.name))
+            steps.append(_narrow(model, enum, removed, old, [row["sql"] for row in given]))
     return tuple(steps)
 
 
@@ -95,7 +96,7 @@ def release(model: TableModel, columns: Iterable[str]) -> list[str]:
     return [f"ALTER TABLE {model.name.quoted} ALTER COLUMN {quote_identifier(name)} DROP NOT NULL;" for name in columns]
 
 
-def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...], old: str) -> NarrowEnum:
+def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...], old: str, given: Iterable[str]) -> NarrowEnum:
     column = next(column for column in model.columns if column.type.removesuffix(" ARRAY") == str(enum.name))
     name = quote_identifier(column.name)
     values = f"ARRAY[{', '.join(constant(value) for value in removed)}]"
@@ -109,5 +110,38 @@ def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...], old: st
         f"ALTER TYPE {enum.name} RENAME TO {quote_identifier(old)};\n{enum.create_stmt()}\n"
         f"ALTER TABLE {model.name.quoted} ALTER COLUMN {name} "
         f"TYPE {column.type} USING {name}::{through}::{column.type};\n"
-        f"DROP TYPE {QualifiedId(model.name.namespace, old)};",
+        + "\n".join([f"DROP TYPE {QualifiedId(model.name.namespace, old)};", *given]),
     )
+
+
+# Statements that give a type what people gave the one that it replaces. First nobody may use it, because default
+# privileges may have given rights away, and PostgreSQL gives them to PUBLIC. The owner comes last: until then it is
+# ours, and with it go our grants. Who passed a right on is not kept; nobody loses one.
+_GIVEN = """
+WITH old AS (
+    SELECT t.oid, typowner, coalesce(typacl, acldefault('T', typowner)) AS acl,
+           typacl IS NOT NULL OR EXISTS (SELECT FROM pg_default_acl WHERE defaclobjtype = 'T') AS granted
+    FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace WHERE nspname = $1 AND typname = $2
+), entry AS (
+    SELECT grantee, bool_or(is_grantable) AS grantable FROM old, aclexplode(acl)
+    WHERE granted AND grantee <> typowner GROUP BY grantee
+), given AS (
+    SELECT DISTINCT grantee FROM old, pg_default_acl, aclexplode(defaclacl)
+    WHERE granted AND defaclobjtype = 'T' AND grantee NOT IN (0, current_user::regrole)
+)
+SELECT sql FROM (
+    SELECT 1 AS place, format('REVOKE ALL ON TYPE %s FROM PUBLIC;', $3::text) AS sql FROM old WHERE granted
+  UNION ALL
+    SELECT 2, format('REVOKE ALL ON TYPE %s FROM %I;', $3::text, pg_get_userbyid(grantee)) FROM given
+  UNION ALL
+    SELECT 3, format('GRANT USAGE ON TYPE %s TO %s%s;', $3::text,
+                     CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+                     CASE WHEN grantable THEN ' WITH GRANT OPTION' END)
+    FROM entry
+  UNION ALL
+    SELECT 4, format('COMMENT ON TYPE %s IS ', $3::text) || quote_literal(obj_description(oid, 'pg_type')) || ';'
+    FROM old
+  UNION ALL
+    SELECT 5, format('ALTER TYPE %s OWNER TO %I;', $3::text, pg_get_userbyid(typowner)) FROM old
+    WHERE typowner <> current_user::regrole
+) AS statement WHERE sql IS NOT NULL ORDER BY place, sql"""

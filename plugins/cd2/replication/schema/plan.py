@@ -46,7 +46,7 @@ class SchemaPlan:
     :param create: creates the table and its types, without the key, which is faster to build over loaded rows.
     :param add_key: adds the primary key.
     :param additive: readers hardly wait for it; new columns are nullable at first.
-    :param breaking: changes types, drops columns; dependents may block it.
+    :param breaking: changes types and comments, drops columns; dependents may block it.
     :param closing: each step needs rows that allow it.
     :param key_differs: the table's primary key is not the model's.
     :param replace_key: gives the emptied table the model's key.
@@ -165,10 +165,10 @@ async def _changes(
     for name, column in source.columns.items():
         wanted = target.get(name, column)
         nullable = column.nullable or (wanted.nullable and name not in key)
-        widened.append(replace(column, nullable=nullable, description=wanted.description))
+        widened.append(replace(column, nullable=nullable))
     new = [replace(column, nullable=True) for name, column in target.items() if name not in source.columns]
-    wide = _table(model, [*widened, *new], model.target.description)
-    # Step 2: change types, drop columns.
+    wide = _table(model, [*widened, *new], relation["description"])
+    # Step 2: change types and comments, drop columns. A comment that came before its schema would count as a user's.
     looked_up = {lookup.column: SqlVariableCharacterType() for lookup in lookups}
     after = {
         column.name.local_id: replace(column, data_type=looked_up.get(column.name.local_id, column.data_type))
@@ -183,7 +183,12 @@ async def _changes(
     retyped = tuple(name for name in typed.columns if wide.columns[name].data_type != typed.columns[name].data_type)
     mutator = Mutator({name: given.name for name, given in (await collations(connection, model)).items()})
     breaking: list[str | None] = [lookup.translate for lookup in lookups]
-    breaking.append(mutator.mutate_table_stmt(_table(model, list(after.values()), wide.description), typed))
+    stays = [column for name, column in after.items() if name not in dropped]
+    breaking.append(mutator.mutate_table_stmt(_table(model, stays, wide.description), typed))
+    if dropped:
+        # A table that inherits from ours keeps its values.
+        drops = ", ".join(f"DROP COLUMN {quote_identifier(name)}" for name in dropped)
+        breaking.append(f"ALTER TABLE {model.name.rows} {drops};")
     additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
     additive += release(model, [row["name"] for row in kept if row["required"] and row["name"] not in key])
     altered: tuple[str, ...] = ()

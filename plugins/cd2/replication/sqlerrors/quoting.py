@@ -27,9 +27,9 @@ _SEES_NO_ROWS = {
     "rewriteRemove.c", "rewriteHandler.c", "trigger.c", "policy.c", "publicationcmds.c", "pg_publication.c",
     "functioncmds.c", "pg_proc.c", "schemacmds.c", "statscmds.c", "alter.c", "dropcmds.c", "comment.c",
     "lockcmds.c", "createas.c", "event_trigger.c", "cluster.c", "copy.c",
-    # what a table can take at all: its replica identity, its policies, the size of an index entry
-    "execReplication.c", "execMain.c", "nbtutils.c", "nbtinsert.c", "gininsert.c", "ginentrypage.c", "hashinsert.c",
-    "spgdoinsert.c",
+    # what a table can take at all: its replica identity, its policies, the size of a row and of an index entry
+    "execReplication.c", "execMain.c", "hio.c", "nbtutils.c", "nbtinsert.c", "gininsert.c", "ginentrypage.c",
+    "hashinsert.c", "spgdoinsert.c",
 }  # fmt: skip
 _LANGUAGES = {
     "pl_exec.c", "plpy_elog.c", "plpy_plpymodule.c", "plperl.c", "pltcl.c", "plv8.cc", "plv8_func.cc", "dblink.c",

@@ -120,14 +120,22 @@ SQLSTATES: tuple[Meaning, ...] = (
     Meaning(
         "54000",
         "TableFailure",
-        "A value is larger than PostgreSQL can hold (1 GB for a line, 256 MB for a text in JSON, 2.7 KB for a key, "
-        "8 KB for a row without its long values): shorten it in Canvas, or skip this table ([cd2] skip_tables).",
+        "A value or a row is larger than PostgreSQL can hold (1 GB for a line, 256 MB for a text in JSON, 2.7 KB for "
+        "an index, 8 KB for a row without its long values): drop indexes and columns that you added, shorten the value "
+        "in Canvas, or skip this table ([cd2] skip_tables).",
     ),
     Meaning(
         "54001",
         "TableFailure",
         "A JSON value is nested more deeply than max_stack_depth of the server allows: raise that, shorten the value "
         "in Canvas, or skip this table ([cd2] skip_tables).",
+    ),
+    Meaning(
+        "54011",
+        "TableFailure",
+        "The table would have more columns than PostgreSQL allows (1,600, of which a load needs two; dropped ones "
+        "count): keep columns of your own in another table, then drop this one, and it is filled anew; or skip it "
+        "([cd2] skip_tables).",
     ),
     Meaning(
         "428C9",

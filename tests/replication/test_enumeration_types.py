@@ -1,0 +1,88 @@
+"""The types of enumerations: what people put on one stays when it is recreated without a value."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.replicator import Replicator
+from local.postgres import EmbeddedPostgres
+from local.simulator.control import SimulatorControl
+from tests.replication.people import admin
+from tests.replication.replica import assert_equal, execute, make_replicator, run, target_of
+from tests.steps import init, sync
+
+TABLE = "canvas.kinds"
+TYPE = "canvas.kinds__kind"
+# Who may do what, whoever granted it.
+ACL = f"""
+SELECT concat_ws('; ', obj_description(t.oid, 'pg_type'), pg_get_userbyid(typowner), (
+    SELECT string_agg(grantee::regrole || CASE WHEN is_grantable THEN '*' ELSE '' END, ',' ORDER BY 1)
+    FROM (SELECT DISTINCT grantee, is_grantable FROM aclexplode(coalesce(typacl, acldefault('T', typowner)))) AS a))
+FROM pg_type t WHERE t.oid = '{TYPE}'::regtype"""
+LABELS = f"SELECT enum_range(NULL::{TYPE})::text"
+
+
+@pytest.fixture
+def roles(postgres: EmbeddedPostgres) -> tuple[str, str]:
+    """Two roles of people."""
+    names = (f"ann_{secrets.token_hex(4)}", f"bob_{secrets.token_hex(4)}")
+    for name in names:
+        postgres.create_role(name, name)
+    return names
+
+
+def lose_a_value(replicator: Replicator, simulator: SimulatorControl) -> tuple[str, ...]:
+    simulator.alter("canvas", "kinds", "drop_enum_value", "kind", value="b")
+    return run(sync(replicator, TABLE)).notes
+
+
+def test_a_type_keeps_comment_rights_and_owner_when_its_enumeration_loses_a_value(
+    roles: tuple[str, str], replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    ann, bob = roles
+    simulator.add_table("canvas", "kinds", "kind:enum(a|b|c)", rows=12)
+    run(init(replicator, TABLE))
+    admin(
+        database,
+        f"COMMENT ON TYPE {TYPE} IS 'Ann''s \\ words'; REVOKE USAGE ON TYPE {TYPE} FROM PUBLIC;"
+        f"ALTER TYPE {TYPE} OWNER TO {ann}; GRANT USAGE ON TYPE {TYPE} TO {bob} WITH GRANT OPTION;"
+        f"ALTER DEFAULT PRIVILEGES GRANT USAGE ON TYPES TO pg_monitor",
+    )
+    before = execute(target, ACL)
+    assert lose_a_value(replicator, simulator) == ()
+    assert execute(target, LABELS) == "{a,c,__dap_unspecified__}"
+    assert execute(target, ACL) == before
+    assert before == f"Ann's \\ words; {ann}; {ann},{bob}*"
+    assert_equal(simulator, database, TABLE)
+
+
+def test_a_type_that_nobody_touched_stays_as_it_is_when_its_enumeration_loses_a_value(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    simulator.add_table("canvas", "kinds", "kind:enum(a|b|c)", rows=12)
+    run(init(replicator, TABLE))
+    assert lose_a_value(replicator, simulator) == ()
+    assert execute(target, f"SELECT typacl FROM pg_type WHERE oid = '{TYPE}'::regtype") == "None"
+
+
+def test_a_value_stays_if_its_type_could_not_be_given_back_to_its_owner(
+    roles: tuple[str, str],
+    postgres: EmbeddedPostgres,
+    simulator: SimulatorControl,
+    empty_database: str,
+    empty_target: DatabaseTarget,
+) -> None:
+    ann, owner = roles
+    admin(empty_database, f'GRANT CREATE ON DATABASE "{empty_target.dbname}" TO {owner}')
+    replicator = make_replicator(simulator, target_of(empty_database, user=owner, password=owner))
+    run(replicator.prepare(["canvas"]))
+    simulator.add_table("canvas", "kinds", "kind:enum(a|b|c)", rows=12)
+    run(init(replicator, TABLE))
+    admin(empty_database, f"ALTER TYPE {TYPE} OWNER TO {ann}")
+    (note,) = lose_a_value(replicator, simulator)
+    assert f"must be owner of type {TYPE}" in note
+    assert note.endswith(": the value stays.")
+    assert execute(empty_target, LABELS) == "{a,b,c,__dap_unspecified__}"
