@@ -19,7 +19,7 @@ TYPE = "canvas.kinds__kind"
 # Who may do what, whoever granted it.
 ACL = f"""
 SELECT concat_ws('; ', obj_description(t.oid, 'pg_type'), pg_get_userbyid(typowner), (
-    SELECT string_agg(grantee::regrole || CASE WHEN is_grantable THEN '*' ELSE '' END, ',' ORDER BY 1)
+    SELECT string_agg(grantee::regrole || CASE WHEN is_grantable THEN '*' ELSE '' END, ',' ORDER BY grantee::regrole::text)
     FROM (SELECT DISTINCT grantee, is_grantable FROM aclexplode(coalesce(typacl, acldefault('T', typowner)))) AS a))
 FROM pg_type t WHERE t.oid = '{TYPE}'::regtype"""
 LABELS = f"SELECT enum_range(NULL::{TYPE})::text"
