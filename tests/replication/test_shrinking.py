@@ -6,7 +6,7 @@ import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import TableFailure
-from cd2.replication.load.guard import SHRINK
+from cd2.replication.load.guard import SHRINK, Guard
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import Action, TableResult
@@ -146,3 +146,18 @@ def test_the_setting_says_how_much_may_go(simulator: SimulatorControl, target: D
     simulator.advance(tables=[str(NAME)], deletes=1_500)
     run(init(make_replicator(simulator, target, max_shrink=50), NAME))
     assert_equal(simulator, database, str(NAME))
+
+
+@pytest.mark.parametrize(
+    ("percent", "rows", "limit"),
+    [
+        (20, 0, 1_000),
+        (20, 5_009, 1_001),
+        (0, 10**9, 1_000),
+        (100, 5_000, 5_000),
+        (33.3, 6_000, 1_998),
+        (2.3, 50_000, 1_150),
+    ],
+)
+def test_the_limit_is_the_percentage_that_people_write(percent: float, rows: int, limit: int) -> None:
+    assert Guard(percent)._limit(rows) == limit
