@@ -7,16 +7,16 @@ import sys
 import types
 from typing import Any
 
-import psycopg
 import pytest
 from dap.replicator.sql_op import create_table_dataclass
 
-from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.database.connection import DatabaseTarget, connected
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import Dependents
 from cd2.replication.schema import model as our_model
 from cd2.replication.schema.model import table_model
+from cd2.replication.schema.plan import plan_changes
 from local.simulator.control import SimulatorControl
 from tests.replication.client_process import client
 from tests.replication.column_forms import FORMS, REFERRED, whole
@@ -108,13 +108,17 @@ def test_an_unknown_form_is_told(form: str) -> None:
     assert note == "canvas.t: DAP describes the column c in an unknown form: it is replicated as text."
 
 
-def test_every_form_is_a_column_that_postgresql_takes(database: str) -> None:
-    with psycopg.connect(database) as connection:
-        for number_of, (column, _) in enumerate(FORMS.values()):
-            model = table_model(TableName("canvas", f"t{number_of}"), described(column) | REFERRED, 1)
-            for enum in model.enums:
-                connection.execute(enum.create_stmt())
-            connection.execute(model.target.create_stmt())
+def test_every_form_is_a_column_that_postgresql_takes_and_that_is_not_altered_again(target: DatabaseTarget) -> None:
+    async def work() -> None:
+        async with connected(target) as connection, connection.transaction():
+            for number_of, (column, _) in enumerate(FORMS.values()):
+                model = table_model(TableName("canvas", f"t{number_of}"), described(column) | REFERRED, 1)
+                plan = await plan_changes(connection, model, None)
+                await connection.execute(f"{plan.additive or ''}{plan.create}{plan.add_key}")
+                again = await plan_changes(connection, model, model.description)
+                assert (again.additive, again.changes, again.altered) == (None, False, ()), column
+
+    run(work())
 
 
 def test_an_enumeration_or_any_text_is_a_text(

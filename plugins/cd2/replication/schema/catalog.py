@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pysqlsync.dialect.postgresql.data_types import PostgreSQLJsonType
 from pysqlsync.dialect.postgresql.discovery import to_default_expr
 from pysqlsync.formation.data_types import SqlDiscovery, SqlDiscoveryOptions
 from pysqlsync.formation.object_types import Column
-from pysqlsync.model.data_types import SqlArrayType, SqlUserDefinedType
+from pysqlsync.model.data_types import SqlArrayType, SqlIntervalType, SqlUserDefinedType
 from pysqlsync.model.id_types import GlobalId, LocalId, QualifiedId
 
 from cd2.replication.names import TableName, quote_identifier
@@ -66,6 +67,9 @@ _COLLATIONS = """
 SELECT a.attname::text AS column, a.attcollation::regcollation::text AS name, c.collisdeterministic AS exact
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_collation c ON c.oid = a.attcollation
 WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped AND a.attcollation <> t.typcollation"""
+
+_CONSTANT = re.compile(r"('(?:[^']|'')*')::([^']+)")
+_NUMBER = re.compile("smallint|integer|bigint|real|double|numeric")
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,13 @@ async def read_lookups(
 
 
 _DISCOVERY = SqlDiscovery(
-    SqlDiscoveryOptions(substitutions={"jsonb": PostgreSQLJsonType(), "inet": SqlUserDefinedType(GlobalId("inet"))})
+    SqlDiscoveryOptions(
+        substitutions={
+            "jsonb": PostgreSQLJsonType(),
+            "inet": SqlUserDefinedType(GlobalId("inet")),
+            "interval": SqlIntervalType(),
+        }
+    )
 )
 
 
@@ -138,6 +148,15 @@ def as_column(row: Mapping[str, Any]) -> Column:
         SqlArrayType(data_type) if row["is_array"] else data_type,
         not row["required"],
         identity=row["identity"],
-        default=to_default_expr(row["default_value"]),
+        default=_default(row["default_value"]),
         description=row["description"] or None,
     )
+
+
+def _default(expression: str | None) -> str | None:
+    """A column's default as the official client writes it: PostgreSQL adds the type, and quotes negative numbers."""
+    default = to_default_expr(expression)
+    if default and (constant := _CONSTANT.fullmatch(default)):
+        text: str = constant[1]
+        return text.strip("'") if _NUMBER.match(constant[2]) else text
+    return default
