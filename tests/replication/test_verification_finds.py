@@ -208,6 +208,18 @@ def test_keys_are_noted_up_to_a_thousand_and_counted_beyond(
     assert_equal(simulator, database, "canvas.many")
 
 
+def test_a_key_that_is_too_long_to_be_noted_is_counted(
+    replicator: Replicator, simulator: SimulatorControl, target: DatabaseTarget
+) -> None:
+    """A key that fits into the table's index may not fit into ours."""
+    simulator.add_table("canvas", "long", "*id:s2700 score:i32?", 20)
+    run(init(replicator, "canvas.long"))
+    text = "SELECT string_agg(chr(33 + (random() * 90)::int), '') FROM generate_series(1, {})"
+    execute(target, f"INSERT INTO canvas.long (id) SELECT ({text.format(2650)}) UNION SELECT ({text.format(90)})")
+    assert outcome(verify(replicator, "canvas.long")).extra == 2
+    assert execute(target, "SELECT count(*) FROM cd2.verification_differences") == "1"
+
+
 def test_a_verification_corrects_the_number_of_rows(table: str, replicator: Replicator, target: DatabaseTarget) -> None:
     execute(target, f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT 10)")
     number = "SELECT rows_in_table FROM cd2.status WHERE table_name = 'moving'"

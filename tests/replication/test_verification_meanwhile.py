@@ -110,6 +110,36 @@ def test_what_dap_says_about_time_is_awaited_once_and_then_told(
     assert simulator.stats()["jobs"][table] == snapshots + 2
 
 
+def test_changes_that_end_before_the_table_are_awaited(
+    table: str, replicator: Replicator, simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DAP's clock was set back, and an old snapshot is served: what the table has since then, they do not name."""
+    monkeypatch.setattr(questions, "LATER_S", 0.01)
+    outcome(verify(replicator, table))
+    simulator.advance(tables=[table], updates=20)
+    run(sync(replicator, table))
+    name = TableName.parse(table)
+    behind = timedelta(hours=4)
+
+    async def work() -> tuple[Any, Any]:
+        cursor = await replicator.cursor(name)
+        assert cursor
+        place = (replicator.pacer.key, name)
+
+        async def ask(since: datetime | None) -> Any:
+            async with replicator.session() as session:
+                job = await session.job(await replicator.ask(name, since))
+            return replace(job, as_of=cursor - behind + timedelta(hours=1 if since else 0))
+
+        async def look(_: str) -> Any:
+            return await ask(None)
+
+        return await questions.ask_for_both(ask, look, replicator.replica, place, cursor)
+
+    with pytest.raises(WaitError, match=r"DAP's changes end at .*, before the table as of"):
+        run(work())
+
+
 async def ask_for_both(replicator: Replicator, table: TableName) -> tuple[str, str]:
     """Ask for a snapshot and for the changes since the cursor, as a trigger does."""
     cursor = await replicator.cursor(table)

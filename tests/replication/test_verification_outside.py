@@ -102,6 +102,43 @@ def test_a_repair_whose_rows_a_trigger_changes_is_not_called_a_repair(
     assert_equal(simulator, database, table)
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "UPDATE {0} SET score = coalesce(score, 0) / 2 + 1 WHERE id = (SELECT max(id) FROM {0})",
+        "DELETE FROM {0} WHERE id = (SELECT max(id) FROM {0})",
+        "INSERT INTO {0} (id) VALUES (-1)",
+    ],
+)
+def test_a_repair_after_which_a_trigger_changes_other_rows_is_not_called_a_repair(
+    elsewhere: str, table: str, replicator: Replicator, target: DatabaseTarget
+) -> None:
+    execute(target, f"DELETE FROM {table} WHERE id = (SELECT min(id) FROM {table})")
+    body = f"BEGIN {elsewhere.format(table)}; RETURN NULL; END"
+    execute(target, f"CREATE FUNCTION public.elsewhere() RETURNS trigger LANGUAGE plpgsql AS '{body}'")
+    execute(
+        target,
+        f"CREATE TRIGGER other AFTER INSERT ON {table} WHEN (pg_trigger_depth() = 0) "
+        "EXECUTE FUNCTION public.elsewhere()",
+    )
+    with pytest.raises(TableFailure, match=r"1 row\(s\) still differ after the repair: a user's trigger changes"):
+        verify(replicator, table, repair=True)
+    assert execute(target, f"SELECT count(*) FROM {table}") == "299"
+
+
+def test_a_trigger_that_changes_only_a_users_column_prevents_no_repair(
+    table: str, replicator: Replicator, target: DatabaseTarget, simulator: SimulatorControl
+) -> None:
+    simulator.advance(tables=[table], updates=5)
+    execute(target, f"ALTER TABLE {table} ADD COLUMN seen boolean")
+    execute(target, f"DELETE FROM {table} WHERE id = (SELECT min(id) FROM {table})")
+    body = f"BEGIN UPDATE {table} SET seen = true; RETURN NULL; END"
+    execute(target, f"CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS '{body}'")
+    execute(target, f"CREATE TRIGGER see AFTER INSERT ON {table} EXECUTE FUNCTION public.see()")
+    assert outcome(verify(replicator, table, repair=True)).outcome == "repaired"
+    assert execute(target, f"SELECT count(*) FROM {table} WHERE seen") == "300"
+
+
 # -- snapshots of which nothing is left to compare -------------------------------------------------
 
 
@@ -115,6 +152,9 @@ def test_a_table_whose_rows_have_all_changed_since_the_snapshot_is_not_called_eq
     assert (found.outcome, found.rows_compared, found.rows_left_out) == ("postponed", 0, 300)
     assert "each of the snapshot's 300 row(s) has changed since" in str(found)
     assert execute(target, "SELECT count(*) FROM cd2.verifying") == "0"
+    simulator.advance(tables=[table], deletes=300)
+    simulator.fault("canvas", "moving", "old_snapshot")
+    assert outcome(verify(replicator, table)).outcome == "postponed", "that all rows are gone is no comparison"
     simulator.add_table("canvas", "empty", "*id:i64 name:s50?", 0)
     run(init(replicator, "canvas.empty"))
     found = outcome(verify(replicator, "canvas.empty"))

@@ -39,6 +39,10 @@ JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace cn ON cn.oid = c.relnamesp
 JOIN pg_class p ON p.oid = inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace
 ORDER BY 1"""
 
+_HAS_TRIGGERS = """
+SELECT EXISTS (SELECT FROM pg_trigger
+               WHERE tgrelid = to_regclass($1::text) AND NOT tgisinternal AND tgenabled <> 'D')"""
+
 _IS_PUBLISHED = """
 SELECT EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
                WHERE t.schemaname = $1 AND t.tablename = $2 AND (p.pubupdate OR p.pubdelete OR $3))"""
@@ -116,6 +120,22 @@ async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, .
             type="55000",
         )
     return tuple(found["triggers"])
+
+
+async def has_triggers(connection: asyncpg.Connection, table: TableName) -> bool:
+    """Whether users' triggers may change rows of the table when we do."""
+    return bool(await connection.fetchval(_HAS_TRIGGERS, table.quoted))
+
+
+def still_different(table: TableName, rows: int) -> TableFailure:
+    """A repair did not make a table equal.
+
+    :param rows: how many differ.
+    """
+    return TableFailure(
+        f"{table}: {rows:,} row(s) still differ after the repair: a user's trigger changes them. Nothing was changed. "
+        "Disable the trigger, then clear the task; or leave the table as it is."
+    )
 
 
 def check_collations(model: TableModel, given: Mapping[str, Collation]) -> None:

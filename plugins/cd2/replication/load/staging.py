@@ -179,10 +179,7 @@ class Staging:
             await self._check_rows(outdated, wanted, triggers)
         left = f"{self.source(wanted)} JOIN {self._table} t ON {self._match} WHERE {self._differs()}"
         if different := await self._connection.fetchval(f"SELECT count(*) FROM {left}"):
-            raise TableFailure(
-                f"{self._model.name}: {different:,} row(s) still differ after the repair: a user's trigger changes "
-                "them. Nothing was changed. Disable the trigger, then clear the task; or leave the table as it is."
-            )
+            raise obstacles.still_different(self.table, different)
         await self._end()
 
     async def drop(self) -> None:
@@ -221,13 +218,14 @@ class Staging:
         """Whether two rows have one key."""
         return " AND ".join(f"{one}.{name} = {other}.{name}" for name in map(quote_identifier, self._model.key))
 
-    def of_table(self, column: ColumnModel) -> str:
-        """A column of the table `t`, to compare it with a staged one: what only counts as equal there differs."""
-        by = "" if self._is_exact(column.name) else ' COLLATE "C"'
-        return f"t.{quote_identifier(column.name)}{by}"
-
-    def _is_exact(self, column: str) -> bool:
-        return column not in self._collations or self._collations[column].exact
+    def both(self, column: ColumnModel) -> tuple[str, str]:
+        """A column of the table `t` and of `source`, for a comparison: what only counts as equal (30 days) differs."""
+        cast = {"interval": "::text", "interval ARRAY": "::text[]"}.get(column.type, "")
+        cast = "::text[]" if column.array and column.text else cast  # the table may have varchar[]
+        given = self._collations.get(column.name)
+        by = "" if given is None or given.exact else ' COLLATE "C"'
+        name = quote_identifier(column.name)
+        return f"t.{name}{cast}{by}", f"s.{name}{cast}"
 
     def _staged_as(self, column: ColumnModel) -> str:
         given = self._collations.get(column.name)
@@ -238,8 +236,7 @@ class Staging:
     def _differs(self) -> str:
         """Whether a row of the table differs from its staged row."""
         values = [column for column in self._model.columns if not column.key]
-        old = ", ".join(map(self.of_table, values))
-        new = ", ".join(f"s.{quote_identifier(column.name)}" for column in values)
+        old, new = (", ".join(side) for side in zip(*map(self.both, values), strict=True)) if values else ("", "")
         return f"ROW({old}) IS DISTINCT FROM ROW({new})" if values else "false"
 
     async def _count(self, statement: str) -> int:
@@ -291,8 +288,12 @@ def _unstaged(column: ColumnModel) -> str:
     name = f"s.{plain}"
     if not column.array:
         return name
+    # An explicit cast cuts texts that are too long, and the assignment rejects them; both cut spaces beyond the length.
+    element, array, length = "e", column.type, re.search(r"\((\d+)\)", column.type)
+    if column.text:
+        array = "text[]"
+        if length:
+            element = f"CASE rtrim(substr(e, {length[1]} + 1)) WHEN '' THEN left(e, {length[1]}) ELSE e END"
     # NULL and the JSON null become NULL; an empty list becomes an empty array.
-    elements = f"ARRAY(SELECT e FROM jsonb_array_elements_text({name}) WITH ORDINALITY AS x(e, n) ORDER BY n)"
-    # Without its length: an explicit cast would truncate values that are too long; the assignment rejects them.
-    any_length = re.sub(r"\([\d, ]+\)", "", column.type)
-    return f"CASE jsonb_typeof({name}) WHEN 'array' THEN {elements}::{any_length} END AS {plain}"
+    elements = f"ARRAY(SELECT {element} FROM jsonb_array_elements_text({name}) WITH ORDINALITY AS x(e, n) ORDER BY n)"
+    return f"CASE jsonb_typeof({name}) WHEN 'array' THEN {elements}::{array} END AS {plain}"

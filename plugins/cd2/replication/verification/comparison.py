@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 KEYS_NOTED = 1_000
 """Of how many differing rows the keys are noted."""
+LONGEST_KEY = 2_500
+"""Bytes of a key that is noted; an index of PostgreSQL holds 2,704 a row."""
 KIND, COLUMNS = '"meta.kind"', '"meta.columns"'
 """Beside the key in the table of differences; DAP's columns cannot have such names."""
 
@@ -27,14 +29,17 @@ class Comparison:
     :param connection: in a transaction.
     :param model: what both have; columns of users are not compared.
     :param snapshot: the staged snapshot.
+    :param prefix: of the name of the table of differences: two of one table have different ones.
     """
 
-    def __init__(self, connection: asyncpg.Connection, model: TableModel, snapshot: Staging) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, model: TableModel, snapshot: Staging, prefix: str = "differences"
+    ) -> None:
         self._connection = connection
         self._model = model
         self._snapshot = snapshot
         self._keys = [quote_identifier(name) for name in model.key]
-        self.differences = f"cd2.differences_{snapshot.name.partition('_')[2]}"
+        self.differences = f"cd2.{prefix}_{snapshot.name.partition('_')[2]}"
         """Name of the table of differences: key, kind (missing, extra, different) and columns."""
 
     async def find(self) -> int:
@@ -45,7 +50,7 @@ class Comparison:
         values = [column for column in self._model.columns if not column.key]
         named, differs = "", "false"
         if values:
-            pairs = [(self._snapshot.of_table(c), f"s.{quote_identifier(c.name)}") for c in values]
+            pairs = [self._snapshot.both(column) for column in values]
             named = ", ".join(
                 f"CASE WHEN {old} IS DISTINCT FROM {new} THEN {_literal(column.name)} END"
                 for column, (old, new) in zip(values, pairs, strict=True)
@@ -107,13 +112,16 @@ class Comparison:
     async def note_keys(self, verification: Any) -> None:
         """Note the keys of the first `KEYS_NOTED` rows in `cd2.verification_differences`; values are never noted.
 
+        Nor are keys of more than `LONGEST_KEY` bytes, which its index could not hold.
+
         :param verification: its id.
         """
-        key = ", ".join(f"{_literal(name)}, {quote_identifier(name)}" for name in self._model.key)
+        pairs = ", ".join(f"{_literal(name)}, {quote_identifier(name)}" for name in self._model.key)
+        key = f"jsonb_build_object({pairs})"
         await self._connection.execute(
             "INSERT INTO cd2.verification_differences (verification, kind, key, columns) "
-            f"SELECT $1, {KIND}, jsonb_build_object({key}), {COLUMNS} FROM {self.differences} "
-            f"ORDER BY {', '.join(self._keys)} LIMIT {KEYS_NOTED}",
+            f"SELECT $1, {KIND}, {key}, {COLUMNS} FROM {self.differences} "
+            f"WHERE pg_column_size({key}) <= {LONGEST_KEY} ORDER BY {', '.join(self._keys)} LIMIT {KEYS_NOTED}",
             verification,
         )
 

@@ -52,7 +52,7 @@ async def ask_for_both(
     place: tuple[str, TableName],
     cursor: datetime,
 ) -> tuple[Job, Job]:
-    """The finished jobs: a snapshot as of S, and the changes up to S or later.
+    """The finished jobs: a snapshot as of S, and the changes up to S and the cursor, or later.
 
     The changes begin at the cursor, or at S if that is earlier, as DAP may serve an old snapshot again: in any case
     they name every key that has changed after S.
@@ -61,7 +61,7 @@ async def ask_for_both(
     :param look: the state of a job.
     :param place: the DAP key's hash, and the table.
     :param cursor: how far the table is replicated.
-    :raises WaitError: the changes still end before the snapshot.
+    :raises WaitError: the changes still end before the snapshot, or before the cursor.
     :raises TableFailure: the snapshot is so old that DAP no longer has the changes since then.
     :raises Cd2Error: DAP refuses, or cannot be reached.
     """
@@ -87,16 +87,18 @@ async def ask_for_both(
             type=required.type,
             uuid=required.uuid,
         ) from None
-    if _as_of(changes) < as_of:
-        log.info("%s: DAP's changes end before its snapshot; asking again in %.0f s.", table, LATER_S)
+    least = max(cursor, as_of)
+    if _as_of(changes) < least:
+        log.info("%s: DAP's changes end too early; asking again in %.0f s.", table, LATER_S)
         await replica.row(_DISCARD, *row)
         await asyncio.sleep(LATER_S)
         changes = await ask(since)
-    if _as_of(changes) < as_of:
+    if _as_of(changes) < least:
         await replica.row(_DISCARD, *row)
+        what = "its snapshot" if least == as_of else "the table"
         raise WaitError(
-            f"{table}: DAP's changes end at {_as_of(changes).isoformat()}, before its snapshot as of "
-            f"{as_of.isoformat()}, so the two cannot be compared yet: it will be retried.",
+            f"{table}: DAP's changes end at {_as_of(changes).isoformat()}, before {what} as of {least.isoformat()}, so "
+            "the two cannot be compared yet: it will be retried.",
             seconds=AGAIN_S,
         )
     return snapshot, changes

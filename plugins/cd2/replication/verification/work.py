@@ -15,6 +15,7 @@ from cd2.replication.dap import schemas
 from cd2.replication.dap.downloads import Downloads
 from cd2.replication.dependents.parts import Touched
 from cd2.replication.errors import TransientError
+from cd2.replication.load import obstacles
 from cd2.replication.load.objects import Tally
 from cd2.replication.load.rows import JobRows, Progress
 from cd2.replication.load.staging import Staging
@@ -110,7 +111,6 @@ class Work:
             left_out, inside = 0, 0
             if keys is not None:
                 left_out, inside = await comparison.leave_out(keys, self.snapshot.as_of)
-                await keys.drop()
             kept = await comparison.keep_extra() if self.how.append_only else 0
             kinds = await comparison.by_kind()
             found = replace(
@@ -124,18 +124,21 @@ class Work:
                 different=kinds.get("different", 0),
                 columns=await comparison.by_column(),
             )
-            if there and found.rows_compared == found.differences == 0:
+            if (there or staged.rows) and found.rows_compared == found.differences == 0:
                 found = replace(found, outcome="postponed", reason=_nothing_compared(staged.rows, found))
             if self.how.repair and kinds:
                 self.how.guard.check_deleted(staged, there, found.extra, "repair")
                 await self._repair(model, staged, comparison, found)
+                await self._check_repaired(Comparison(self.connection, model, staged, "repaired"), keys)
                 found = replace(found, outcome="repaired")
                 there += found.missing - found.extra
             # The official client knows nothing of our lock: what it has loaded meanwhile is no difference.
             await self._cursor()
             result = await self._noted(found, tally, there, comparison)
             await comparison.drop()
-            await staged.drop()
+            for table_of_ours in (staged, keys):
+                if table_of_ours is not None:
+                    await table_of_ours.drop()
         return result
 
     async def _cursor(self) -> Cursor:
@@ -180,6 +183,25 @@ class Work:
         apply = partial(staged.apply_some, comparison.differences, (found.missing + found.different, found.extra))
         await satisfied(self.connection, model, alteration, apply, deletes)
         await alteration.finish()
+
+    async def _check_repaired(self, again: Comparison, keys: Staging | None) -> None:
+        """Compare once more if users' triggers may have changed other rows than those that were repaired.
+
+        :param again: not done yet.
+        :param keys: of the changes.
+        :raises TableFailure: they have; the caller must roll back.
+        """
+        table = self.result.table
+        if not await obstacles.has_triggers(self.connection, table):
+            return
+        await again.find()
+        if keys is not None:
+            await again.leave_out(keys, self.snapshot.as_of)
+        if self.how.append_only:
+            await again.keep_extra()
+        if different := sum((await again.by_kind()).values()):
+            raise obstacles.still_different(table, different)
+        await again.drop()
 
     async def _noted(
         self, found: Verification, tally: Tally, there: int | None = None, comparison: Comparison | None = None
