@@ -33,6 +33,11 @@ ALTERED = {
         f"{ALTER} ALTER name TYPE varchar(40) USING left(name, 40), ALTER note TYPE text",
         "name, note",
     ),
+    "a rounded time": (f"{ALTER} ALTER t TYPE time(0)", "t"),
+    "a list as text": (f"{ALTER} ALTER tags TYPE text", "tags"),
+    "a list as JSON": (f"{ALTER} ALTER tags TYPE jsonb USING to_jsonb(tags)", "tags"),
+    "a list of shorter texts": (f"{ALTER} ALTER tags TYPE varchar(3)[] USING NULL", "tags"),
+    "a text as list": (f"{ALTER} ALTER note TYPE text[] USING ARRAY[note]", "note"),
     "a shortened text": (f"{ALTER} ALTER name TYPE varchar(5) USING left(name, 5)", "name"),
 }
 HARMLESS = {
@@ -48,7 +53,7 @@ HARMLESS = {
 
 @pytest.fixture
 def notes(simulator: SimulatorControl, replicator: Replicator) -> str:
-    columns = "note:text? name:s40? kind:enum(a|b)? n:i32? amount:num(8,2)? at:ts? tags:text[]? doc:json?"
+    columns = "note:text? name:s40? kind:enum(a|b)? n:i32? amount:num(8,2)? at:ts? t:time? tags:text[]? doc:json?"
     simulator.add_table("canvas", "notes", columns, 60)
     run(init(replicator, TABLE))
     return TABLE

@@ -69,6 +69,7 @@ FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_collation c ON 
 WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped AND a.attcollation <> t.typcollation"""
 
 _CONSTANT = re.compile(r"('(?:[^']|'')*')::([^']+)")
+_LIMITED = re.compile(r"interval\W.+|time\(.+")
 _NUMBER = re.compile("smallint|integer|bigint|real|double|numeric")
 
 
@@ -140,9 +141,13 @@ _DISCOVERY = SqlDiscovery(
 
 def as_column(row: Mapping[str, Any]) -> Column:
     """A row of `COLUMNS`."""
+    definition = row["definition"].removesuffix("[]")
     data_type = _DISCOVERY.sql_data_type_from_spec(
-        type_name=row["type_name"], type_schema=row["type_schema"], type_def=row["definition"].removesuffix("[]")
+        type_name=row["type_name"], type_schema=row["type_schema"], type_def=definition
     )
+    if limited := _LIMITED.match(definition):
+        # The client does not see that it rounds: time(0), interval day to second. No type of ours has the name.
+        data_type = SqlUserDefinedType(QualifiedId("pg_catalog", limited[0]))
     return Column(
         LocalId(row["name"]),
         SqlArrayType(data_type) if row["is_array"] else data_type,

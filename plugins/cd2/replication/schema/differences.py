@@ -110,9 +110,14 @@ def _left(before: str | None, model: TableModel) -> TableModel | None:
 def _is_other(ours: SqlDataType, there: SqlDataType) -> bool:
     """Whether a column has got a type that may not hold the values it had.
 
-    Texts hold everything. Lists and enumerations have several forms in databases of the official client.
+    Texts hold everything, but what a list is as a text is not known. Enumerations have several forms in databases of
+    the official client.
     """
-    if isinstance(ours, SqlArrayType | SqlUserDefinedType) or isinstance(there, SqlArrayType):
+    if isinstance(ours, SqlArrayType) and isinstance(there, SqlArrayType):
+        return _is_other(ours.element_type, there.element_type)
+    if isinstance(ours, SqlArrayType) or isinstance(there, SqlArrayType):
+        return True
+    if isinstance(ours, SqlUserDefinedType):
         return False
     if isinstance(there, SqlUserDefinedType) and there.ref.scope_id != "pg_catalog":
         return False
