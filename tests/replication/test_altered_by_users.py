@@ -175,3 +175,24 @@ def test_a_table_that_is_empty_in_canvas_needs_no_snapshot(
     for _ in range(2):
         assert run(sync(replicator, notes)).state == "complete"
     assert_equal(simulator, database, notes)
+
+
+def test_a_column_is_stored_as_people_wanted_also_with_a_new_type(
+    notes: str, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    stored = f"""
+SELECT concat_ws(' ', attstorage, attcompression, attstattarget, attoptions, attacl)
+FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass AND attname = 'name'"""
+    admin(database, f"{ALTER} ALTER name SET STORAGE EXTERNAL, ALTER name SET COMPRESSION pglz")
+    admin(database, f"{ALTER} ALTER name SET STATISTICS 500, ALTER name SET (n_distinct = 7)")
+    admin(database, f"GRANT SELECT (name) ON {TABLE} TO pg_monitor")
+    before = execute(target, stored)
+    assert before.startswith("e p 500 {n_distinct=7}")
+    simulator.alter("canvas", "notes", "widen", "name", type="s200")
+    assert run(sync(replicator, TABLE)).state == "complete_with_schema_update"
+    assert execute(target, stored) == before
+    # A number can be stored in one way only.
+    simulator.alter("canvas", "notes", "retype", "name", type="i32")
+    assert run(sync(replicator, TABLE)).state == "needs_init"
+    run(init(replicator, TABLE))
+    assert_equal(simulator, database, TABLE)

@@ -7,11 +7,12 @@ import secrets
 import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
 from tests.replication.people import admin
-from tests.replication.replica import assert_equal, execute, make_replicator, run, target_of
+from tests.replication.replica import assert_equal, execute, fetch, make_replicator, run, target_of
 from tests.steps import init, sync
 
 TABLE = "canvas.kinds"
@@ -19,7 +20,8 @@ TYPE = "canvas.kinds__kind"
 # Who may do what, whoever granted it.
 ACL = f"""
 SELECT concat_ws('; ', obj_description(t.oid, 'pg_type'), pg_get_userbyid(typowner), (
-    SELECT string_agg(grantee::regrole || CASE WHEN is_grantable THEN '*' ELSE '' END, ',' ORDER BY grantee::regrole::text)
+    SELECT string_agg(grantee::regrole || CASE WHEN is_grantable THEN '*' ELSE '' END, ','
+                      ORDER BY grantee::regrole::text)
     FROM (SELECT DISTINCT grantee, is_grantable FROM aclexplode(coalesce(typacl, acldefault('T', typowner)))) AS a))
 FROM pg_type t WHERE t.oid = '{TYPE}'::regtype"""
 LABELS = f"SELECT enum_range(NULL::{TYPE})::text"
@@ -66,6 +68,31 @@ def test_a_type_that_nobody_touched_stays_as_it_is_when_its_enumeration_loses_a_
     run(init(replicator, TABLE))
     assert lose_a_value(replicator, simulator) == ()
     assert execute(target, f"SELECT typacl FROM pg_type WHERE oid = '{TYPE}'::regtype") == "None"
+
+
+def test_a_column_that_a_failed_load_has_added_goes_with_its_type_if_dap_drops_it_before_the_next(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """It counted as a user's, and stayed for ever."""
+    simulator.add_table("canvas", "kinds", "kind:enum(a|b|c)", rows=12)
+    run(init(replicator, TABLE))
+    admin(database, f"ALTER TABLE {TABLE} ADD ours integer, ADD CONSTRAINT nothing CHECK (id < 0) NOT VALID")
+    simulator.alter("canvas", "kinds", "add_column", "fresh", type="enum(x|y)")
+    simulator.alter("canvas", "kinds", "add_column", "used", type="text")
+    simulator.advance(tables=[TABLE], inserts=3)
+    with pytest.raises(TableFailure, match="constraint nothing"):
+        run(sync(replicator, TABLE))
+    # What has a value is a user's, whoever made the column.
+    admin(database, f"ALTER TABLE {TABLE} DROP CONSTRAINT nothing; UPDATE {TABLE} SET used = 'by Ann'")
+    simulator.alter("canvas", "kinds", "drop_column", "fresh")
+    simulator.alter("canvas", "kinds", "drop_column", "used")
+    assert run(sync(replicator, TABLE)).state == "complete_with_schema_update"
+    found = fetch(
+        target,
+        f"SELECT attname FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass AND attnum > 0 AND NOT attisdropped",
+    )
+    assert {row[0] for row in found} == {"id", "kind", "ours", "used"}
+    assert execute(target, "SELECT to_regtype('canvas.kinds__fresh')") == "None"
 
 
 def test_a_value_stays_if_its_type_could_not_be_given_back_to_its_owner(

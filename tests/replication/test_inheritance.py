@@ -166,6 +166,24 @@ def test_a_new_column_that_a_table_that_inherits_has_already_is_merged_or_named(
     assert outcome(verify(replicator, BOXES)).outcome == "equal"
 
 
+def test_a_column_that_a_table_inherits_twice_is_named(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    simulator.add_table("canvas", "boxes", "note:s40? n:i32?", 40)
+    run(init(replicator, BOXES))
+    admin(
+        database,
+        f"CREATE TABLE public.others (note varchar(40)); CREATE TABLE public.twice () INHERITS ({BOXES}, others)",
+    )
+    simulator.alter("canvas", "boxes", "widen", "note", type="s200")
+    with pytest.raises(TableFailure, match=r"column note of public\.twice, which inherits from the table") as caught:
+        follow(replicator)
+    remedy = f"ALTER TABLE public.twice NO INHERIT {BOXES}"
+    assert f"({remedy})" in caught.value.message
+    admin(database, remedy)
+    assert follow(replicator).state == "complete_with_schema_update"
+
+
 def test_a_value_that_goes_and_a_key_that_changes_leave_a_table_that_inherits_as_it_is(
     child: str, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
 ) -> None:

@@ -249,7 +249,7 @@ class Replicator:
                 described = await schemas.described(session, connection, table, job, least)
                 model, delivered = models(table, job, described, before, rows.columns)
                 keep = table.matches(self.append_only)
-                plan = await plan_changes(connection, model, previous, keep_columns=keep)
+                plan = await plan_changes(connection, model, previous, previous_version=least, keep_columns=keep)
                 attempt = replace(attempt, action=decide(table, job, plan, before))
                 async with self._reported(attempt), told(connection, table, attempt.what):
                     if plan.additive:

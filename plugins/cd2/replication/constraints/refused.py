@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """How many objects a sentence names."""
-_OF_VALUES = ("0A", "22", "23", "28", "38", "39", "3D", "42", "54")
+_OF_VALUES = ("0A", "22", "23", "27", "28", "38", "39", "3D", "42", "54")
 """Beginnings of the SQLSTATEs that an expression may raise for a value. We are logged in: no login is meant."""
 _TOO_LARGE = "54000"
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'

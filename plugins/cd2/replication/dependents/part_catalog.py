@@ -278,9 +278,10 @@ SELECT DISTINCT what, command FROM (
   UNION ALL
     SELECT format('column %I of %s, which inherits from the table', attname, attrelid::regclass),
            format('ALTER TABLE %s NO INHERIT %s', attrelid::regclass, inhparent::regclass)
-    FROM col JOIN pg_inherits ON inhrelid = attrelid AND inhparent IN (SELECT oid FROM family)
-    WHERE attrelid <> $1 AND attname NOT IN (
-        SELECT o.attname FROM pg_attribute o WHERE o.attrelid = $1 AND NOT o.attisdropped)
+    FROM col JOIN pg_attribute a USING (attrelid, attnum, attname)
+    JOIN pg_inherits ON inhrelid = attrelid AND inhparent IN (SELECT oid FROM family)
+    WHERE attrelid <> $1 AND (attinhcount > 1 OR attname NOT IN (
+        SELECT o.attname FROM pg_attribute o WHERE o.attrelid = $1 AND NOT o.attisdropped))
   UNION ALL
     SELECT format('the replica identity index %s', i.indexrelid::regclass),
            format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', $1::regclass)

@@ -29,6 +29,10 @@ SELECT row_security_active(c.oid) AS row_security,
            SELECT FROM pg_index WHERE indrelid = c.oid AND indisreplident) AS unidentified
 FROM pg_class c WHERE c.oid = to_regclass($1::text)"""
 
+_TRIGGERS = """
+SELECT tgname::text AS name FROM pg_trigger
+WHERE tgrelid = to_regclass($1::text) AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY 1"""
+
 _INHERITING = """
 WITH RECURSIVE family AS (
     SELECT to_regclass($1::text)::oid AS oid UNION SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = oid
@@ -157,6 +161,20 @@ def check_collations(model: TableModel, given: Mapping[str, Collation]) -> None:
             f"{model.name.quoted} {changes}), then clear the task.",
             type="42P22",
         )
+
+
+async def cause(connection: asyncpg.Connection, table: TableName, triggers: Sequence[str]) -> str:
+    """A sentence: why rows may not be as they were written.
+
+    :param triggers: what `find` has found.
+    """
+    what = "that runs BEFORE each row" if triggers else "that changes rows of its own table"
+    named = triggers or [row["name"] for row in await connection.fetch(_TRIGGERS, table.quoted)]
+    if not named:
+        return "Please report this as a bug."
+    return (
+        f"A trigger {what} can do that, and the table has {', '.join(named)}: drop or disable it, then clear the task."
+    )
 
 
 async def inheriting(connection: asyncpg.Connection, table: TableName) -> list[str]:

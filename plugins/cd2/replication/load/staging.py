@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 
 TS, ACTION = '"meta.ts"', '"meta.action"'
 
-# What this transaction has inserted and deleted. What a savepoint took back counts, too, and so do statistics that the
-# session has not reported yet: only the difference between two looks says something.
+# What this transaction has written, inserted and deleted. What a savepoint took back counts, too, and so do statistics
+# that the session has not reported yet: only the difference between two looks says something.
 _DONE = """
-SELECT pg_stat_get_xact_tuples_inserted(c) - pg_stat_get_xact_tuples_deleted(c)
+SELECT pg_stat_get_xact_tuples_inserted(c) + pg_stat_get_xact_tuples_updated(c) AS written,
+       pg_stat_get_xact_tuples_inserted(c) AS inserted, pg_stat_get_xact_tuples_deleted(c) AS deleted
 FROM to_regclass($1::text) AS c WHERE current_setting('track_counts')::boolean"""
 
 
@@ -112,14 +113,17 @@ class Staging:
         else:
             deleted = await self._count(f"DELETE FROM {self._table} t USING {self._qualified} s {gone}")
         written = await self._merge(f" WHERE s.{ACTION} = 'U'")
-        # Each staged row changes one row at most; fewer are right, if a row was already equal or already gone.
-        if written + deleted + self.kept != self.rows:
-            await self._check_actions()
-            if triggers:
-                outdated = f"{self._qualified} s JOIN {self._table} t ON {self._match} WHERE s.{ACTION} = 'D'"
-                await self._check_rows(outdated, f" WHERE s.{ACTION} = 'U'", triggers)
         after = await self._done()
-        self.added = None if before is None or after is None else after - before
+        done = [now - then for now, then in zip(after, before, strict=True)] if before and after else None
+        self.added = done[1] - done[2] if done else None
+        # Each staged row changes one row at most; fewer are right, if a row was already equal or already gone.
+        fewer = written + deleted + self.kept != self.rows
+        if fewer:
+            await self._check_actions()
+        # What a trigger does afterwards is not in the statements' counts, but in PostgreSQL's.
+        if (fewer and triggers) or (done and [done[0], done[2]] != [written, deleted]):
+            outdated = f"{self._qualified} s JOIN {self._table} t ON {self._match} WHERE s.{ACTION} = 'D'"
+            await self._check_rows(outdated, f" WHERE s.{ACTION} = 'U'", triggers)
         await self._end()
         return written, deleted
 
@@ -177,7 +181,8 @@ class Staging:
         written = await self._merge(wanted)
         if triggers or (written, deleted) != expected:
             await self._check_rows(outdated, wanted, triggers)
-        left = f"{self.source(wanted)} JOIN {self._table} t ON {self._match} WHERE {self._differs()}"
+        missing = f"t.{quote_identifier(self._model.key[0])} IS NULL"
+        left = f"{self.source(wanted)} LEFT JOIN {self._table} t ON {self._match} WHERE {missing} OR {self._differs()}"
         if different := await self._connection.fetchval(f"SELECT count(*) FROM {left}"):
             raise obstacles.still_different(self.table, different)
         await self._end()
@@ -195,9 +200,8 @@ class Staging:
     async def _end(self) -> None:
         await self._connection.execute("RESET enable_hashjoin")
 
-    async def _done(self) -> int | None:
-        rows: int | None = await self._connection.fetchval(_DONE, self.table.quoted)
-        return rows
+    async def _done(self) -> asyncpg.Record | None:
+        return await self._connection.fetchrow(_DONE, self.table.quoted)
 
     async def _merge(self, where: str = "") -> int:
         names = [quote_identifier(column.name) for column in self._model.columns]
@@ -271,15 +275,10 @@ class Staging:
         missing = await self._connection.fetchval(f"SELECT count(*) FROM {refused}")
         left = await self._connection.fetchval(f"SELECT count(*) FROM {outdated}") - self.kept
         if missing or left:
-            cause = (
-                f"A trigger that runs BEFORE each row can do that, and the table has {', '.join(triggers)}: drop or "
-                "disable it, then clear the task."
-                if triggers
-                else "Please report this as a bug."
-            )
             raise TableFailure(
                 f"{self._model.name}: {missing:,} row(s) were not written and {left:,} not deleted, although "
-                f"PostgreSQL reported no error. Nothing was changed. {cause}"
+                "PostgreSQL reported no error. Nothing was changed. "
+                + await obstacles.cause(self._connection, self._model.name, triggers)
             )
 
 

@@ -13,7 +13,14 @@ from pysqlsync.dialect.postgresql.data_types import PostgreSQLJsonType
 from pysqlsync.dialect.postgresql.discovery import to_default_expr
 from pysqlsync.formation.data_types import SqlDiscovery, SqlDiscoveryOptions
 from pysqlsync.formation.object_types import Column
-from pysqlsync.model.data_types import SqlArrayType, SqlIntervalType, SqlUserDefinedType
+from pysqlsync.model.data_types import (
+    SqlArrayType,
+    SqlDataType,
+    SqlIntervalType,
+    SqlJsonType,
+    SqlUserDefinedType,
+    SqlVariableCharacterType,
+)
 from pysqlsync.model.id_types import GlobalId, LocalId, QualifiedId
 
 from cd2.replication.names import TableName, quote_identifier
@@ -35,6 +42,8 @@ SELECT a.attname AS name, a.attnum AS number, a.attnotnull AS required, a.attide
        format_type(a.atttypid, a.atttypmod) AS definition, a.attndims <> 0 OR t.typcategory = 'A' AS is_array,
        coalesce(e.typname, t.typname) AS type_name, n.nspname AS type_schema,
        coalesce(e.typtype, t.typtype) = 'e' AS enumerated,
+       CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END AS storage,
+       nullif(a.attcompression::text, '') AS compression,
        pg_get_expr(d.adbin, d.adrelid) AS default_value, col_description(a.attrelid, a.attnum) AS description
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
@@ -126,6 +135,24 @@ async def read_lookups(
         )
         found.append(Lookup(row["name"], release if row["reference"] else "", translate, f"DROP TABLE {lookup}"))
     return found
+
+
+_STORAGE = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
+_COMPRESSION = {"l": "lz4", "p": "pglz"}
+
+
+def as_stored(table: TableName, row: Mapping[str, Any], data_type: SqlDataType) -> str | None:
+    """A statement that stores a column as people wanted: with a new type PostgreSQL forgets that. None: they did not.
+
+    :param row: of `COLUMNS`, before the change.
+    :param data_type: its new type; only those of any length can be stored in several ways.
+    """
+    if not isinstance(data_type, SqlVariableCharacterType | SqlJsonType | SqlArrayType):
+        return None
+    column = f"ALTER COLUMN {quote_identifier(row['name'])}"
+    wanted = [f"{column} SET STORAGE {_STORAGE[row['storage']]}"] if row["storage"] else []
+    wanted += [f"{column} SET COMPRESSION {_COMPRESSION[row['compression']]}"] if row["compression"] else []
+    return f"ALTER TABLE {table.quoted} {', '.join(wanted)};" if wanted else None
 
 
 _DISCOVERY = SqlDiscovery(

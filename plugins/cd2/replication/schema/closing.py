@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from pysqlsync.formation.object_types import EnumType, Table
@@ -94,6 +95,16 @@ async def key_replaced(
 def release(model: TableModel, columns: Iterable[str]) -> list[str]:
     """Statements that let rows have no value in columns, because DAP no longer delivers any."""
     return [f"ALTER TABLE {model.name.quoted} ALTER COLUMN {quote_identifier(name)} DROP NOT NULL;" for name in columns]
+
+
+def leftovers(model: TableModel, columns: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Statements that drop the enumeration types of columns that get another type, or are dropped."""
+    kept = {enum.name.local_id for enum in model.enums}
+    return tuple(
+        f"DROP TYPE {QualifiedId(row['type_schema'], row['type_name'])}"
+        for row in columns
+        if row["enumerated"] and row["type_schema"] == model.name.namespace and row["type_name"] not in kept
+    )
 
 
 def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...], old: str, given: Iterable[str]) -> NarrowEnum:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
+import asyncpg
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
 from pysqlsync.formation.object_types import Table
 from pysqlsync.model.data_types import (
@@ -20,6 +21,7 @@ from pysqlsync.model.data_types import (
     SqlVariableCharacterType,
 )
 
+from cd2.replication.names import quote_identifier
 from cd2.replication.results import SchemaChange
 from cd2.replication.schema.model import ColumnModel, TableModel, enum_of, table_model
 
@@ -94,6 +96,32 @@ def with_comments_of_others(before: str | None, model: TableModel, there: Table)
     description = there.description if about_all else model.target.description
     target = PostgreSQLTable(model.target.name, kept, primary_key=model.target.primary_key, description=description)
     return replace(model, target=target)
+
+
+async def left_by_failures(
+    connection: asyncpg.Connection, version: int, model: TableModel, columns: Collection[str]
+) -> set[str]:
+    """Those of these columns that a load which failed has added: a schema that is newer than the table's has them.
+
+    They are empty; one with a value is a user's.
+
+    :param version: of the schema that the table had; 0: not known.
+    :param columns: of the table, neither in that schema nor in the model.
+    """
+    if not columns or version in (0, model.version):
+        return set()
+    found = set()
+    for row in await connection.fetch(_ADDED, model.name.namespace, model.name.table, version, list(columns)):
+        name = quote_identifier(row["name"])
+        if not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
+            found.add(row["name"])
+    return found
+
+
+_ADDED = """
+SELECT name FROM unnest($4::text[]) AS name WHERE EXISTS (
+    SELECT FROM cd2.schemas WHERE namespace = $1 AND table_name = $2 AND version > $3
+        AND (description::jsonb #> '{properties,value,properties}') ? name)"""
 
 
 def _left(before: str | None, model: TableModel) -> TableModel | None:

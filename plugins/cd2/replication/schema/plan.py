@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,14 +22,13 @@ from pysqlsync.model.data_types import (
     SqlVariableCharacterType,
     constant,
 )
-from pysqlsync.model.id_types import QualifiedId
 
 from cd2.replication.database.dialect import Mutator
 from cd2.replication.dependents.parts import Touched
 from cd2.replication.names import quote_identifier
-from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, collations, read_lookups
-from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, release
-from cd2.replication.schema.differences import altered_by_others, with_comments_of_others
+from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, as_stored, collations, read_lookups
+from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, leftovers, release
+from cd2.replication.schema.differences import altered_by_others, left_by_failures, with_comments_of_others
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
 from cd2.replication.schema.taken import check_kind, column_taken, key_clause, key_name, names_of_types, with_type_names
@@ -92,12 +91,14 @@ async def plan_changes(
     model: TableModel,
     previous_description: str | None,
     *,
+    previous_version: int = 0,
     keep_columns: bool = False,
 ) -> SchemaPlan:
     """Compare a model with the catalog.
 
     :param previous_description: the JSON schema that the table last had: only its columns can be dropped, all others
         belong to users.
+    :param previous_version: of that schema; 0: not known.
     :param keep_columns: columns that DAP no longer has stay, like those of users.
     :raises TableFailure: something other than a table has its name.
     """
@@ -116,6 +117,7 @@ async def plan_changes(
         for value in enum.values
         if value not in labels.get(enum.name.local_id, enum.values)
     ]
+    add_types = new_types + new_values
     if relation is None:
         create = PostgreSQLTable(
             model.target.name, list(model.target.columns.values()), primary_key=(), description=model.target.description
@@ -129,7 +131,7 @@ async def plan_changes(
         )
     check_kind(model.name, relation["kind"])
     plan = await _changes(
-        connection, model, previous_description, relation, labels, new_types + new_values, keep_columns
+        connection, model, previous_description, previous_version, relation, labels, add_types, keep_columns
     )
     return replace(plan, type_names=names)
 
@@ -138,6 +140,7 @@ async def _changes(
     connection: asyncpg.Connection,
     model: TableModel,
     previous_description: str | None,
+    previous_version: int,
     relation: asyncpg.Record,
     labels: Mapping[str, list[str]],
     add_types: list[str],
@@ -148,7 +151,9 @@ async def _changes(
     now = {column.name: column.source for column in model.columns}
     found = [dict(row) for row in await connection.fetch(COLUMNS, relation["oid"])]
     renames = _renamed(model, found, previous)
-    rows = [row for row in found if row["name"] in now or (row["name"] in previous and not keep_columns)]
+    others = {row["name"] for row in found} - now.keys() - previous.keys()
+    ours = now.keys() | await left_by_failures(connection, previous_version, model, others)
+    rows = [row for row in found if row["name"] in ours or (row["name"] in previous and not keep_columns)]
     kept = [row for row in found if row["name"] in previous and row not in rows]
     for row in rows:
         if previous and row["name"] in now and now[row["name"]] != previous.get(row["name"]):
@@ -185,6 +190,7 @@ async def _changes(
     breaking: list[str | None] = [lookup.translate for lookup in lookups]
     stays = [column for name, column in after.items() if name not in dropped]
     breaking.append(mutator.mutate_table_stmt(_table(model, stays, wide.description), typed))
+    breaking += [as_stored(model.name, row, target[row["name"]].data_type) for row in rows if row["name"] in retyped]
     if dropped:
         # A table that inherits from ours keeps its values.
         drops = ", ".join(f"DROP COLUMN {quote_identifier(name)}" for name in dropped)
@@ -210,7 +216,7 @@ async def _changes(
         replace_key=replace_key,
         touched=Touched(retyped, dropped),
         leftovers=(
-            *_leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
+            *leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
             *(lookup.drop for lookup in lookups),
         ),
         kept=tuple(row["name"] for row in kept),
@@ -265,16 +271,6 @@ async def _check_adoptable(
     if made or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
         raise column_taken(model.name, row["name"], may_be_kept)
     log.info("%s: the column %s already exists and is empty: it is used.", model.name, row["name"])
-
-
-def _leftovers(model: TableModel, columns: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """For the enumeration types of columns that get another type, or are dropped."""
-    kept = {enum.name.local_id for enum in model.enums}
-    return tuple(
-        f"DROP TYPE {QualifiedId(row['type_schema'], row['type_name'])}"
-        for row in columns
-        if row["enumerated"] and row["type_schema"] == model.name.namespace and row["type_name"] not in kept
-    )
 
 
 def _without_key(table: Table) -> str:

@@ -118,6 +118,12 @@ SQLSTATES: tuple[Meaning, ...] = (
     Meaning("23P01", "TableFailure", "Two rows conflict under an exclusion constraint."),
     Meaning("23", "TableFailure", "Rows violate a constraint of the table."),
     Meaning(
+        "27000",
+        "TableFailure",
+        "A BEFORE trigger of a user changes rows of the same table that the load is changing: let it run AFTER each "
+        "row, then clear the task.",
+    ),
+    Meaning(
         "54000",
         "TableFailure",
         "A value or a row is larger than PostgreSQL can hold (1 GB for a line, 256 MB for a text in JSON, 2.7 KB for "
