@@ -14,8 +14,13 @@ AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="cd2-airflow-home-")
 os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
 for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))]:
     del os.environ[name]
-# What a developer gives `make test` is not meant for the programs that tests start.
-for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"):
+# What a developer gives `make test` is not meant for the programs that tests start: make also hands on its variables,
+# and `make smoke` of a test would read the ARGS of `make test-infra ARGS=tests/infra/deployed`.
+FOR_PROGRAMS = (
+    "ALARM ARGS CHATBOT CHECK ENV FULL_REFRESH HELP NAMESPACES OUT PACE PER_MINUTE PLAN PLAN_ONLY PORT REGION REPEATS ROWS "
+    "ROWS_LIST SERVE TABLES VERIFY WAIT YES"
+).split()
+for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", *FOR_PROGRAMS):
     os.environ.pop(name, None)
 # What tests talk to is on this machine, whatever proxy it has.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
