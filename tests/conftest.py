@@ -17,9 +17,9 @@ for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFL
 # What a developer gives `make test` is not meant for the programs that tests start: make also hands on its variables,
 # and `make smoke` of a test would read the ARGS of `make test-infra ARGS=tests/infra/deployed`.
 FOR_PROGRAMS = (
-    "ALARM ARGS CHATBOT CHECK ENV FULL_REFRESH HELP NAMESPACES OUT PACE PER_MINUTE PLAN PLAN_ONLY PORT REGION REPEATS ROWS "
-    "ROWS_LIST SERVE TABLES VERIFY WAIT YES"
-).split()
+    "ALARM", "ARGS", "CHATBOT", "CHECK", "ENV", "FULL_REFRESH", "HELP", "NAMESPACES", "OUT", "PACE", "PER_MINUTE",
+    "PLAN", "PLAN_ONLY", "PORT", "REGION", "REPEATS", "ROWS", "ROWS_LIST", "SERVE", "TABLES", "VERIFY", "WAIT", "YES",
+)  # fmt: skip
 for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", *FOR_PROGRAMS):
     os.environ.pop(name, None)
 # What tests talk to is on this machine, whatever proxy it has.

@@ -33,7 +33,7 @@ def test_no_file_of_the_same_name_keeps_a_target_from_being_made() -> None:
 def test_a_variable_in_small_letters_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     read = {name for names in KNOWN.values() for name in names}
     read |= set(re.findall(r"\b([A-Z_]+)=", " ".join(re.findall(r"##? .+", MAKEFILE)))) - {"NAME"}
-    assert VARIABLES == read | {"PYTHON"}
+    assert read | {"PYTHON"} == VARIABLES
     (tmp_path / "Makefile").write_text(MAKEFILE)
     for target, given, meant in (("run", "tables=users", "TABLES=users"), ("deploy", "env=dev", "ENV=dev")):
         refused = subprocess.run(["make", target, given], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -46,7 +46,7 @@ def test_a_variable_in_small_letters_is_refused_before_anything_is_done(tmp_path
 
 def test_what_a_developer_gives_a_target_reaches_no_program_that_a_test_starts() -> None:
     """make hands its variables on: with `make test-infra ARGS=FOLDER`, a test's own `make smoke` would read these."""
-    assert VARIABLES == {*FOR_PROGRAMS, "PYTHON"}
+    assert {*FOR_PROGRAMS, "PYTHON"} == VARIABLES
     assert not set(FOR_PROGRAMS) & os.environ.keys()
 
 

@@ -175,7 +175,7 @@ def test_each_command_prints_what_the_page_says(
     mwaa = MwaaApi(stack.ui, stack.folder.secret("airflow_admin"))
     mwaa.environment["AirflowConfigurationOptions"] = {"cd2.namespaces": "canvas"}
     with ExitStack() as opened:
-        terraform = opened.enter_context(account.serving(Account(moto, aws.REGION), tmp_path))
+        terraform = opened.enter_context(account.serving(Account(moto, aws.REGION), tmp_path, running=True))
         proxy = opened.enter_context(mwaa_api.serving(mwaa))
         alarms = opened.enter_context(ministack.running(tmp_path))
         environment = clean_environment(
@@ -184,7 +184,6 @@ def test_each_command_prints_what_the_page_says(
             **proxy,
             **{name.lower(): value for name, value in proxy.items() if name != "AWS_ENDPOINT_URL_MWAA"},
             AWS_ENDPOINT_URL_RDS_DATA=opened.enter_context(data_api.serving(data)),
-            CD2_REGION=aws.REGION,
             PATH=f"{programs}:{os.environ['PATH']}",
         )
         for name in ("PYTHONPATH", "YES"):
