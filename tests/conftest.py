@@ -105,11 +105,11 @@ def aws_endpoint() -> Iterator[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
-    """Say in a line each, after everything else, what was not tested because something is not on this machine."""
+    """Say in a line for each reason, after everything else, what was not tested."""
     yield
-    for missing, told in (("../shared", "../shared beside the checkout"), ("no Chromium", "Chromium or Chrome")):
-        reports = terminalreporter.stats.get("skipped", ())
-        skipped = [report for report in reports if missing in str(report.longrepr)]
-        if skipped:
-            files = ", ".join(sorted({report.nodeid.split("::")[0] for report in skipped}))
-            terminalreporter.write_line(f"without {told}, {len(skipped)} tests were skipped: {files}")
+    reasons: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid.split("::")[0])
+    for reason, files in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {len(files)}: {reason}: {', '.join(sorted(set(files)))}")

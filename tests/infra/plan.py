@@ -39,6 +39,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 NOT_COPIED = shutil.ignore_patterns("backend.tf", ".terraform*", "*.tfstate*", "__pycache__")
 LESS_COLLECTION = "400"
 """For Terraform, which is written in Go: its short life is a quarter shorter if it collects less garbage."""
+WITHOUT_TOOL = "needs the offline provider beside the checkout (../shared/terraform-offline/tf)"
 WITHOUT_TERRAFORM = (
     "There is no terraform on PATH: install Terraform 1.11 or newer (developer.hashicorp.com/terraform/install); "
     "infra/terraform cannot be tested without it."
@@ -57,7 +58,7 @@ def need_offline_tool() -> Path:
     """The offline tool; without it the test is skipped: AWS's own provider plans nothing without an account."""
     need_terraform()
     if not TOOL.is_file():
-        pytest.skip("needs the offline provider beside the checkout (../shared/terraform-offline/tf)")
+        pytest.skip(WITHOUT_TOOL)
     return TOOL
 
 
