@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import secrets
 import sys
 import time
@@ -132,7 +133,7 @@ class AlarmCheck:
                 "Reading the queue",
                 self._sqs.receive_message,
                 QueueUrl=queue,
-                WaitTimeSeconds=5,
+                WaitTimeSeconds=min(5, math.ceil(self._timeout_s)),
                 MaxNumberOfMessages=10,
             )
             if any(_is_of(message, alarm) for message in received.get("Messages", [])):

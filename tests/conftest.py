@@ -17,8 +17,13 @@ AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="cd2-airflow-home-")
 os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
 for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))]:
     del os.environ[name]
-# What a developer gives `make test` is not meant for the programs that tests start.
-for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"):
+# What a developer gives `make test` is not meant for the programs that tests start: make also hands on its variables,
+# and `make smoke` of a test would read the ARGS of `make test-infra ARGS=tests/infra/deployed`.
+FOR_PROGRAMS = (
+    "ALARM", "ARGS", "CHATBOT", "CHECK", "ENV", "FULL_REFRESH", "HELP", "NAMESPACES", "OUT", "PACE", "PER_MINUTE",
+    "PLAN", "PLAN_ONLY", "PORT", "REGION", "REPEATS", "ROWS", "ROWS_LIST", "SERVE", "TABLES", "VERIFY", "WAIT", "YES",
+)  # fmt: skip
+for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", *FOR_PROGRAMS):
     os.environ.pop(name, None)
 # What tests talk to is on this machine, whatever proxy it has.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
@@ -123,11 +128,11 @@ def aws_endpoint() -> Iterator[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
-    """Say in a line each, after everything else, what was not tested because something is not on this machine."""
+    """Say in a line for each reason, after everything else, what was not tested."""
     yield
-    for missing, told in (("../shared", "../shared beside the checkout"), ("no Chromium", "Chromium or Chrome")):
-        reports = terminalreporter.stats.get("skipped", ())
-        skipped = [report for report in reports if missing in str(report.longrepr)]
-        if skipped:
-            files = ", ".join(sorted({report.nodeid.split("::")[0] for report in skipped}))
-            terminalreporter.write_line(f"without {told}, {len(skipped)} tests were skipped: {files}")
+    reasons: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid.split("::")[0])
+    for reason, files in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {len(files)}: {reason}: {', '.join(sorted(set(files)))}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import boto3
 from botocore.exceptions import ClientError
 
 from tests.infra.json_server import Answer, serving_json
-from tests.infra.plan import TOOL, provider_mirror
+from tests.infra.plan import LESS_COLLECTION, TOOL, provider_mirror, running_provider
 
 REGION = "us-east-1"
 """The offline provider's."""
+PROVIDER = Path(__file__).with_name("backed_provider.py")
 
 
 class Refused(Exception):
@@ -35,13 +36,13 @@ class Account:
     """
 
     def __init__(self, endpoint: str, region: str = REGION) -> None:
-        self._endpoint, self._region = endpoint, region
+        self._endpoint, self.region = endpoint, region
         self.late_log_groups = True
         self.failing: set[str] = set()
         """Types of resources that cannot be deleted now."""
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, self._region, endpoint_url=self._endpoint)
+        return boto3.client(service, self.region, endpoint_url=self._endpoint)
 
     def answer(self, _: str, __: str, request: dict[str, Any]) -> Answer:
         method = getattr(self, f"_{request['kind'].removeprefix('aws_')}", None)
@@ -155,8 +156,8 @@ class Account:
     def _s3_bucket(self, request: dict[str, Any]) -> dict[str, Any] | None:
         s3, (prior, planned) = self.client("s3"), states(request)
         if planned and not prior:
-            elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
-            s3.create_bucket(Bucket=planned["bucket"], **(elsewhere if self._region != REGION else {}))
+            elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
+            s3.create_bucket(Bucket=planned["bucket"], **(elsewhere if self.region != REGION else {}))
             s3.put_bucket_versioning(Bucket=planned["bucket"], VersioningConfiguration={"Status": "Enabled"})
         if not planned:
             left = s3.list_object_versions(Bucket=prior["bucket"])
@@ -172,23 +173,24 @@ def states(request: dict[str, Any]) -> tuple[Any, Any]:
 
 
 @contextmanager
-def serving(account: Account, folder: Path) -> Iterator[dict[str, str]]:
+def serving(account: Account, folder: Path, *, running: bool = False) -> Iterator[dict[str, str]]:
     """The environment variables with which Terraform uses the offline provider with this account behind it.
 
     :param folder: for the provider's files.
+    :param running: one provider serves all of Terraform's commands. Without, Terraform installs it and starts it for
+        each command, as it does with AWS's; and each command can have a region of its own (CD2_REGION).
     """
-    mirror = folder / "mirror"
-    shutil.copytree(provider_mirror(), mirror, symlinks=True)
-    (program,) = mirror.rglob("terraform-provider-aws_v*")
-    python = json.dumps(str(provider_mirror().parent / "venv" / "bin" / "python"))
-    program.write_text(
-        f'#!/bin/sh\nexec {python} {json.dumps(str(Path(__file__).with_name("backed_provider.py")))} "$@"\n'
-    )
-    settings = folder / "terraformrc"
-    settings.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
-    with serving_json(account.answer) as address:
-        yield {
-            "TF_CLI_CONFIG_FILE": str(settings),
-            "CD2_STUB_PROVIDER": str(TOOL.parent / "stub_provider.py"),
-            "CD2_ACCOUNT": address,
-        }
+    with serving_json(account.answer) as address, ExitStack() as opened:
+        behind = {"CD2_STUB_PROVIDER": str(TOOL.parent / "stub_provider.py"), "CD2_ACCOUNT": address}
+        if running:
+            behind["CD2_REGION"] = account.region
+            yield opened.enter_context(running_provider(PROVIDER, **behind)) | {"GOGC": LESS_COLLECTION}
+            return
+        mirror = folder / "mirror"
+        shutil.copytree(provider_mirror(), mirror, symlinks=True)
+        (program,) = mirror.rglob("terraform-provider-aws_v*")
+        python = json.dumps(str(provider_mirror().parent / "venv" / "bin" / "python"))
+        program.write_text(f'#!/bin/sh\nexec {python} {json.dumps(str(PROVIDER))} "$@"\n')
+        settings = folder / "terraformrc"
+        settings.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
+        yield behind | {"TF_CLI_CONFIG_FILE": str(settings), "GOGC": LESS_COLLECTION}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -12,7 +13,7 @@ import requests
 
 from local import aws
 from local.postgres import EmbeddedPostgres
-from tests.infra import account
+from tests.infra import account, mwaa_api
 from tests.infra.aurora import CLUSTER, PASSWORD, Aurora, put_secret
 from tests.infra.data_api import DataApi, serving
 from tests.infra.deployment import Deployment
@@ -61,8 +62,23 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 
 @pytest.fixture
 def life(moto: str, tmp_path: Path) -> Iterator[Life]:
+    with living(moto, tmp_path, running=True) as alive:
+        yield alive
+
+
+@pytest.fixture
+def life_by_command(moto: str, tmp_path: Path) -> Iterator[Life]:
+    """Terraform installs the provider, and starts it for each of its commands."""
+    with living(moto, tmp_path, running=False) as alive:
+        yield alive
+
+
+@contextmanager
+def living(moto: str, folder: Path, *, running: bool) -> Iterator[Life]:
     requests.post(f"{moto}/moto-api/reset", timeout=60).raise_for_status()
-    behind = account.Account(moto)
-    workspace = Workspace(tmp_path / "checkout")
-    with account.serving(behind, tmp_path) as environment:
-        yield Life(behind, workspace, environment | {"CD2_TERRAFORM_FOLDER": str(workspace.root_module), "YES": ""})
+    behind, airflow = account.Account(moto), mwaa_api.Resting()
+    workspace = Workspace(folder / "checkout")
+    with account.serving(behind, folder, running=running) as terraform, mwaa_api.serving(airflow) as proxy:
+        environment = terraform | proxy | {name.lower(): value for name, value in proxy.items()}
+        environment |= {"CD2_TERRAFORM_FOLDER": str(workspace.root_module), "YES": ""}
+        yield Life(behind, airflow, workspace, environment)

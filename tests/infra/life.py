@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from local.settings import REPOSITORY
 from tests.infra.account import Account
+from tests.infra.mwaa_api import Resting
 from tests.infra.plan import Workspace
 
 
@@ -40,6 +41,7 @@ class Life:
     """An account and a checkout to deploy from."""
 
     account: Account
+    airflow: Resting
     workspace: Workspace
     environment: dict[str, str]
 

@@ -74,6 +74,23 @@ class MwaaApi:
         return 400, "RestApiServerException" if response.status_code >= 500 else "RestApiClientException", body
 
 
+class Resting(MwaaApi):
+    """An Airflow in which no run is running, of any environment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: list[bool] = []
+
+    def answer(self, host: str, path: str, request: dict[str, Any]) -> Answer:
+        return super().answer(host, f"{path.rsplit('/', 1)[0]}/{NAME}", request)
+
+    def _invoke(self, request: dict[str, Any]) -> Answer:
+        if request["Method"] == "PATCH":
+            self.paused.append(request["Body"]["is_paused"])
+        body = {"is_paused": self.paused[-1:] == [True], "dag_runs": []}
+        return 200, "", {"RestApiStatusCode": 200, "RestApiResponse": body}
+
+
 @contextmanager
 def serving(api: MwaaApi) -> Iterator[dict[str, str]]:
     """The environment variables that lead AWS clients to a server that answers for `api`."""

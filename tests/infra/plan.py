@@ -1,8 +1,8 @@
 """Terraform without AWS: plans and applies of infra/terraform with the offline provider, and what they say.
 
-The tool `../shared/terraform-offline/tf` runs the real Terraform with a provider that has the AWS provider's schema
-and nothing behind it. It makes up what only AWS knows, and does not do the checks that the AWS provider does in its own
-code.
+The provider of the tool `../shared/terraform-offline/tf` has the AWS provider's schema and nothing behind it. It makes
+up what only AWS knows, and does not do the checks that the AWS provider does in its own code. The rest is the real
+Terraform.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,18 @@ from scripts.compile_constraints import ROOT
 FOLDER = ROOT / "infra" / "terraform"
 TOOL = ROOT.parent / "shared" / "terraform-offline" / "tf"
 A_KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+PLUGIN_COOKIE = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2"
+"""By which a provider knows that Terraform's protocol is expected: the same for all providers."""
+WHILE_STARTED = """
+import os, runpy, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+"""Runs a program that ends with whoever has started it, even if that is killed."""
 NOT_COPIED = shutil.ignore_patterns("backend.tf", ".terraform*", "*.tfstate*", "__pycache__")
+LESS_COLLECTION = "400"
+"""For Terraform, which is written in Go: its short life is a quarter shorter if it collects less garbage."""
+WITHOUT_TOOL = "needs the offline provider beside the checkout (../shared/terraform-offline/tf)"
 WITHOUT_TERRAFORM = (
     "There is no terraform on PATH: install Terraform 1.11 or newer (developer.hashicorp.com/terraform/install); "
     "infra/terraform cannot be tested without it."
@@ -45,14 +58,14 @@ def need_offline_tool() -> Path:
     """The offline tool; without it the test is skipped: AWS's own provider plans nothing without an account."""
     need_terraform()
     if not TOOL.is_file():
-        pytest.skip("needs the offline provider beside the checkout (../shared/terraform-offline/tf)")
+        pytest.skip(WITHOUT_TOOL)
     return TOOL
 
 
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without what would reach AWS or change Terraform."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TF_VAR", "TF_CLI", "AWS_"))}
-    return kept | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"} | more
+    return kept | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "GOGC": LESS_COLLECTION} | more
 
 
 @dataclass(frozen=True)
@@ -83,15 +96,21 @@ class Workspace:
         shutil.copytree(FOLDER, self.root_module, ignore=NOT_COPIED)
         shutil.copytree(ROOT / "dags", self.dags, ignore=NOT_COPIED)
         shutil.copytree(FOLDER / "tests" / "package", self.package)
-        # The tool copies the repository around the folder that it is given.
-        subprocess.run(["git", "init", "--quiet", folder], check=True)
+        self._initialized: dict[str, str] = {}
 
     def run(self, command: str, *arguments: str, **environment: str) -> Done:
         """One command of Terraform, with the offline provider."""
-        tool = need_offline_tool()
+        # Terraform wants to be told which modules there are.
+        configuration = {path.name: path.read_text() for path in self.root_module.glob("*.tf")}
+        if configuration != self._initialized:
+            self._terraform("init", "-input=false", "-backend=false").check()
+            self._initialized = configuration
+        return self._terraform(command, *arguments, **environment)
+
+    def _terraform(self, *command: str, **environment: str) -> Done:
         process = subprocess.run(
-            [tool, self.root_module, command, *arguments],
-            env=clean_environment(TF_OFFLINE_CACHE=str(_own_cache()), **environment),
+            [need_terraform(), f"-chdir={self.root_module}", command[0], "-no-color", *command[1:]],
+            env=clean_environment(TF_CLI_CONFIG_FILE=os.devnull, TF_INPUT="0", **_running_provider(), **environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -143,6 +162,41 @@ def _own_cache() -> Path:
     atexit.register(own.cleanup)
     (Path(own.name) / "venv").symlink_to(shared / "venv")
     return Path(own.name)
+
+
+@contextmanager
+def running_provider(program: Path, **environment: str) -> Iterator[dict[str, str]]:
+    """Start a provider that serves any number of Terraform's commands, and stop it.
+
+    Otherwise each command starts it anew, up to three times, which takes longer than what it then does.
+
+    :param program: the provider, for the Python of the offline tool.
+    :returns: the environment variables with which Terraform uses it.
+    """
+    python = provider_mirror().parent / "venv" / "bin" / "python"
+    variables = clean_environment(TF_PLUGIN_MAGIC_COOKIE=PLUGIN_COOKIE, **environment)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [python, "-c", WHILE_STARTED, program], env=variables, stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            _, _, network, address, *_ = process.stdout.readline().split("|")
+            where = {"Network": network, "String": address}
+            serving = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": process.pid, "Test": True, "Addr": where}
+            yield {"TF_REATTACH_PROVIDERS": json.dumps({"registry.terraform.io/hashicorp/aws": serving})}
+        finally:
+            process.terminate()
+
+
+@functools.cache
+def _running_provider() -> dict[str, str]:
+    """The offline provider, until this process ends."""
+    need_offline_tool()
+    running = running_provider(TOOL.parent / "stub_provider.py")
+    variables = running.__enter__()
+    atexit.register(running.__exit__, None, None, None)
+    return variables
 
 
 def variables(environment: str, /, **values: Any) -> list[str]:

@@ -16,6 +16,8 @@ from pathlib import Path
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 MARKER = re.compile(r"<<ended (\d+)>>")
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PASSING = re.compile(r"(?m)^ +(?:queued|running)\n")
+"""States that a run may pass through between two looks at it."""
 VARIES = re.compile(r"\b[0-9a-f]{4}\.\.\.|\.\.\.|\bs_[0-9a-z]{6}\b|\b(?=[0-9a-f]*\d)[0-9a-f]{16}\b|user/\w+|\d+|\s+")
 
 
@@ -47,8 +49,10 @@ def blocks(document: str) -> list[list[Step]]:
 def differs(printed: str, document: str) -> str:
     """What of a document was not printed, from where on; empty if all was.
 
-    `...` stands for anything; numbers, digests, runs, the caller's name and the breaks between lines vary.
+    `...` stands for anything; numbers, digests, runs, the caller's name, the states on the way and the breaks between
+    lines vary.
     """
+    printed, document = PASSING.sub("", printed), PASSING.sub("", document)
     if re.fullmatch(pattern(document), printed, re.DOTALL):
         return ""
     lines = document.splitlines()

@@ -9,15 +9,12 @@ import json
 import os
 import re
 import subprocess
-from typing import Any
 
 import pytest
 
 from cd2.settings import Settings
 from local.settings import REPOSITORY
 from scripts.package import BUNDLE
-from tests.infra import mwaa_api
-from tests.infra.json_server import Answer
 from tests.infra.life import Life
 from tests.infra.plan import resources
 
@@ -138,7 +135,8 @@ def test_a_key_that_a_person_scheduled_for_deletion_is_explained(life: Life) -> 
     assert f"aws kms cancel-key-deletion --key-id {key}" in output
 
 
-def test_a_region_whose_certificates_are_not_shipped_is_refused_until_they_are_uploaded(life: Life) -> None:
+def test_a_region_whose_certificates_are_not_shipped_is_refused_until_they_are_uploaded(life_by_command: Life) -> None:
+    life = life_by_command
     region = "us-gov-west-1"
     code, output = life.run("deploy", "dev", YES="1", CD2_REGION=region)
     assert code == 1
@@ -216,30 +214,13 @@ def test_a_plan_for_a_review_restores_nothing(life: Life) -> None:
 def test_the_dag_rests_while_the_environment_is_updated(life: Life) -> None:
     """What the plan does to the environment decides; tests/infra/deployed/test_pausing.py has a real Airflow."""
     life.deploy("dev")
-    api = Resting()
     variables = life.workspace.root_module / "environments" / "dev.tfvars"
     variables.write_text(variables.read_text() + 'environment_class = "mw1.medium"\n')
-    with mwaa_api.serving(api) as proxy:
-        life.environment |= proxy | {name.lower(): value for name, value in proxy.items()}
-        output = life.deploy("dev")
-        assert api.paused == [True, False]
-        order = ["canvas_data_2 is paused during", "this: Modifications complete", "canvas_data_2 is unpaused again"]
-        assert sorted(order, key=output.index) == order
-        # Files alone do not stop anything.
-        (life.workspace.dags / "more.py").write_text("#")
-        life.deploy("dev")
-        assert api.paused == [True, False]
-
-
-class Resting(mwaa_api.MwaaApi):
-    """An Airflow in which no run is running."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.paused: list[bool] = []
-
-    def _invoke(self, request: dict[str, Any]) -> Answer:
-        if request["Method"] == "PATCH":
-            self.paused.append(request["Body"]["is_paused"])
-        body = {"is_paused": self.paused[-1:] == [True], "dag_runs": []}
-        return 200, "", {"RestApiStatusCode": 200, "RestApiResponse": body}
+    output = life.deploy("dev")
+    assert life.airflow.paused == [True, False]
+    order = ["canvas_data_2 is paused during", "this: Modifications complete", "canvas_data_2 is unpaused again"]
+    assert sorted(order, key=output.index) == order
+    # Files alone do not stop anything.
+    (life.workspace.dags / "more.py").write_text("#")
+    life.deploy("dev")
+    assert life.airflow.paused == [True, False]

@@ -39,8 +39,10 @@ def test_it_is_valid(tmp_path: Path, workspace: Workspace) -> None:
         return
     # The registry's provider, which also does its own checks.
     for arguments in (["init", "-backend=false", "-input=false"], ["validate"]):
-        command = [plan.need_terraform(), f"-chdir={workspace.root_module}", *arguments]
+        command = [plan.need_terraform(), f"-chdir={workspace.root_module}", *arguments, "-no-color"]
         done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=False)
+        if "could not connect to registry.terraform.io" in " ".join(done.stderr.replace("│", " ").split()):
+            pytest.skip(f"{plan.WITHOUT_TOOL}, or Terraform's registry, which cannot be reached")
         assert done.returncode == 0, done.stdout + done.stderr
 
 

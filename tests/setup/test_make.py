@@ -11,9 +11,11 @@ import pytest
 
 from local.command.given import KNOWN
 from scripts.compile_constraints import ROOT
+from tests.conftest import FOR_PROGRAMS
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"(?m)^([a-z][a-z-]*):(?!=)", MAKEFILE))
+VARIABLES = {name.upper() for name in re.findall(r"(?ms)^SMALL := (.+?[^\\])$", MAKEFILE)[0].replace("\\", " ").split()}
 NOT_FOR_PEOPLE = {"venv"}
 STEPS = re.findall(r"(?m)^for step in (.+); do$", (ROOT / ".ci" / "run").read_text())[0].split()
 
@@ -29,10 +31,9 @@ def test_no_file_of_the_same_name_keeps_a_target_from_being_made() -> None:
 
 
 def test_a_variable_in_small_letters_is_refused_before_anything_is_done(tmp_path: Path) -> None:
-    small = re.findall(r"(?ms)^SMALL := (.+?[^\\])$", MAKEFILE)[0].replace("\\", " ").split()
     read = {name for names in KNOWN.values() for name in names}
     read |= set(re.findall(r"\b([A-Z_]+)=", " ".join(re.findall(r"##? .+", MAKEFILE)))) - {"NAME"}
-    assert {name.upper() for name in small} == read | {"PYTHON"}
+    assert read | {"PYTHON"} == VARIABLES
     (tmp_path / "Makefile").write_text(MAKEFILE)
     for target, given, meant in (("run", "tables=users", "TABLES=users"), ("deploy", "env=dev", "ENV=dev")):
         refused = subprocess.run(["make", target, given], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -41,6 +42,12 @@ def test_a_variable_in_small_letters_is_refused_before_anything_is_done(tmp_path
         assert refused.stdout == ""
     listed = subprocess.run(["make", "-n", "run", "TABLES=users"], cwd=tmp_path, capture_output=True, text=True)
     assert "local run" in listed.stdout, listed.stderr
+
+
+def test_what_a_developer_gives_a_target_reaches_no_program_that_a_test_starts() -> None:
+    """make hands its variables on: with `make test-infra ARGS=FOLDER`, a test's own `make smoke` would read these."""
+    assert {*FOR_PROGRAMS, "PYTHON"} == VARIABLES
+    assert not set(FOR_PROGRAMS) & os.environ.keys()
 
 
 def test_ci_runs_what_a_developer_runs_and_every_kind_of_test() -> None:

@@ -30,7 +30,7 @@ from local.stack import Stack
 from scripts.mwaa import DAG_ID
 from tests.infra import account, data_api, ministack, mwaa_api, terminal
 from tests.infra.json_server import Answer
-from tests.infra.plan import clean_environment, need_terraform
+from tests.infra.plan import clean_environment, need_offline_tool, need_terraform
 from tests.infra.tools import installed
 
 pytestmark = pytest.mark.infra
@@ -131,7 +131,8 @@ def database(postgres: EmbeddedPostgres) -> Iterator[None]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of this one, with a Git repository of its own."""
+    """A copy of this one."""
+    need_offline_tool()  # before a stack is started for nothing
     folder = tmp_path / "checkout"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -175,7 +176,7 @@ def test_each_command_prints_what_the_page_says(
     mwaa = MwaaApi(stack.ui, stack.folder.secret("airflow_admin"))
     mwaa.environment["AirflowConfigurationOptions"] = {"cd2.namespaces": "canvas"}
     with ExitStack() as opened:
-        terraform = opened.enter_context(account.serving(Account(moto, aws.REGION), tmp_path))
+        terraform = opened.enter_context(account.serving(Account(moto, aws.REGION), tmp_path, running=True))
         proxy = opened.enter_context(mwaa_api.serving(mwaa))
         alarms = opened.enter_context(ministack.running(tmp_path))
         environment = clean_environment(
@@ -184,7 +185,6 @@ def test_each_command_prints_what_the_page_says(
             **proxy,
             **{name.lower(): value for name, value in proxy.items() if name != "AWS_ENDPOINT_URL_MWAA"},
             AWS_ENDPOINT_URL_RDS_DATA=opened.enter_context(data_api.serving(data)),
-            CD2_REGION=aws.REGION,
             PATH=f"{programs}:{os.environ['PATH']}",
         )
         for name in ("PYTHONPATH", "YES"):
