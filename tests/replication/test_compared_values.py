@@ -36,8 +36,8 @@ def delivered(simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch) -> D
         schema["properties"]["value"]["properties"]["x"] = given[0]
         return replace(found, schema=schema)
 
-    async def with_value(stream: ObjectStream, wanted: Sequence[str], names: Collection[str]) -> AsyncIterator[bytes]:
-        async for block in rows(stream, wanted, names):
+    async def with_value(stream: ObjectStream, wanted: Sequence[str], *of: Collection[str]) -> AsyncIterator[bytes]:
+        async for block in rows(stream, wanted, *of):
             for line in block.splitlines():
                 fields = line.split(b"\t")
                 if "value.x" in wanted:
