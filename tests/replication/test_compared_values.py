@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,8 +36,8 @@ def delivered(simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch) -> D
         schema["properties"]["value"]["properties"]["x"] = given[0]
         return replace(found, schema=schema)
 
-    async def with_value(stream: ObjectStream, wanted: Sequence[str], *of: Collection[str]) -> AsyncIterator[bytes]:
-        async for block in rows(stream, wanted, *of):
+    async def with_value(stream: ObjectStream, wanted: Sequence[str], *others: Any) -> AsyncIterator[bytes]:
+        async for block in rows(stream, wanted, *others):
             for line in block.splitlines():
                 fields = line.split(b"\t")
                 if "value.x" in wanted:

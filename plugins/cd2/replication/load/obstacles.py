@@ -43,10 +43,6 @@ JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace cn ON cn.oid = c.relnamesp
 JOIN pg_class p ON p.oid = inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace
 ORDER BY 1"""
 
-_HAS_TRIGGERS = """
-SELECT EXISTS (SELECT FROM pg_trigger
-               WHERE tgrelid = to_regclass($1::text) AND NOT tgisinternal AND tgenabled <> 'D')"""
-
 _IS_PUBLISHED = """
 SELECT EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
                WHERE t.schemaname = $1 AND t.tablename = $2 AND (p.pubupdate OR p.pubdelete OR $3))"""
@@ -128,7 +124,7 @@ async def find(connection: asyncpg.Connection, table: TableName) -> tuple[str, .
 
 async def has_triggers(connection: asyncpg.Connection, table: TableName) -> bool:
     """Whether users' triggers may change rows of the table when we do."""
-    return bool(await connection.fetchval(_HAS_TRIGGERS, table.quoted))
+    return bool(await connection.fetch(_TRIGGERS, table.quoted))
 
 
 def still_different(table: TableName, rows: int) -> TableFailure:
