@@ -16,7 +16,9 @@ import psycopg
 
 from tests.replication.waiting import WAIT_S
 
-WRITES_CURSOR = b"UPDATE instructure_dap.table_sync"
+WRITES_CURSOR = b"WITH held AS (UPDATE cd2.relations"
+WRITING_CURSOR = "WITH held AS (UPDATE cd2.relations%"
+"""The same for `wait_until_waiting`."""
 
 # -- killing at a message -------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
 from local.simulator.control import SimulatorControl
-from tests.replication.killing import KillingProxy, held, wait_until_gone, wait_until_waiting
+from tests.replication.killing import WRITING_CURSOR, KillingProxy, held, wait_until_gone, wait_until_waiting
 from tests.replication.replica import assert_equal, run, target_of
 from tests.replication.worker import Workers, up_to_date
 from tests.steps import init, sync
@@ -124,7 +124,7 @@ def test_increments_that_overlap_do_not_bring_deleted_rows_back(
     forget_jobs(database)
     with held(database, "LOCK TABLE instructure_dap.table_sync IN SHARE MODE"):
         newer = workers.start("sync", str(table), target)
-        wait_until_waiting(database, "UPDATE instructure_dap%")
+        wait_until_waiting(database, WRITING_CURSOR)
         older = workers.start("load", str(table), target, older_job)
         wait_until_waiting(database, "SELECT pg_advisory_lock%")
     assert newer.result().rows_deleted >= rows - 5
@@ -142,7 +142,7 @@ def test_increments_of_the_same_time_are_applied_one_after_the_other(
     simulator.advance(tables=[table], updates=20)
     with held(database, "LOCK TABLE instructure_dap.table_sync IN SHARE MODE"):
         first = workers.start("sync", table, target)
-        wait_until_waiting(database, "UPDATE instructure_dap%")
+        wait_until_waiting(database, WRITING_CURSOR)
         simulator.advance(tables=[table], updates=5, deletes=15)
         forget_jobs(database)
         second = workers.start("sync", table, target)

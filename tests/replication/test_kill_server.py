@@ -12,7 +12,7 @@ import pytest
 
 from cd2.replication.errors import Cd2Error, TransientError
 from local.postgres import EmbeddedPostgres
-from tests.replication.killing import held, wait_until_waiting
+from tests.replication.killing import WRITING_CURSOR, held, wait_until_waiting
 from tests.replication.replica import credentials_of, prepare, run, target_of
 from tests.replication.replica_state import Replica
 from tests.replication.simulators import NO_LIMITS, simulator_process
@@ -26,7 +26,7 @@ STAGES = [
     (("widen", "delete"), f"CREATE TABLE {STAGING}_key ()", "CREATE UNIQUE INDEX%"),
     (("widen", "delete"), f"SELECT pg_advisory_xact_lock({HOLD_REFRESH})", "REFRESH%"),
     (("delete",), "SELECT FROM canvas.victims FOR UPDATE", "DELETE FROM%"),
-    (("widen", "add", "delete"), CURSOR, "UPDATE instructure_dap%"),
+    (("widen", "add", "delete"), CURSOR, WRITING_CURSOR),
 ]
 EACH_STAGE = [
     pytest.param(*stage, id=stage[2].split()[0].rstrip("%"), marks=() if stage == STAGES[-1] else pytest.mark.slow)

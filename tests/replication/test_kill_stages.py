@@ -10,7 +10,7 @@ import pytest
 from cd2.replication.database.locks import TABLE_LOCK
 from cd2.replication.dependents.restore import DEPENDENTS_LOCK
 from cd2.replication.names import TableName
-from tests.replication.killing import held, wait_until_gone, wait_until_waiting
+from tests.replication.killing import WRITING_CURSOR, held, wait_until_gone, wait_until_waiting
 from tests.replication.victims import HOLD_COMMIT, HOLD_REFRESH, World
 from tests.replication.waiting import wait_until
 
@@ -59,7 +59,7 @@ FRESH = Stage(
     "LOCK TABLE cd2.freshness IN EXCLUSIVE MODE",
     "%INSERT INTO cd2.freshness%",
 )
-WRITE_CURSOR = Stage("writing the cursor", ("widen", "add", "delete"), CURSOR, "UPDATE instructure_dap%")
+WRITE_CURSOR = Stage("writing the cursor", ("widen", "add", "delete"), CURSOR, WRITING_CURSOR)
 
 SYNC_STAGES = (
     Stage("reading the cursor", ("delete",), "LOCK TABLE instructure_dap.table_sync", "SELECT timestamp%"),
@@ -129,7 +129,7 @@ def test_a_reinit_that_is_killed_in_a_statement_changes_nothing_and_the_next_run
     [
         pytest.param("CREATE TABLE TABLE_NAME ()", "%CREATE TABLE%", id="making-the-table", marks=SLOW),
         pytest.param("CREATE TABLE STAGING_key ()", "CREATE UNIQUE INDEX%", id="indexing-the-staged-rows", marks=SLOW),
-        pytest.param(CURSOR, "UPDATE instructure_dap%", id="writing-the-cursor"),
+        pytest.param(CURSOR, WRITING_CURSOR, id="writing-the-cursor"),
     ],
 )
 def test_an_init_that_is_killed_in_a_statement_leaves_nothing_and_the_next_fills_the_table(

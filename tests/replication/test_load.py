@@ -77,7 +77,7 @@ def test_readers_see_the_old_rows_until_a_reinit_is_complete(
         await holder.execute("LOCK TABLE instructure_dap.table_sync IN SHARE MODE")
         load = asyncio.create_task(init(replicator, "canvas.courses"))
         waiting = (
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE %table_sync%'"
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE %table_sync%'"
         )
 
         async def held_up() -> bool:

@@ -38,7 +38,8 @@ LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
 WHERE n.nspname = $1 AND c.relname = $2"""
 
 COLUMNS = """
-SELECT a.attname AS name, a.attnum AS number, a.attnotnull AS required, a.attidentity <> '' AS identity,
+SELECT a.attname AS name, CASE a.attgenerated WHEN '' THEN a.attnum END AS number,
+       a.attnotnull AS required, a.attidentity <> '' AS identity,
        format_type(a.atttypid, a.atttypmod) AS definition, a.attndims <> 0 OR t.typcategory = 'A' AS is_array,
        coalesce(e.typname, t.typname) AS type_name, n.nspname AS type_schema,
        coalesce(e.typtype, t.typtype) = 'e' AS enumerated,

@@ -41,7 +41,8 @@ class SchemaPlan:
     """The DDL that a table lacks; each part is SQL, or None if there is nothing to do.
 
     :param relation: PostgreSQL's number of the table; None: it is not in the database.
-    :param numbers: its numbers of the columns that the table has and the model, too.
+    :param numbers: its numbers of the columns that the table has and the model, too. None of a generated one, which no
+        snapshot can fill: the load says so.
     :param create: creates the table and its types, without the key, which is faster to build over loaded rows.
     :param add_key: adds the primary key.
     :param additive: readers hardly wait for it; new columns are nullable at first.
@@ -208,7 +209,7 @@ async def _changes(
     replace_key = await key_replaced(connection, model, relation, old_key) if key != model.key else None
     return SchemaPlan(
         relation["oid"],
-        {row["name"]: row["number"] for row in rows if row["name"] in now},
+        {row["name"]: row["number"] for row in rows if row["name"] in now and row["number"]},
         additive="\n".join(statement for statement in additive if statement) or None,
         breaking="\n".join(statement for statement in breaking if statement) or None,
         closing=closing,
