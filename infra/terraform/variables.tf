@@ -12,6 +12,11 @@ variable "region" {
   description = "AWS region. Null: from your AWS configuration."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.region == null || can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]+$", var.region))
+    error_message = "region must be the name of a region such as eu-central-1; leave it out to take that of your AWS configuration."
+  }
 }
 
 variable "name" {
@@ -33,6 +38,11 @@ variable "tags" {
   validation {
     condition     = length(var.tags) <= 40 && alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:")])
     error_message = "tags must be at most 40, and none may begin with aws:."
+  }
+
+  validation {
+    condition     = alltrue([for key, value in var.tags : can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{1,128}$", key)) && can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{0,256}$", value))])
+    error_message = "tags has a name or value that MWAA refuses: names have 1 to 128 characters, values at most 256, all of them letters, digits, spaces and _ . : / = + - @."
   }
 }
 
@@ -56,6 +66,11 @@ variable "vpc_id" {
   description = "An existing VPC."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.vpc_id == null || can(regex("^vpc-[0-9a-f]+$", var.vpc_id))
+    error_message = "vpc_id must be the id of a VPC (vpc-...)."
+  }
 }
 
 variable "private_subnet_ids" {
@@ -66,6 +81,11 @@ variable "private_subnet_ids" {
   validation {
     condition     = length(var.private_subnet_ids) == 0 || (length(var.private_subnet_ids) == 2 && length(distinct(var.private_subnet_ids)) == 2)
     error_message = "private_subnet_ids must be exactly two different private subnets: MWAA requires exactly two."
+  }
+
+  validation {
+    condition     = alltrue([for id in var.private_subnet_ids : can(regex("^subnet-[0-9a-f]+$", id))])
+    error_message = "private_subnet_ids must be ids of subnets (subnet-...)."
   }
 }
 
@@ -78,6 +98,11 @@ variable "database_subnet_ids" {
     condition     = length(var.database_subnet_ids) == 0 || length(distinct(var.database_subnet_ids)) >= 2
     error_message = "database_subnet_ids must be at least two different subnets, in different zones: Aurora requires it."
   }
+
+  validation {
+    condition     = alltrue([for id in var.database_subnet_ids : can(regex("^subnet-[0-9a-f]+$", id))])
+    error_message = "database_subnet_ids must be ids of subnets (subnet-...)."
+  }
 }
 
 variable "vpc_cidr" {
@@ -88,6 +113,11 @@ variable "vpc_cidr" {
   validation {
     condition     = can(cidrhost(var.vpc_cidr, 0)) && try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 23, false)
     error_message = "vpc_cidr must be a network such as 10.42.0.0/22, between /16 and /23."
+  }
+
+  validation {
+    condition     = can(cidrnetmask(var.vpc_cidr)) && try(cidrsubnet(var.vpc_cidr, 0, 0) == var.vpc_cidr, false)
+    error_message = "vpc_cidr must be a network of IPv4 by its first address, such as 10.42.0.0/22 (not 10.42.1.7/22)."
   }
 }
 
@@ -368,7 +398,7 @@ variable "bucket_name" {
   default     = null
 
   validation {
-    condition     = var.bucket_name == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket_name))
+    condition     = var.bucket_name == null || (can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket_name)) && !can(regex("\\.\\.|^[0-9]+(\\.[0-9]+){3}$", var.bucket_name)))
     error_message = "bucket_name must be the name of a bucket (3 to 63 lower-case letters, digits, points and hyphens), not an ARN or an address."
   }
 

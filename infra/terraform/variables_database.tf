@@ -84,6 +84,11 @@ variable "database_min_capacity" {
     condition     = var.database_min_capacity >= 0 && var.database_min_capacity <= 256 && floor(var.database_min_capacity * 2) == var.database_min_capacity * 2
     error_message = "database_min_capacity must be between 0 and 256 ACU, in steps of 0.5."
   }
+
+  validation {
+    condition     = var.database_min_capacity != 0 || !can(regex("^16\\.[0-2]$", var.database_engine_version))
+    error_message = "database_min_capacity = 0 (a database that pauses) needs Aurora PostgreSQL 16.3 or newer: raise database_engine_version, or set 0.5."
+  }
 }
 
 variable "database_max_capacity" {

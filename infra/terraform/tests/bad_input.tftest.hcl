@@ -372,7 +372,6 @@ run "what_aurora_does_not_know" {
 
   variables {
     database_engine_version           = "13.20"
-    database_min_capacity             = 0.3
     database_seconds_until_auto_pause = 60
     database_instances                = 0
     database_backup_retention_days    = 0
@@ -381,7 +380,6 @@ run "what_aurora_does_not_know" {
 
   expect_failures = [
     var.database_engine_version,
-    var.database_min_capacity,
     var.database_seconds_until_auto_pause,
     var.database_instances,
     var.database_backup_retention_days,
@@ -464,4 +462,53 @@ run "a_private_side_for_everybody" {
   }
 
   expect_failures = [var.webserver_client_cidrs]
+}
+
+run "ids_of_something_else" {
+  command = plan
+
+  variables {
+    create_network      = false
+    vpc_id              = ""
+    private_subnet_ids  = ["subnet-1", ""]
+    database_subnet_ids = ["subnet-1", "arn:aws:ec2:eu-central-1:123456789012:subnet/subnet-2"]
+  }
+
+  expect_failures = [var.vpc_id, var.private_subnet_ids, var.database_subnet_ids]
+}
+
+run "what_only_aws_would_refuse" {
+  command = plan
+
+  variables {
+    region                  = ""
+    tags                    = { team = "data <it>" }
+    vpc_cidr                = "10.42.1.7/22"
+    bucket_name             = "192.168.0.1"
+    database_engine_version = "16.2"
+    database_min_capacity   = 0
+  }
+
+  expect_failures = [var.region, var.tags, var.vpc_cidr, var.bucket_name, var.database_min_capacity]
+}
+
+run "a_network_of_ipv6_and_a_tag_without_a_name" {
+  command = plan
+
+  variables {
+    vpc_cidr = "fd00::/20"
+    tags     = { "" = "data" }
+  }
+
+  expect_failures = [var.vpc_cidr, var.tags]
+}
+
+run "a_capacity_that_aurora_does_not_have" {
+  command = plan
+
+  variables {
+    database_min_capacity = 0.3
+  }
+
+  expect_failures = [var.database_min_capacity]
 }

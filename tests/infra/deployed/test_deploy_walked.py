@@ -30,7 +30,7 @@ from local.stack import Stack
 from scripts.mwaa import DAG_ID
 from tests.infra import account, data_api, ministack, mwaa_api, terminal
 from tests.infra.json_server import Answer
-from tests.infra.plan import clean_environment, need_offline_tool, need_terraform
+from tests.infra.plan import TOOL, WITHOUT_TOOL, clean_environment, need_terraform
 from tests.infra.tools import installed
 
 pytestmark = pytest.mark.infra
@@ -132,7 +132,6 @@ def database(postgres: EmbeddedPostgres) -> Iterator[None]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of this one."""
-    need_offline_tool()  # before a stack is started for nothing
     folder = tmp_path / "checkout"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -158,6 +157,7 @@ def programs(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.skipif(not TOOL.is_file(), reason=WITHOUT_TOOL)  # before a stack is started for nothing
 def test_each_command_prints_what_the_page_says(
     checkout: Path,
     programs: Path,
