@@ -232,7 +232,7 @@ HUNG = {
         "CREATE TABLE public.other (more text) INHERITS (canvas.things);"
         "CREATE INDEX mine ON public.other (id) WHERE state = 'a'",
         INDEXES,
-        "kept follows kept noted kept kept",
+        "kept follows kept kept kept kept",
     ),
     "a table that it inherits from": Hung(
         f"CREATE TABLE public.other (n int);ALTER TABLE {TABLE} INHERIT public.other",
