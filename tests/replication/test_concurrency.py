@@ -152,7 +152,14 @@ def test_increments_of_the_same_time_are_applied_one_after_the_other(
     assert run(sync(replicator, "canvas.quizzes")).rows_upserted == 0
 
 
-@pytest.mark.parametrize("stage", ["in its transaction", "in a statement", "between the two"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "in a statement",
+        pytest.param("in its transaction", marks=pytest.mark.slow),
+        pytest.param("between the two", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_worker_does_not_hold_up_the_next(
     stage: str,
     replicator: Replicator,

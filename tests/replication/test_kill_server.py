@@ -67,6 +67,7 @@ def test_a_load_whose_session_is_ended_is_worth_another_try(
     world.converge()
 
 
+@pytest.mark.slow
 def test_a_load_whose_session_is_ended_while_it_copies_is_worth_another_try(world: World) -> None:
     world.change("widen", "delete")
     before = world.state()

@@ -118,6 +118,7 @@ def test_the_named_python_is_taken_or_refused(pythons: Pythons, offline_project:
     assert output.startswith("setup: PYTHON=python2.7 is no usable Python:")
 
 
+@pytest.mark.slow
 def test_an_unreachable_index_is_a_sentence(offline_project: Project) -> None:
     code, output = offline_project.setup()
     assert code == 1
@@ -128,6 +129,7 @@ def test_an_unreachable_index_is_a_sentence(offline_project: Project) -> None:
     assert not offline_project.venv.exists()
 
 
+@pytest.mark.slow
 def test_it_sets_up_then_does_nothing_then_refreshes(project: Project) -> None:
     """Steps of one environment's life, as making one takes seconds."""
     code, output = project.setup()

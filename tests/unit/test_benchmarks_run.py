@@ -87,6 +87,7 @@ def test_all_cases_run_and_the_report_tells_of_each(tmp_path: Path) -> None:
     assert not running(tmp_path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing_running_not_even_what_a_killed_run_left(tmp_path: Path) -> None:
     killed = command(tmp_path, ROWS_LIST=str(ROWS), CASES="init")
     _wait_for(killed, "narrow table")
@@ -122,6 +123,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
         yield started
 
 
+@pytest.mark.slow
 def test_a_load_that_loses_rows_is_no_result(arena: Arena) -> None:
     """The official client takes an object that was cut after a line for a whole one."""
     results = Results({}, {})
