@@ -94,6 +94,8 @@ class Benchmark:
         if "unchanged" in cases and (not checked or shape != self._options.shapes[0]):
             cases.remove("unchanged")
         if not cases:
+            why = f"sync and unchanged only up to CLIENT_MAX_ROWS={self._options.client_max_rows:,}, unchanged once"
+            self._say(f"\n{shape} table of {rows:,} rows: nothing to measure ({why})")
             return
         name = self._service.add_table(shape, rows)
         described = self._service.described(name)["columns"]
