@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+import psutil
 import psycopg
 import pytest
 
@@ -14,6 +16,7 @@ from local.stack import Stack
 from tests.e2e.secrets_search import MISTYPED, Search
 from tests.e2e.story import (
     CONF,
+    ENDLESS_S,
     NAMES,
     PATIENCE_S,
     assert_equal_to_the_truth,
@@ -168,6 +171,40 @@ def test_one_failing_table_fails_the_run_alone_is_told_of_once_and_clearing_it_e
     after = sync_starts(filled, run_id)
     assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles"]
     assert_equal_to_the_truth(filled)
+
+
+@contextmanager
+def dag_processor_stopped(stack: Stack) -> Iterator[None]:
+    """Airflow calls back for what happens meanwhile at the end only."""
+    processor = psutil.Process(stack.supervisor.pid("dag-processor"))
+    processor.suspend()
+    try:
+        yield
+    finally:
+        processor.resume()
+
+
+def test_a_run_that_is_cleared_before_airflow_calls_for_its_failure_is_told_of_by_its_second_end(filled: Stack) -> None:
+    filled.simulator.advance(0.2, NAMES)
+    filled.simulator.fault("canvas", "roles", "missing_column", times=1)
+    calls = calls_for_failed_runs(filled)
+    with dag_processor_stopped(filled):
+        run_id, state = run(filled)
+        assert state == "failed"
+        (message,) = filled.notifications()
+        assert message.subject.startswith("[FAILURE] Canvas Data 2 dev: 1 of 5 tables failed: ")
+        filled.simulator.job_seconds(ENDLESS_S)
+        filled.api.clear({"dag_run_id": run_id, "only_failed": True})
+        wait_for(lambda: "deferred" in sync_states(filled, run_id), "the cleared table waits")
+        # as Airflow does when notify begins again
+        assert in_metadata(filled, f"DELETE FROM xcom WHERE key = 'reported' AND run_id = '{run_id}'") == 1
+    wait_for(lambda: calls_for_failed_runs(filled) > calls, "Airflow calls the callback of the failed run")
+    assert filled.api.run(run_id)["state"] == "running"
+    filled.simulator.job_seconds(0)
+    filled.simulator.finish_jobs()
+    assert filled.wait(run_id, PATIENCE_S) == "success"
+    (message,) = filled.notifications()
+    assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
 
 
 def test_a_run_that_takes_too_long_is_told_of_while_it_goes_on(filled: Stack) -> None:

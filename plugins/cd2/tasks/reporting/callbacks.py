@@ -26,6 +26,10 @@ LATE_AFTER = timedelta(hours=6)
 """By then two runs have been missed."""
 REPORTED = "reported"
 """XCom of `notify`: it has published its message. Airflow deletes it when `notify` starts again."""
+DEADLOCK = "all_tasks_deadlocked"
+"""Airflow's reason for a run that it ends although tasks have not ended."""
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+"""States of a task that does not run again by itself."""
 
 
 def log_reason(context: Context) -> None:
@@ -42,7 +46,11 @@ def report_failed_run(context: Context, notify_task_id: str) -> None:
     (After publishing, `notify` fails on purpose, so that the run is red.)
     """
     run_id: str = context.get("run_id") or context["dag_run"].run_id
-    if _is_reported(context["dag"].dag_id, run_id, notify_task_id):
+    dag_id = context["dag"].dag_id
+    if _is_reported(dag_id, run_id, notify_task_id):
+        return
+    if context.get("reason") != DEADLOCK and _goes_on(context, run_id, notify_task_id):
+        log.info("%s has been cleared since it failed: %s will report it when it ends.", run_id, notify_task_id)
         return
     settings = Settings.load_usable()
     reason = str(context.get("reason") or "unknown")
@@ -52,7 +60,7 @@ def report_failed_run(context: Context, notify_task_id: str) -> None:
         "tables.\n"
         "Open the run in Airflow: the grid shows every table. The next run goes on where this one ended. If you clear "
         "this one instead, clear all its tasks: Airflow counts those that had not ended as skipped, not as failed.\n\n"
-        f"This run: {run_url(context['dag'].dag_id, run_id)}\nAll tables (page Canvas Data): {page_url()}\n"
+        f"This run: {run_url(dag_id, run_id)}\nAll tables (page Canvas Data): {page_url()}\n"
     )
     attributes = {"environment": settings.environment, "status": "failure", "severity": "high"}
     _report(settings, Message(subject[:100], body, attributes))
@@ -112,3 +120,16 @@ def _is_reported(dag_id: str, run_id: str, notify_task_id: str) -> bool:
         )
         return False
     return reported is not None
+
+
+def _goes_on(context: Context, run_id: str, notify_task_id: str) -> bool:
+    """Whether `notify` is still to end: Airflow may call so late that somebody has cleared the run."""
+    try:
+        dag_id = context["dag"].dag_id
+        states = context["ti"].get_task_states(dag_id, task_ids=[notify_task_id], run_ids=[run_id])
+        return states[run_id].get(notify_task_id) not in ENDED
+    except Exception:
+        log.exception(
+            "Could not find out whether %s goes on; publishing, because twice is better than never.", notify_task_id
+        )
+        return False
