@@ -119,5 +119,5 @@ def test_a_year_that_postgresql_cannot_hold_fails_the_table_without_the_value(
         run(init(replicator, TABLE) if first else sync(replicator, TABLE))
     how = "init" if first else "sync"
     assert caught.value.message.startswith(f"{TABLE}: {how} failed: A value does not fit its column")
-    assert "column at, line 1 of an object" in caught.value.message
+    assert "column at, line 1 of the job's rows" in caught.value.message
     assert year not in caught.value.message

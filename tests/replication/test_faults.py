@@ -116,9 +116,13 @@ CASES = [
     Case("expired_url", TransientError, "could not be downloaded", times=5, quick=("init",)),
     Case("slow_download", options={"seconds": 1}),
     Case(
-        "malformed_value", TableFailure, "column id, line 1 of an object", options={"column": "id"}, quick=("reinit",)
+        "malformed_value",
+        TableFailure,
+        "column id, line 1 of the job's rows",
+        options={"column": "id"},
+        quick=("reinit",),
     ),
-    Case("large_value", TableFailure, "column unique_id, line 1 of an object", options={"column": "unique_id"}),
+    Case("large_value", TableFailure, "column unique_id, line 1 of the job's rows", options={"column": "unique_id"}),
     Case("ragged_line", TableFailure, "A line of the data has more or fewer fields than its header", quick=("sync",)),
     Case("duplicate_key"),
     Case("missing_column", TableFailure, "which its schema", options={"column": "unique_id"}, quick=("sync",)),

@@ -84,7 +84,7 @@ def test_a_json_value_that_is_nested_too_deeply(
     monkeypatch.setattr(Downloads, "download", nested)
     said = failure(replicator, first=first)
     assert "A JSON value is nested more deeply than max_stack_depth of the server allows: raise that" in said
-    assert said.endswith("(StatementTooComplexError: column doc, line 1 of an object)")
+    assert said.endswith("(StatementTooComplexError: column doc, line 1 of the job's rows)")
 
 
 def test_a_column_for_which_columns_of_users_leave_no_room(

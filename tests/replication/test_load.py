@@ -247,7 +247,7 @@ def test_a_malformed_value_is_told_by_column_and_line_but_not_shown(
     replicator: Replicator, simulator: SimulatorControl
 ) -> None:
     simulator.fault("canvas", "enrollment_terms", "malformed_value", column="id")
-    with pytest.raises(TableFailure, match="column id, line 1 of an object") as caught:
+    with pytest.raises(TableFailure, match="column id, line 1 of the job's rows") as caught:
         run(init(replicator, "canvas.enrollment_terms"))
     assert "not-a-value" not in str(caught.value)
 

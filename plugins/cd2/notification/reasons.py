@@ -16,7 +16,7 @@ UNREPORTED = "no reason was reported"
 _WHERE = re.compile(r"^(?:\w+\.\w+: )?(?:(?!: ).){0,80}? failed: |^\w+\.\w+: ")
 """`canvas.users: sync failed: `, `canvas.users: `, `Listing the tables of canvas failed: `."""
 _DETAIL = re.compile(r" \((?:[A-Z]\w+)(?:: [^()]*(?:\([^()]*\)[^()]*)*)?\)$")
-"""What a library said: ` (DataError: column sis_id, line 17 of an object)`."""
+"""What a library said: ` (DataError: column sis_id, line 17 of the job's rows)`."""
 _PATH = re.compile(r" for /[^\s:]+")
 _VARIES = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<= )/\S+")
 """Ids of jobs, and paths at DAP. Names are no such thing: a statement that people are to run has them."""

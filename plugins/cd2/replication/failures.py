@@ -238,14 +238,14 @@ def _detail(exception: BaseException) -> str:
 
 
 def _place(exception: BaseException) -> str:
-    """Where in the data the error is, without the data itself: `column sis_id, line 17 of an object`."""
+    """Where in the data the error is, without the data itself: `column sis_id, line 17 of the job's rows`."""
     parts = [f"{name} {value}" for name in ("column", "constraint") if (value := _text(exception, f"{name}_name"))]
     if copying := _COPY_CONTEXT.search(_text(exception, "context") or ""):
         line, column = copying.groups()
         parts += [f"column {column}"] if column and not parts else []
         # Rows are written in batches, and a row that is too large shows only then, at a later line.
         if column or _text(exception, "sqlstate") != "54000":
-            parts.append(f"line {line} of an object")
+            parts.append(f"line {line} of the job's rows")
     return ", ".join(parts)
 
 

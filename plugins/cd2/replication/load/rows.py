@@ -81,25 +81,19 @@ class JobRows:
         self.tally = tally
         self._started = self._reported = time.monotonic()
         self._done = 0
-        self._first: ObjectStream | None = None
+        self._next: ObjectStream | None = None
 
     async def __aenter__(self) -> JobRows:
         """Open the first object: its header names the columns of the data."""
-        if self._job.objects:
-            self._first = self._stream(self._job.objects[0])
-            try:
-                await self._first.open()
-            except BaseException:
-                await self._first.close()
-                raise
+        await self._open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the first object, if it was not read."""
-        if self._first is not None:
-            await self._first.close()
+        """Close the object that is open."""
+        if self._next is not None:
+            await self._next.close()
 
     @property
     def incremental(self) -> bool:
@@ -109,12 +103,12 @@ class JobRows:
     @property
     def empty(self) -> bool:
         """Whether there are no rows."""
-        return self._first is None or (len(self._job.objects) == 1 and self._first.empty)
+        return self._next is None or (len(self._job.objects) == 1 and self._next.empty)
 
     @property
     def columns(self) -> frozenset[str]:
         """Names of the columns of the data; none, if there is no object."""
-        return frozenset(_plain(name) for name in self._first.columns) if self._first else frozenset()
+        return frozenset(_plain(name) for name in self._next.columns) if self._next else frozenset()
 
     async def copy(self, connection: asyncpg.Connection, model: TableModel, schema: str, table: str, meta: bool) -> int:
         """COPY all objects into a table that has the model's columns, and `meta.*` if `meta`; also once more.
@@ -122,16 +116,12 @@ class JobRows:
         :returns: how many rows PostgreSQL says that it copied.
         :raises TableFailure: the data lacks a column of the schema, or PostgreSQL copied other than all lines.
         """
-        copied, before, self._done = 0, self.tally.rows, 0
-        for object_id in self._job.objects:
-            stream, self._first = self._first or self._stream(object_id), None
-            try:
-                if not stream.columns:
-                    await stream.open()
-                copied += await self._copy(stream, connection, model, schema, table, meta)
-            finally:
-                await stream.close()
-            self._done += 1
+        copied, before = 0, self.tally.rows
+        if self._done:
+            self._done = 0
+            await self._open()
+        while self._next is not None:
+            copied += await self._copy(self._next, connection, model, schema, table, meta)
         if copied != self.tally.rows - before:
             raise TableFailure(
                 f"{self._table}: PostgreSQL copied {copied:,} of the {self.tally.rows - before:,} lines of job "
@@ -146,8 +136,17 @@ class JobRows:
             )
         return copied
 
-    def _stream(self, object_id: str) -> ObjectStream:
-        return ObjectStream(self._download(object_id), self._table, self.tally)
+    async def _open(self) -> None:
+        """Open the next object, if there is one."""
+        self._next = None
+        if self._done < len(self._job.objects):
+            stream = ObjectStream(self._download(self._job.objects[self._done]), self._table, self.tally)
+            try:
+                await stream.open()
+            except BaseException:
+                await stream.close()
+                raise
+            self._next = stream
 
     async def _copy(
         self,
@@ -167,11 +166,24 @@ class JobRows:
             table,
             schema_name=schema,
             columns=[c.name if (c := by_name.get(_plain(name))) else name for name in wanted],
-            source=self._with_progress(stream.rows(wanted, json, times)),
+            source=self._with_progress(self._rows(stream.columns, wanted, json, times)),
             # Nobody sees rows of a table created in this transaction before the commit: they can be frozen at once.
             freeze=True,
         )
         return int(status.split()[-1])
+
+    async def _rows(
+        self, columns: Sequence[str], wanted: Sequence[str], json: Sequence[str], times: Sequence[str]
+    ) -> AsyncIterator[bytes]:
+        """The rows of all objects up to one with other columns: a COPY for each would wait for the server each time."""
+        while self._next is not None and self._next.columns == columns:
+            try:
+                async for block in self._next.rows(wanted, json, times):
+                    yield block
+            finally:
+                await self._next.close()
+            self._done += 1
+            await self._open()
 
     async def _with_progress(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for block in blocks:

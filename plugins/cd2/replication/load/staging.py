@@ -79,7 +79,8 @@ class Staging:
         obstacles.check_collations(self._model, self._collations)
         self.name = await free_name(self._connection, "cd2", self.name, suffixes=("", "_key"))
         self._qualified = f"cd2.{self.name}"
-        columns = [*([f"{ACTION} text"] if self._incremental else []), f"{TS} text"]
+        known = f"CHECK (({ACTION} = 'U' OR {ACTION} = 'D') IS TRUE)"  # NULL is refused, too
+        columns = [*([f"{ACTION} text {known}"] if self._incremental else []), f"{TS} text"]
         columns += [f"{quote_identifier(c.name)} {self._staged_as(c)}" for c in self._model.columns]
         await self._connection.execute(
             f"CREATE UNLOGGED TABLE {self._qualified} ({', '.join(columns)}) WITH (autovacuum_enabled = false)"
@@ -90,8 +91,16 @@ class Staging:
 
         Without statistics of the staged rows, the planner looks each one up by its key, which is what we want; the
         index tells it how many there are.
+
+        :raises TableFailure: a change is neither an upsert nor a delete, or see `JobRows.copy`.
         """
-        copied = await rows.copy(self._connection, self._model, "cd2", self.name, meta=True)
+        try:
+            copied = await rows.copy(self._connection, self._model, "cd2", self.name, meta=True)
+        except asyncpg.CheckViolationError:
+            raise TableFailure(
+                f"{self.table}: a change is neither an upsert nor a delete. Nothing was changed; report this table to "
+                "Instructure."
+            ) from None
         unique = f"CREATE UNIQUE INDEX {self.name}_key ON {self._qualified} ({self._key})"
         newest = f"{TS}::timestamptz DESC NULLS LAST, ctid DESC"
         self.rows = copied - await make_unique(self._connection, unique, self._qualified, self._key, newest)
@@ -118,8 +127,6 @@ class Staging:
         self.added = done[1] - done[2] if done else None
         # Each staged row changes one row at most; fewer are right, if a row was already equal or already gone.
         fewer = written + deleted + self.kept != self.rows
-        if fewer:
-            await self._check_actions()
         # What a trigger does afterwards is not in the statements' counts, but in PostgreSQL's.
         if (fewer and triggers) or (done and [done[0], done[2]] != [written, deleted]):
             outdated = f"{self._qualified} s JOIN {self._table} t ON {self._match} WHERE s.{ACTION} = 'D'"
@@ -247,16 +254,6 @@ class Staging:
         """Run a statement; :returns: how many rows PostgreSQL says that it changed."""
         status: str = await self._connection.execute(statement)
         return int(status.split()[-1])
-
-    async def _check_actions(self) -> None:
-        unknown = await self._connection.fetchval(
-            f"SELECT count(*) FROM {self._qualified} WHERE {ACTION} IS NULL OR {ACTION} NOT IN ('D', 'U')"
-        )
-        if unknown:
-            raise TableFailure(
-                f"{self._model.name}: {unknown:,} change(s) are neither an upsert nor a delete. Nothing was changed; "
-                "report this table to Instructure."
-            )
 
     async def _check_rows(self, outdated: str, where: str, triggers: tuple[str, ...]) -> None:
         """Check that all staged rows have reached the table.

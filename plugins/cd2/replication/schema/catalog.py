@@ -57,7 +57,7 @@ ORDER BY a.attnum"""
 ENUMS = """
 SELECT t.typname AS name, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
 FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid JOIN pg_namespace n ON n.oid = t.typnamespace
-WHERE n.nspname = $1 AND t.typname = ANY($2)
+WHERE n.nspname = $1 AND t.typname = ANY($2::text[])
 GROUP BY t.typname"""
 
 # The official client's tables of values: `users__kind (id, value)` for an integer column `kind` of `users`.
