@@ -11,6 +11,7 @@ import pytest
 import requests
 from playwright.sync_api import FrameLocator, Page, expect
 
+from local.airflow.api import DAG_ID
 from local.stack import Stack
 from tests.e2e.story import PATIENCE_S, forget_what_is_under_way, jobs_held_back, only_these_tables, wait_for
 from tests.page.accessibility import violations
@@ -37,7 +38,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def calm(stack: Stack) -> Stack:
     """The stack with nothing under way, and no failure to show."""
     forget_what_is_under_way(stack)
-    assert stack.wait(stack.trigger(CONF), PATIENCE_S) == "success"
+    newest = {"order_by": "-run_after", "limit": 1}
+    (last,) = stack.api.call("GET", f"/dags/{DAG_ID}/dagRuns", params=newest)["dag_runs"]
+    if last["state"] != "success" or last["conf"] != CONF:
+        assert stack.wait(stack.trigger(CONF), PATIENCE_S) == "success"
     return stack
 
 
@@ -165,7 +169,7 @@ def test_without_a_log_in_its_files_are_served_and_no_data(stack: Stack) -> None
 
 
 def test_five_hundred_tables_are_one_xcom_of_one_run(calm: Stack, tab: Page) -> None:
-    run_id = calm.trigger(CONF)
+    run_id = calm.trigger(CONF | {"dry_run": False})  # not the CONF of `calm`, whose page shows three tables
     assert calm.wait(run_id, PATIENCE_S) == "success"
     status = calm.api.xcom(run_id, "notify", key="status")
     (first, *_) = status["tables"]

@@ -68,7 +68,7 @@ def test_a_load_that_is_killed_at_any_message_is_wholly_old_or_wholly_new(world:
     ],
 )
 @pytest.mark.parametrize(
-    ("delivered", "step"), [(False, 17), (True, 23)], ids=["before-every-17th", "after-every-23rd"]
+    ("delivered", "step"), [(False, 23), (True, 31)], ids=["before-every-23rd", "after-every-31st"]
 )
 def test_a_load_that_is_killed_at_its_messages_in_turn_is_wholly_old_or_wholly_new(
     world: World, kind: str, changes: tuple[str, ...], delivered: bool, step: int
@@ -80,7 +80,7 @@ def test_a_load_that_is_killed_at_its_messages_in_turn_is_wholly_old_or_wholly_n
         assert number < 1000, "the loads grow as fast as we count"
         outcomes.append(killed_at(world, kind, number, delivered, changes))
         number += step
-    assert outcomes.count("old") > (2 if kind == "init" else 10)
+    assert outcomes.count("old") > (1 if kind == "init" else 8)
 
 
 @pytest.mark.slow

@@ -188,7 +188,7 @@ def test_a_table_passes_from_the_client_to_us_and_back(simulator: SimulatorContr
 
 
 @pytest.mark.slow
-def test_every_table_of_the_catalogue_is_the_same_and_passes_from_us_to_the_client_and_back(
+def test_every_table_of_the_catalogue_is_the_same_and_many_pass_from_us_to_the_client_and_back(
     simulator: SimulatorControl, databases: tuple[str, str]
 ) -> None:
     theirs, ours = databases
@@ -205,11 +205,13 @@ def test_every_table_of_the_catalogue_is_the_same_and_passes_from_us_to_the_clie
     for name, value in expected.items():
         assert found[name] == value, name
 
-    simulator.advance(0.2, names)
+    passing = names[::3]
+    simulator.advance(0.2, passing)
     for namespace in NAMESPACES:
-        client(simulator.base_url, ours, "syncdb", namespace, *tables[namespace])
+        chosen = [table for table in tables[namespace] if f"{namespace}.{table}" in passing]
+        client(simulator.base_url, ours, "syncdb", namespace, *chosen)
     assert_equal(simulator, ours, *names)
-    simulator.advance(0.2, names)
-    for name in names:
+    simulator.advance(0.2, passing)
+    for name in passing:
         assert run(sync(replicator, name)).state == "complete"
     assert_equal(simulator, ours, *names)
