@@ -34,6 +34,8 @@ from local.errors import LocalStackError
 FOLD = 5
 """Disk space as a multiple of a table's lines: objects, file, database, its copy, and WAL."""
 FIXED_BYTES = 300_000_000
+CLOSE = 3
+"""More repeats, for each repeat, of competitors that are close to each other."""
 DATABASE, BASE = "bench_run", "bench_base"
 
 
@@ -174,7 +176,7 @@ class Benchmark:
         file = self._arena.directory / "changes.tsv"
         self._note("sync", table, self._service.changes(table.name, since, file))
         try:
-            self._compete("sync", "sync", table, [OURS, CLIENT, HAND], self._copied, file)
+            self._compete("sync", "sync", table, [OURS, CLIENT, HAND], self._copied, file, [OURS, HAND])
         finally:
             file.unlink(missing_ok=True)
 
@@ -191,12 +193,17 @@ class Benchmark:
         names: Sequence[str],
         database: Callable[[str], str],
         file: Path | None = None,
+        close: Sequence[str] = (),
     ) -> None:
-        """In each repeat run every competitor once, in another order; all must end with the same rows."""
+        """In each repeat run every competitor once, in another order; all must end with the same rows.
+
+        :param close: competitors that differ by less than one run does from the next: they have `CLOSE` more repeats.
+        """
         prints = {}
-        for repeat in range(self._options.repeats):
-            turn = repeat % len(names)
-            for name in (*names[turn:], *names[:turn]):
+        rounds = [names] * self._options.repeats + [close] * (self._options.repeats * CLOSE if close else 0)
+        for repeat, competitors in enumerate(rounds):
+            turn = repeat % len(competitors)
+            for name in (*competitors[turn:], *competitors[:turn]):
                 dsn = database(name)
                 made = self._service.jobs_created(table.name)
                 load = self._load(action, table, dsn, file)
@@ -214,7 +221,7 @@ class Benchmark:
             raise LocalStackError(f"The {case} of {table.name}: the competitors ended with different rows: {prints}.")
         self._results.checks.append(
             f"{case} of {table.shape} {table.rows:,}: {', '.join(names)} ended with the same "
-            f"{next(iter(prints.values()))[0]:,} rows, {self._options.repeats} time(s)"
+            f"{next(iter(prints.values()))[0]:,} rows in {len(prints)} runs"
             + (", equal to the simulator's truth value by value" if table.checked else "")
         )
 
@@ -241,7 +248,7 @@ class Benchmark:
         run = Run(case, shape, rows, name, repeat, usage, work_seconds(printed))
         if case:
             self._say(
-                f"  {case:<9} {repeat + 1}/{self._options.repeats}  {name:<6} {usage.wall:8.2f} s"
+                f"  {case:<9} {repeat + 1:>2}  {name:<6} {usage.wall:8.2f} s"
                 f"   cpu {usage.cpu:7.2f} s + server {usage.server_cpu:7.2f} s   memory {usage.rss / 1e6:4.0f} MB"
                 f"   temporary {usage.temporary / 1e6:5.1f} MB"
             )
