@@ -34,8 +34,8 @@ from local.errors import LocalStackError
 FOLD = 5
 """Disk space as a multiple of a table's lines: objects, file, database, its copy, and WAL."""
 FIXED_BYTES = 300_000_000
-CLOSE = 3
-"""More repeats, for each repeat, of competitors that are close to each other."""
+MORE_TURNS = 3
+"""For each repeat, of competitors between whom one run decides nothing."""
 DATABASE, BASE = "bench_run", "bench_base"
 
 
@@ -193,14 +193,14 @@ class Benchmark:
         names: Sequence[str],
         database: Callable[[str], str],
         file: Path | None = None,
-        close: Sequence[str] = (),
+        rivals: Sequence[str] = (),
     ) -> None:
         """In each repeat run every competitor once, in another order; all must end with the same rows.
 
-        :param close: competitors that differ by less than one run does from the next: they have `CLOSE` more repeats.
+        :param rivals: those that differ by less than one run does from the next: they take `MORE_TURNS`.
         """
         prints = {}
-        rounds = [names] * self._options.repeats + [close] * (self._options.repeats * CLOSE if close else 0)
+        rounds = [names] * self._options.repeats + [rivals] * (self._options.repeats * MORE_TURNS if rivals else 0)
         for repeat, competitors in enumerate(rounds):
             turn = repeat % len(competitors)
             for name in (*competitors[turn:], *competitors[:turn]):

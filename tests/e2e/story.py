@@ -81,6 +81,11 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.5)
 
 
+def the_notification(stack: Stack) -> Notification:
+    """The only one since it was last asked for them."""
+    return _only(stack.notifications())
+
+
 def next_notification(stack: Stack) -> Notification:
     """Wait for one, and for no more than one."""
     messages: list[Notification] = []
@@ -90,8 +95,12 @@ def next_notification(stack: Stack) -> Notification:
         return bool(messages)
 
     wait_for(told, "a notification")
-    (message,) = messages
-    return message
+    return _only(messages)
+
+
+def _only(messages: list[Notification]) -> Notification:
+    assert len(messages) == 1, [message.subject for message in messages]
+    return messages[0]
 
 
 @contextmanager

@@ -6,7 +6,16 @@ import pytest
 
 from local.airflow.api import SYNC_TASK
 from local.stack import Stack
-from tests.e2e.story import NAMES, assert_equal_to_the_truth, clear, index_of, run, states, sync_starts
+from tests.e2e.story import (
+    NAMES,
+    assert_equal_to_the_truth,
+    clear,
+    index_of,
+    run,
+    states,
+    sync_starts,
+    the_notification,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +26,7 @@ def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fille
         filled.simulator.fault("canvas", table, "missing_column", times=1)
     run_id, state = run(filled)
     assert state == "failed"
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert message.subject.startswith("[FAILURE] Canvas Data 2 dev: 2 of 5 tables failed: ")
     before = sync_starts(filled, run_id)
 
@@ -27,7 +36,7 @@ def test_several_failed_tables_are_cleared_at_once_and_only_they_run_again(fille
     after = sync_starts(filled, run_id)
     assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles", "canvas.users"]
     assert states(filled, run_id) == dict.fromkeys(NAMES, "complete")
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
     assert "\nThis re-run: 2 tables; 2 complete, " in message.body
     assert "\nThe whole run: 5 tables; 5 complete, " in message.body
@@ -52,13 +61,13 @@ def test_a_run_that_is_cleared_after_the_list_has_grown_and_shrunk_replicates_wh
     assert fresh.api.xcom(run_id, "list_tables") == grown
     assert set(states(fresh, run_id)) == set(grown)
     assert_equal_to_the_truth(fresh, grown)
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 3 tables up to date"
 
     simulator.remove_table("canvas", "zz_first")
     assert clear(fresh, run_id, **list_again) == "success"
     assert fresh.api.xcom(run_id, "list_tables") == grown[1:]
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert message.subject == "[WARNING] Canvas Data 2 dev: re-run, 2 tables up to date, 1 no longer listed"
     assert_equal_to_the_truth(fresh, grown[1:])
     for name in ("zz_second", "zz_added"):
@@ -70,6 +79,6 @@ def test_clearing_a_run_that_was_green_ends_green_and_says_that_it_was_a_re_run(
     assert state == "success"
     filled.notifications()
     assert clear(filled, run_id, only_failed=False) == "success"
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert message.subject == "[OK] Canvas Data 2 dev: re-run, 5 tables up to date"
     assert set(states(filled, run_id)) == set(NAMES)

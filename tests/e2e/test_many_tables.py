@@ -7,7 +7,7 @@ import pytest
 from local.airflow.api import SYNC_TASK
 from local.stack import Stack
 from tests.e2e.conftest import MOST_TABLES
-from tests.e2e.story import PATIENCE_S, assert_equal_to_the_truth, states, tasks
+from tests.e2e.story import PATIENCE_S, assert_equal_to_the_truth, states, tasks, the_notification
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def test_forty_five_tables_at_once_wait_out_a_storm_of_429s_and_ask_for_each_job
     assert stats["jobs"] == dict.fromkeys(names, 1)
     assert {i["try_number"] for i in fresh.api.task_instances(run_id) if i["task_id"] == SYNC_TASK} == {1}
     assert_equal_to_the_truth(fresh, names)
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert message.subject == "[OK] Canvas Data 2 dev: 45 tables up to date"
 
 
@@ -41,7 +41,7 @@ def test_more_tables_than_airflow_takes_of_one_list_is_an_error_that_names_the_o
     run_id = fresh.trigger({"namespaces": ALL})
     assert fresh.wait(run_id, PATIENCE_S) == "failed"
     assert tasks(fresh, run_id, "process_table.sync_table") == {}
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert message.subject.startswith("[FAILURE] Canvas Data 2 dev: list_tables failed: There are ")
     assert f"Airflow maps at most {MOST_TABLES}: raise the Airflow option core.max_map_length" in message.body
 
@@ -56,5 +56,5 @@ def test_a_namespace_without_a_table_is_a_green_run_that_says_so(fresh: Stack) -
     finally:
         for namespace, table in removed:
             fresh.simulator.add_table(namespace, table)
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert message.subject == "[WARNING] Canvas Data 2 dev: no table to replicate"

@@ -11,7 +11,7 @@ from local import aws
 from local.stack import Stack
 from tests.e2e.official_client import dap
 from tests.e2e.secrets_search import MISTYPED
-from tests.e2e.story import NAMES, assert_equal_to_the_truth, clear, run, states, tasks
+from tests.e2e.story import NAMES, assert_equal_to_the_truth, clear, run, states, tasks, the_notification
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_what_every_table_would_meet_stops_them_all_at_once(filled: Stack) -> No
     run_id, state = run(filled)
     assert state == "failed"
     assert states(filled, run_id)["canvas.roles"] == "failed"
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert "Instructure has disabled DAP for this account" in message.body
     assert "type AccountDisabled, uuid " in message.body
 
@@ -78,7 +78,7 @@ def test_a_refused_database_password_ends_the_run_at_its_first_task_and_is_told(
     run_id, state = run(filled)
     assert state == "failed"
     assert tasks(filled, run_id, "process_table.sync_table") == {}
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert message.subject.startswith(
         "[FAILURE] Canvas Data 2 dev: prepare_database failed: PostgreSQL refused the login"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -16,7 +15,6 @@ from local.stack import Stack
 from tests.e2e.secrets_search import MISTYPED, Search
 from tests.e2e.story import (
     CONF,
-    ENDLESS_S,
     NAMES,
     PATIENCE_S,
     assert_equal_to_the_truth,
@@ -32,6 +30,7 @@ from tests.e2e.story import (
     sync_starts,
     sync_states,
     tasks,
+    the_notification,
     wait_for,
 )
 
@@ -55,7 +54,7 @@ def test_the_first_run_initialises_every_table_and_the_grid_shows_their_names(fr
     finally:
         for name in names:
             fresh.simulator.remove_table("canvas", name.removeprefix("canvas."))
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert message.subject == "[OK] Canvas Data 2 dev: 2 tables up to date"
     assert message.attributes == {"environment": "dev", "status": "success", "severity": "info"}
     assert "\n2 initialized, " in message.body
@@ -150,7 +149,7 @@ def test_one_failing_table_fails_the_run_alone_is_told_of_once_and_clearing_it_e
     run_id = as_scheduled(filled)
     assert filled.wait(run_id, PATIENCE_S) == "failed"
     assert states(filled, run_id) == dict.fromkeys(NAMES, "complete") | {"canvas.roles": "failed"}
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert message.subject.startswith("[FAILURE] Canvas Data 2 dev: 1 of 5 tables failed: canvas.roles: the data of")
     assert "canvas.roles: the data of job " in message.body
     assert "which its schema" in message.body
@@ -166,44 +165,38 @@ def test_one_failing_table_fails_the_run_alone_is_told_of_once_and_clearing_it_e
     assert clear(filled, run_id, only_failed=True) == "success"
     assert states(filled, run_id) == dict.fromkeys(NAMES, "complete")
     # neither the callback of the failed run nor the deadline has told of it a second time
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
     after = sync_starts(filled, run_id)
     assert [name for name in NAMES if before[name] != after[name]] == ["canvas.roles"]
     assert_equal_to_the_truth(filled)
 
 
-@contextmanager
-def dag_processor_stopped(stack: Stack) -> Iterator[None]:
-    """Airflow calls back for what happens meanwhile at the end only."""
-    processor = psutil.Process(stack.supervisor.pid("dag-processor"))
-    processor.suspend()
-    try:
-        yield
-    finally:
-        processor.resume()
-
-
 def test_a_run_that_is_cleared_before_airflow_calls_for_its_failure_is_told_of_by_its_second_end(filled: Stack) -> None:
     filled.simulator.advance(0.2, NAMES)
     filled.simulator.fault("canvas", "roles", "missing_column", times=1)
     calls = calls_for_failed_runs(filled)
-    with dag_processor_stopped(filled):
+    processor = psutil.Process(filled.supervisor.pid("dag-processor"))
+    processor.suspend()
+    try:
         run_id, state = run(filled)
         assert state == "failed"
-        (message,) = filled.notifications()
-        assert message.subject.startswith("[FAILURE] Canvas Data 2 dev: 1 of 5 tables failed: ")
-        filled.simulator.job_seconds(ENDLESS_S)
-        filled.api.clear({"dag_run_id": run_id, "only_failed": True})
-        wait_for(lambda: "deferred" in sync_states(filled, run_id), "the cleared table waits")
-        # as Airflow does when notify begins again
-        assert in_metadata(filled, f"DELETE FROM xcom WHERE key = 'reported' AND run_id = '{run_id}'") == 1
-    wait_for(lambda: calls_for_failed_runs(filled) > calls, "Airflow calls the callback of the failed run")
-    assert filled.api.run(run_id)["state"] == "running"
-    filled.simulator.job_seconds(0)
-    filled.simulator.finish_jobs()
+        assert the_notification(filled).subject.startswith("[FAILURE]")
+        with jobs_held_back(filled):
+            filled.api.clear({"dag_run_id": run_id, "only_failed": True})
+            wait_for(lambda: "deferred" in sync_states(filled, run_id), "the cleared table waits")
+            # as Airflow does when notify begins again
+            assert in_metadata(filled, f"DELETE FROM xcom WHERE key = 'reported' AND run_id = '{run_id}'") == 1
+            processor.resume()
+            wait_for(lambda: calls_for_failed_runs(filled) > calls, "Airflow calls the callback of the failed run")
+            # The callback has a process of its own, and takes seconds to ask what it needs to know.
+            assert psutil.wait_procs(processor.children(), PATIENCE_S)[1] == []
+            assert filled.notifications() == []
+            assert filled.api.run(run_id)["state"] == "running"
+    finally:
+        processor.resume()
     assert filled.wait(run_id, PATIENCE_S) == "success"
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert message.subject == "[OK] Canvas Data 2 dev: recovered, re-run, 5 tables up to date"
 
 
@@ -246,7 +239,7 @@ def test_an_unknown_table_fails_before_any_work_and_is_told(fresh: Stack, reques
     run_id, state = run(fresh, {"tables": [requested]})
     assert state == "failed"
     assert tasks(fresh, run_id, SYNC_TASK) == {}
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert message.subject.startswith(f"[FAILURE] Canvas Data 2 dev: list_tables failed: {told[:30]}")
     assert told in message.body
     # What a person reads first in the log of the failed task is why, and not a traceback.
@@ -267,7 +260,7 @@ def wrong_secret(fresh: Stack) -> Iterator[str]:
 def test_wrong_credentials_end_the_run_at_once_with_a_sentence(fresh: Stack, wrong_secret: str) -> None:
     run_id, state = run(fresh)
     assert state == "failed"
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert "list_tables failed" in message.subject
     assert "DAP refused the credentials: check client id and secret" in message.body
     assert wrong_secret not in message.body

@@ -12,7 +12,7 @@ import pytest
 from local.airflow.api import DAG_ID
 from local.errors import LocalStackError
 from local.stack import Stack
-from tests.e2e.story import CONF, NAMES, PATIENCE_S, states
+from tests.e2e.story import CONF, NAMES, PATIENCE_S, states, the_notification
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_a_dry_run_of_a_subset_lists_just_that_and_replicates_nothing(fresh: Sta
     run_id = trigger(fresh, CONF | {"dry_run": True})
     assert fresh.wait(run_id, PATIENCE_S) == "success"
     assert states(fresh, run_id) == {}
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert message.subject == "[OK] Canvas Data 2 dev: dry run, 5 tables listed"
     assert "\n".join(NAMES) in message.body
 
@@ -69,5 +69,5 @@ def test_a_misspelled_parameter_fails_the_run_before_any_table_is_asked_for(fres
     run_id = fresh.trigger({"table": ["users"], "dry_run": True})
     assert fresh.wait(run_id, PATIENCE_S) == "failed"
     assert fresh.results(run_id) == []
-    (message,) = fresh.notifications()
+    message = the_notification(fresh)
     assert "The trigger form has table, which this DAG does not know. Did you mean tables?" in message.body

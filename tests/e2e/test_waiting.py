@@ -24,6 +24,7 @@ from tests.e2e.story import (
     jobs_held_back,
     states,
     sync_states,
+    the_notification,
     wait_for,
 )
 
@@ -153,7 +154,7 @@ def test_what_one_waiting_table_meets_for_all_ends_the_waits_of_the_others(fille
         # though no job has ended
         assert filled.wait(run_id, PATIENCE_S) == "failed"
     assert states(filled, run_id) == dict.fromkeys(NAMES, "failed")
-    (message,) = filled.notifications()
+    message = the_notification(filled)
     assert message.subject.startswith("[FAILURE] Canvas Data 2 dev: 5 of 5 tables failed: Instructure has disabled DAP")
     assert message.body.count("Instructure has disabled DAP for this account") == 1
     assert "5 tables failed with this" in message.body

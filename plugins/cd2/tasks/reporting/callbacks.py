@@ -47,10 +47,10 @@ def report_failed_run(context: Context, notify_task_id: str) -> None:
     """
     run_id: str = context.get("run_id") or context["dag_run"].run_id
     dag_id = context["dag"].dag_id
-    if _is_reported(dag_id, run_id, notify_task_id):
-        return
     if context.get("reason") != DEADLOCK and _goes_on(context, run_id, notify_task_id):
         log.info("%s has been cleared since it failed: %s will report it when it ends.", run_id, notify_task_id)
+        return
+    if _is_reported(dag_id, run_id, notify_task_id):
         return
     settings = Settings.load_usable()
     reason = str(context.get("reason") or "unknown")
