@@ -34,7 +34,7 @@ from local.errors import LocalStackError
 FOLD = 5
 """Disk space as a multiple of a table's lines: objects, file, database, its copy, and WAL."""
 FIXED_BYTES = 300_000_000
-MORE_TURNS = 3
+MORE_TURNS = 2
 """For each repeat, of competitors between whom one run decides nothing."""
 DATABASE, BASE = "bench_run", "bench_base"
 
