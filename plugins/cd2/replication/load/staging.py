@@ -245,8 +245,12 @@ class Staging:
         return f"{column.type} COLLATE {given.name}" if given else column.type
 
     def _differs(self) -> str:
-        """Whether a row of the table differs from its staged row."""
+        """Whether a row of the table differs from its staged row.
+
+        The times come first: most changes bring a new one, and what follows the first difference is not compared.
+        """
         values = [column for column in self._model.columns if not column.key]
+        values.sort(key=lambda column: not column.type.startswith("timestamp"))
         old, new = (", ".join(side) for side in zip(*map(self.both, values), strict=True)) if values else ("", "")
         return f"ROW({old}) IS DISTINCT FROM ROW({new})" if values else "false"
 
