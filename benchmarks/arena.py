@@ -20,7 +20,7 @@ from local.errors import LocalStackError
 from local.postgres import EmbeddedPostgres
 from local.processes.supervisor import Supervisor
 
-USED_BYTES = 2_000_000_000
+TOUCHED_BYTES = 2_000_000_000
 """About what a run takes, with the page cache of what it writes."""
 
 
@@ -97,15 +97,15 @@ class Arena:
             connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(NAMESPACE, table)))
 
     def settle(self) -> None:
-        """Flush what earlier runs left in memory, so that no run pays for another one.
+        """Flush what earlier runs left in memory, and touch free memory, so that no run pays for another one.
 
-        The host of a virtual machine may take back memory that is free for two seconds (Linux: free page reporting),
-        and who uses it next waits for the host. That was a fifth of a run's time, but not in every run (measured): so
-        this uses it beforehand.
+        The host of a virtual machine may reclaim memory that is free for two seconds (Linux: free page reporting), and
+        whoever touches it next waits for the host. That took up to a fifth of a run's time, but not in every run
+        (measured).
         """
         self.postgres.execute(sql.SQL("CHECKPOINT"))
         os.sync()
-        size = min(USED_BYTES, psutil.virtual_memory().available // 2)
+        size = min(TOUCHED_BYTES, psutil.virtual_memory().available // 2)
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)).close()
 
     def servers(self, database: str) -> Servers:

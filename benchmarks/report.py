@@ -28,7 +28,7 @@ HOW = """\
   in one transaction of psql: `\\copy` into an unlogged table, one DELETE, one MERGE (which is faster than INSERT ... ON
   CONFLICT DO UPDATE). It reads the same lines from a decompressed file without header and `meta.ts`; it does not
   download, decompress, check, count or look for repeated keys, and notes nothing. Ours and by hand differ by less than
-  one run does from the next, so they take two more turns for each repeat.
+  one run does from the next, so they take more turns.
 - *unchanged*: a sync of a table in which nothing has changed: the fixed cost.
 - *whole*: seconds from the program's start to its end. *work*: of our engine, the steps of one table: without starting
   Python, importing, preparing the database and opening the connection on which all tables wait, which a run does once;
@@ -41,10 +41,10 @@ HOW = """\
   every 20 ms. *server space*: peak size of the database beyond its final size, with the server's sort files, four times
   a second.
 - The measuring process uses about a twentieth of one core, for every competitor.
-- Before each run the server flushes everything (CHECKPOINT, sync), and 2 GB of memory are used once: the host of a
-  virtual machine may have taken them back, and then some runs would wait for it and others would not. After each run
-  the rows are counted and the hashes of all rows are summed; all competitors must agree with each other and with the
-  simulator.
+- Before each run the server flushes everything (CHECKPOINT, sync), and free memory is touched: the host of a virtual
+  machine may have reclaimed it, and then some runs would wait for it and others would not.
+- After each run the rows are counted and the hashes of all rows are summed; all competitors must agree with each other
+  and with the simulator.
 """
 
 TITLES = {

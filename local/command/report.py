@@ -33,7 +33,7 @@ def shown(path: Path) -> str:
 def size(number: int) -> str:
     """A number of bytes, human-readable."""
     amount = float(number)
-    for unit in ("B", "kB", "MB"):
+    for unit in ("B", "KB", "MB"):
         if amount < 1000:
             return f"{amount:.0f} {unit}"
         amount /= 1000
