@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.setup.project import SUPPORTED_PYTHONS
+
 REPOSITORY = Path(__file__).parents[2]
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
-SUPPORTED = ["3.11", "3.12", "3.13"]
 
 
 def workflow(name: str) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def steps(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_ci_runs_our_script_on_every_supported_python() -> None:
     job = workflow("ci.yml")["jobs"]["checks"]
-    assert job["strategy"]["matrix"]["python"] == SUPPORTED
+    assert job["strategy"]["matrix"]["python"] == list(SUPPORTED_PYTHONS)
     assert ".ci/run" in [step.get("run") for step in job["steps"]]
 
 

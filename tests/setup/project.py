@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.compile_constraints import CONSTRAINTS, ROOT, read_pins
 
 USER, PASSWORD = "builder", "mirror-password"
+SUPPORTED_PYTHONS = ("3.11", "3.12", "3.13")
 PATIENCE = 600  # s; a busy machine is no failure
 
 

@@ -4,6 +4,8 @@ A row is a number. Which rows an event touches follows from the event (an affine
 need no lists; two bytes a row remember the last event, and only once there has been one.
 """
 
+from __future__ import annotations
+
 import math
 from array import array
 from collections.abc import Iterator

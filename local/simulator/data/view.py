@@ -1,5 +1,7 @@
 """A table at one moment, as its rows are read: events, schema versions, and each row's last event."""
 
+from __future__ import annotations
+
 import hashlib
 from array import array
 from bisect import bisect_right
