@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from scripts.plans import Plan
+from scripts.reviewed import plan_file, summary, summary_file
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "docs" / "examples" / "github-actions-deploy.yml"
@@ -77,6 +81,31 @@ def test_what_is_applied_is_the_plan_that_was_shown(content: dict[str, Any]) -> 
     assert plan["strategy"]["matrix"] == apply["strategy"]["matrix"]
     assert apply["strategy"]["max-parallel"] == 1
     assert content["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+
+
+@pytest.mark.parametrize(("actions", "drifted"), [((), False), (("update",), True)])
+def test_the_summary_is_shown_and_the_night_fails_if_something_differs(
+    content: dict[str, Any], tmp_path: Path, actions: tuple[str, ...], drifted: bool
+) -> None:
+    """The steps run as GitHub runs them, on the file that `make deploy PLAN_ONLY=1` writes."""
+    changes = [{"address": "a.b", "type": "a", "mode": "managed", "change": {"actions": [one]}} for one in actions]
+    overview = tmp_path / summary_file("prod").relative_to(REPOSITORY)
+    overview.parent.mkdir()
+    overview.write_text(summary("prod", Plan({"resource_changes": changes})))
+    page = tmp_path / "page"
+    page.touch()
+
+    def run(name: str) -> int:
+        (step,) = [step for step in content["jobs"]["plan"]["steps"] if step.get("name") == name]
+        environment = os.environ | {"ENVIRONMENT": "prod", "GITHUB_STEP_SUMMARY": str(page)}
+        command = ["bash", "-e", "-c", step["run"]]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode
+
+    assert run("Summary") == 0
+    assert page.read_text() == overview.read_text()
+    assert run("Drift") == (1 if drifted else 0)
+    uploaded = uses(content["jobs"]["plan"], "actions/upload-artifact")["with"]["path"]
+    assert uploaded.replace("${{ matrix.environment }}", "prod") == str(plan_file("prod").relative_to(REPOSITORY))
 
 
 def test_aws_is_reached_by_roles_and_without_secrets(content: dict[str, Any]) -> None:

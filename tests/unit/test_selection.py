@@ -51,7 +51,9 @@ def refusal(source: str, *requested: str) -> str:
 def test_an_unknown_name_is_an_error_that_suggests_similar_ones(source: str, unknown: str, meant: str) -> None:
     told = refusal(source, unknown, "users")
     assert told.startswith(f"{source} names {unknown}, but DAP lists no such table in canvas, catalog. Did you mean ")
-    assert meant.split(" or ")[0] in told
+    suggested = told.partition("Did you mean ")[2].removesuffix("?").split(" or ")
+    assert set(meant.split(" or ")) <= set(suggested) <= {str(name) for name in LISTED}
+    assert len(set(suggested)) == len(suggested)
     assert "\n" not in told
 
 
