@@ -14,6 +14,13 @@ RESULTS_AT_ONCE = 25
 GOOD_STATES = {"complete", "complete_with_schema_update", "initialized"}
 
 
+def failure(result: dict[str, Any]) -> tuple[str, str]:
+    """The name of a table that failed, and the reason, which does not repeat it."""
+    name = f"{result['namespace']}.{result['table']}"
+    reason = (result["error"] or {}).get("message", "no reason was given")
+    return name, reason.removeprefix(f"{name}: ")
+
+
 class Phase(Enum):
     """What a table of a run is doing; the value is what people read after a number of tables."""
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.aws import Notification
-from local.command.progress import GOOD_STATES
+from local.command.progress import GOOD_STATES, failure
 from local.compare import TableDifference
 from local.stack.client import StackClient
 
@@ -95,12 +95,11 @@ def print_results(console: Console, results: list[dict[str, Any]], logs: dict[st
         table.add_row(*(column.text(result) for column in columns), style=style)
     console.print(table)
     for result in failed:
-        name = f"{result['namespace']}.{result['table']}"
-        error = result["error"] or {"class": "failed", "message": "no reason was given", "type": None, "uuid": None}
+        name, reason = failure(result)
+        error = result["error"] or {"class": "failed", "uuid": None}
         uuid = f", uuid {error['uuid']}" if error["uuid"] else ""
         console.print(
-            f"[red]{escape(name)}[/]: {escape(error['message'])} [dim]({escape(error['class'])}{uuid})[/]",
-            soft_wrap=True,
+            f"[red]{escape(name)}[/]: {escape(reason)} [dim]({escape(error['class'])}{uuid})[/]", soft_wrap=True
         )
         if name in logs:
             console.print(f"  [dim]log: {escape(shown(logs[name]))}[/]", soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from local.command.progress import Phase, Progress
+from local.command.progress import Phase, Progress, failure
 from local.stack.client import StackClient
 
 POLL_EVERY = 2.0
@@ -137,7 +137,5 @@ def _tell_failures(progress: Progress, console: Console, told: set[int]) -> None
     """Name each table that has failed for good, as soon as it has."""
     for index in progress.failures() - told:
         told.add(index)
-        result = progress.results[index]
-        reason = (result["error"] or {}).get("message", "no reason was given")
-        name = f"{result['namespace']}.{result['table']}"
+        name, reason = failure(progress.results[index])
         console.print(f"  [red]{escape(name)} failed[/]: {escape(reason)}", highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -32,6 +33,13 @@ def state(target: DatabaseTarget) -> list[object]:
     """The rows and the cursor."""
     rows = fetch(target, f"SELECT g::text, xmin::text FROM {GROUPS} g ORDER BY id")
     return [rows, execute(target, "SELECT timestamp::text FROM instructure_dap.table_sync")]
+
+
+def statement_in(failure: TableFailure, beginning: str) -> str:
+    """The statement that a sentence has in parentheses."""
+    found = re.search(rf"\(({re.escape(beginning)}[^()]*)\)", failure.message)
+    assert found, failure.message
+    return found[1]
 
 
 @pytest.mark.parametrize("event", ["INSERT", "UPDATE", "DELETE"])
@@ -91,9 +99,11 @@ def test_a_rule_on_the_table_is_named(
     run(init(replicator, GROUPS))
     simulator.advance(tables=[GROUPS], updates=4)
     admin(database, "CREATE RULE keep AS ON DELETE TO canvas.groups DO INSTEAD NOTHING")
-    with pytest.raises(TableFailure, match=r"cannot MERGE into a table with rules, and it has keep\. Nothing was"):
+    with pytest.raises(
+        TableFailure, match=r"cannot MERGE into a table with rules, and it has keep\. Nothing was"
+    ) as told:
         run(load(replicator, GROUPS))
-    admin(database, "DROP RULE keep ON canvas.groups")
+    admin(database, statement_in(told.value, "DROP RULE"))
     run(sync(replicator, GROUPS))
     assert_equal(simulator, database, GROUPS)
 
@@ -143,9 +153,10 @@ def owner(postgres: EmbeddedPostgres, empty_database: str, empty_target: Databas
     return name
 
 
+@pytest.mark.parametrize("remedy", ["ALTER ROLE", "ALTER TABLE"])
 @pytest.mark.parametrize("load", [sync, init])
 def test_policies_that_apply_to_us_fail_the_table_instead_of_hiding_rows(
-    load: Load, owner: str, simulator: SimulatorControl, empty_database: str
+    load: Load, remedy: str, owner: str, simulator: SimulatorControl, empty_database: str
 ) -> None:
     replicator = make_replicator(simulator, target_of(empty_database, user=owner, password=owner))
     run(replicator.prepare(["canvas"]))
@@ -159,9 +170,33 @@ def test_policies_that_apply_to_us_fail_the_table_instead_of_hiding_rows(
     # ... unless they are forced.
     admin(empty_database, "ALTER TABLE canvas.groups FORCE ROW LEVEL SECURITY")
     simulator.advance(tables=[GROUPS], updates=4, deletes=2)
-    with pytest.raises(TableFailure, match=r"its policies \(row level security\) apply to the replication role"):
+    with pytest.raises(
+        TableFailure, match=r"its policies \(row level security\) apply to the replication role"
+    ) as told:
         run(load(replicator, GROUPS))
-    admin(empty_database, f"ALTER ROLE {owner} BYPASSRLS")
+    assert f"ALTER ROLE {owner} BYPASSRLS" in told.value.message
+    assert "NO FORCE ROW LEVEL SECURITY" in told.value.message
+    admin(empty_database, statement_in(told.value, remedy))
+    assert run(sync(replicator, GROUPS)).rows_deleted == 2
+    assert_equal(simulator, empty_database, GROUPS)
+
+
+def test_policies_of_a_table_that_somebody_else_owns_are_not_blamed_on_force(
+    owner: str, simulator: SimulatorControl, empty_database: str
+) -> None:
+    replicator = make_replicator(simulator, target_of(empty_database, user=owner, password=owner))
+    run(replicator.prepare(["canvas"]))
+    run(init(replicator, GROUPS))
+    admin(empty_database, f"GRANT ALL ON {GROUPS} TO {owner}")
+    admin(empty_database, f"ALTER TABLE {GROUPS} OWNER TO CURRENT_USER")
+    admin(empty_database, f"ALTER TABLE {GROUPS} ENABLE ROW LEVEL SECURITY")
+    simulator.advance(tables=[GROUPS], updates=4, deletes=2)
+    with pytest.raises(
+        TableFailure, match=r"its policies \(row level security\) apply to the replication role"
+    ) as told:
+        run(sync(replicator, GROUPS))
+    assert "FORCE" not in told.value.message
+    admin(empty_database, statement_in(told.value, "ALTER TABLE"))
     assert run(sync(replicator, GROUPS)).rows_deleted == 2
     assert_equal(simulator, empty_database, GROUPS)
 

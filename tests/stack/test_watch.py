@@ -171,6 +171,18 @@ def test_the_results_of_a_run_fit_eighty_columns() -> None:
     assert line.split() == ["canvas.master_courses_child_subscriptions", "schema", "update", "123,456,789", "1,234,567"]
 
 
+@pytest.mark.parametrize("sentence", ["canvas.users: sync failed: It [rained].", "sync failed: It [rained]."])
+def test_the_table_of_a_failure_is_named_once_in_its_line(sentence: str) -> None:
+    result = {
+        "namespace": "canvas", "table": "users", "action": "sync", "state": "failed", "rows_upserted": 0,
+        "rows_deleted": 0, "bytes_downloaded": 0, "duration_s": 1.0, "data_as_of": None,
+        "error": {"class": "TableFailure", "message": sentence, "type": None, "uuid": None},
+    }  # fmt: skip
+    written = io.StringIO()
+    print_results(Console(file=written, width=120), [result], {})
+    assert "\ncanvas.users: sync failed: It [rained]. (TableFailure)\n" in written.getvalue()
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_table_that_fails_is_named_once_with_its_reason_while_the_run_goes_on(
     answers: Answers, progress: Progress, monkeypatch: pytest.MonkeyPatch, terminal: bool

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from cd2.replication.schema.catalog import Collation
     from cd2.replication.schema.model import TableModel
 
+# Whoever owns a table obeys its policies only if they are forced.
+_FORBIDS = """
+       quote_ident(current_user) AS role, row_security_active(c.oid) AS row_security,
+       pg_has_role(c.relowner, 'USAGE') AS owned,
+       ARRAY(SELECT quote_ident(rulename) FROM pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules"""
+
 # Of tgtype, bit 0 means FOR EACH ROW and bit 1 BEFORE.
-_OBSTACLES = """
-SELECT row_security_active(c.oid) AS row_security,
-       ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules,
+_OBSTACLES = f"""
+SELECT {_FORBIDS},
        ARRAY(SELECT DISTINCT tgname::text FROM pg_trigger
              WHERE (tgrelid = c.oid OR tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid)))
                AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3 ORDER BY 1) AS triggers,
@@ -51,11 +56,10 @@ SELECT relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = 
 FROM pg_class c WHERE oid = to_regclass($1::text)"""
 
 # A table has a type of its name; types of arrays make room for it.
-_PLACE = """
-SELECT coalesce(c.relkind::text, t.kind) AS kind, quote_ident($1) AS schema, quote_ident(current_user) AS role,
+_PLACE = f"""
+SELECT coalesce(c.relkind::text, t.kind) AS kind, quote_ident($1) AS schema,
        has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') AS may_create,
-       c.relkind = 'r' AND row_security_active(c.oid) AS row_security,
-       ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules
+       {_FORBIDS}
 FROM pg_namespace n
 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2
 LEFT JOIN (SELECT typnamespace, typname, 't' AS kind FROM pg_type WHERE typrelid = 0 AND typcategory <> 'A') AS t
@@ -223,15 +227,21 @@ async def let_delete(connection: asyncpg.Connection, table: TableName) -> str | 
 
 def _check(table: TableName, found: asyncpg.Record) -> None:
     if found["row_security"]:
+        other = (
+            f"end FORCE ROW LEVEL SECURITY on the table (ALTER TABLE {table.quoted} NO FORCE ROW LEVEL SECURITY)"
+            if found["owned"]
+            else f"make it the table's owner (ALTER TABLE {table.quoted} OWNER TO {found['role']})"
+        )
         raise TableFailure(
             f"{table}: its policies (row level security) apply to the replication role, so rows could be missed. "
-            "Nothing was changed. As a superuser, give the role BYPASSRLS (ALTER ROLE ... BYPASSRLS), or end FORCE ROW "
-            "LEVEL SECURITY on the table; then clear the task.",
+            f"Nothing was changed. As a superuser, give the role BYPASSRLS (ALTER ROLE {found['role']} BYPASSRLS), or "
+            f"{other}; then clear the task.",
             type="42501",
         )
     if found["rules"]:
+        commands = "; ".join(f"DROP RULE {rule} ON {table.quoted}" for rule in found["rules"])
         raise TableFailure(
             f"{table}: PostgreSQL cannot MERGE into a table with rules, and it has {', '.join(found['rules'])}. "
-            "Nothing was changed. Drop them (DROP RULE ... ON ...), or use triggers instead; then clear the task.",
+            f"Nothing was changed. Drop what is named ({commands}), or use triggers instead; then clear the task.",
             type="0A000",
         )
