@@ -27,6 +27,8 @@ from scripts.compile_constraints import ROOT
 
 FOLDER = ROOT / "infra" / "terraform"
 TOOL = ROOT.parent / "shared" / "terraform-offline" / "tf"
+ANALYTICS_SCHEMA = Path(__file__).with_name("analytics_schema.json")
+"""The resource types of modules/analytics, which the offline provider's own schema lacks; the file names its source."""
 A_KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 PLUGIN_COOKIE = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2"
 """By which a provider knows that Terraform's protocol is expected: the same for all providers."""
@@ -164,6 +166,22 @@ def _own_cache() -> Path:
     return Path(own.name)
 
 
+@functools.cache
+def schema() -> Path:
+    """The offline provider's schema with the types of modules/analytics: a file for this process.
+
+    What the offline provider knows itself, by its own file or that of STUB_SCHEMA, counts.
+    """
+    known: dict[str, Any] = json.loads(
+        Path(os.environ.get("STUB_SCHEMA") or need_offline_tool().parent / "schema.json").read_text()
+    )
+    added = json.loads(ANALYTICS_SCHEMA.read_text())["resource_schemas"]
+    known["resource_schemas"] = added | known["resource_schemas"]
+    path = _own_cache() / "schema.json"
+    path.write_text(json.dumps(known))
+    return path
+
+
 @contextmanager
 def running_provider(program: Path, **environment: str) -> Iterator[dict[str, str]]:
     """Start a provider that serves any number of Terraform's commands, and stop it.
@@ -174,7 +192,7 @@ def running_provider(program: Path, **environment: str) -> Iterator[dict[str, st
     :returns: the environment variables with which Terraform uses it.
     """
     python = provider_mirror().parent / "venv" / "bin" / "python"
-    variables = clean_environment(TF_PLUGIN_MAGIC_COOKIE=PLUGIN_COOKIE, **environment)
+    variables = clean_environment(TF_PLUGIN_MAGIC_COOKIE=PLUGIN_COOKIE, STUB_SCHEMA=str(schema()), **environment)
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [python, "-c", WHILE_STARTED, program], env=variables, stdin=pipe, stdout=pipe, text=True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.infra.ministack import ACCOUNT, REGION, running
-from tests.infra.plan import A_KEY, FOLDER, Workspace, changes, need_offline_tool, resources, variables
+from tests.infra.plan import A_KEY, ANALYTICS_SCHEMA, FOLDER, Workspace, changes, resources, variables
 
 pytestmark = pytest.mark.infra
 
@@ -40,9 +39,6 @@ class Analytics:
 
 @pytest.fixture(scope="module")
 def analytics(tmp_path_factory: pytest.TempPathFactory) -> Analytics:
-    schema = Path(os.environ.get("STUB_SCHEMA") or need_offline_tool().parent / "schema.json")
-    if '"aws_rds_integration"' not in schema.read_text():
-        pytest.skip("needs an offline provider that knows Athena, Redshift and integrations (its schema.json does not)")
     return Analytics(tmp_path_factory.mktemp("analytics") / "checkout")
 
 
@@ -121,7 +117,70 @@ def test_zero_etl_is_for_named_tables_of_a_database_that_replicates(analytics: A
     assert "zero_etl needs data_filter: most tables of Canvas have enumerations" in " ".join(done.said.split())
 
 
-def test_the_connector_may_read_its_secret_and_spill_and_nothing_else(
+def test_zero_etl_applied_is_for_this_cluster_alone_and_goes_when_it_is_switched_off(analytics: Analytics) -> None:
+    analytics.choose(athena=False, zero_etl=True, data_filter="include: DATABASE.canvas.course_sections")
+    arguments = variables("dev", kms_key_arn=A_KEY, **ZERO_ETL)
+    analytics.workspace.apply(*arguments)
+    state = json.loads(analytics.workspace.state.read_text())
+    done = {r["type"]: r["instances"][0]["attributes"] for r in state["resources"] if r["mode"] == "managed"}
+    cluster, namespace = done["aws_rds_cluster"]["arn"], done["aws_redshiftserverless_namespace"]
+    integration = done["aws_rds_integration"]
+    assert (integration["source_arn"], integration["target_arn"]) == (cluster, namespace["arn"])
+    assert done["aws_redshiftserverless_workgroup"]["namespace_name"] == namespace["namespace_name"]
+    policy = done["aws_redshift_resource_policy"]
+    assert policy["resource_arn"] == namespace["arn"]
+    account = "arn:aws:iam::123456789012:root"
+    assert json.loads(policy["policy"])["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "redshift.amazonaws.com"},
+            "Action": "redshift:AuthorizeInboundIntegration",
+            "Resource": namespace["arn"],
+            "Condition": {"StringEquals": {"aws:SourceArn": cluster}},
+        },
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": account},
+            "Action": "redshift:CreateInboundIntegration",
+            "Resource": namespace["arn"],
+        },
+    ]
+    assert namespace["admin_user_password"] is None  # AWS makes it, and keeps it in a secret of its own
+    assert changes(analytics.plan(**ZERO_ETL)) == {}
+    analytics.choose(athena=False, zero_etl=False)
+    gone = changes(analytics.plan(**ZERO_ETL))
+    assert set(gone.values()) == {"delete"}
+    assert all(address.startswith(MODULE) for address in gone)
+    analytics.workspace.apply(*arguments)
+    assert "redshift" not in analytics.workspace.state.read_text()
+
+
+def test_the_schema_is_that_of_the_provider_that_is_used() -> None:
+    pinned = re.search(r'version = "(\d+\.\d+\.\d+)"', (FOLDER / "versions.tf").read_text())
+    known = json.loads(ANALYTICS_SCHEMA.read_text())
+    assert pinned
+    assert known["provider_version"] == pinned[1], f"read {ANALYTICS_SCHEMA.name} anew from its source"
+    written = "".join(path.read_text() for path in (FOLDER / "modules" / "analytics").glob("*.tf"))
+    assert [kind for kind in known["resource_schemas"] if f'resource "{kind}"' not in written] == []
+
+
+def enter_vpc(ec2: Any) -> None:
+    """What Lambda does with a function's role: AWS's policy AWSLambdaVPCAccessExecutionRole names the rights."""
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    made = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    ec2.describe_network_interfaces(NetworkInterfaceIds=[made])
+    calls: list[Callable[[], Any]] = [
+        lambda: ec2.assign_private_ip_addresses(NetworkInterfaceId=made, SecondaryPrivateIpAddressCount=1),
+        lambda: ec2.unassign_private_ip_addresses(NetworkInterfaceId=made, PrivateIpAddresses=["172.31.0.9"]),
+    ]
+    for call in calls:
+        # MiniStack has no such calls, but looks first whether they are allowed.
+        with pytest.raises(ClientError, match="InvalidAction"):
+            call()
+    ec2.delete_network_interface(NetworkInterfaceId=made)
+
+
+def test_the_connector_may_read_its_secret_spill_and_enter_the_vpc_and_nothing_else(
     analytics: Analytics, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     analytics.choose()
@@ -140,11 +199,16 @@ def test_the_connector_may_read_its_secret_and_spill_and_nothing_else(
         role = root("iam").create_role(RoleName="connector", AssumeRolePolicyDocument=document)["Role"]["Arn"]
         root("iam").put_role_policy(RoleName="connector", PolicyName="planned", PolicyDocument=policy)
         credentials = root("sts").assume_role(RoleArn=role, RoleSessionName="function")["Credentials"]
-        connector = {name: ministack.client(name, credentials) for name in ("secretsmanager", "s3", "logs", "kms")}
+        used = ("secretsmanager", "s3", "logs", "kms", "ec2")
+        connector = {name: ministack.client(name, credentials) for name in used}
         connector["secretsmanager"].get_secret_value(SecretId="canvas-data-2-dev/athena")
         connector["s3"].put_object(Bucket=bucket, Key="spill/1", Body=b"x")
         connector["s3"].get_object(Bucket=bucket, Key="spill/1")
+        # Whether the bucket is its account's, as versions of the connector ask.
+        connector["s3"].head_bucket(Bucket=bucket)
+        assert bucket in {each["Name"] for each in connector["s3"].list_buckets()["Buckets"]}
         connector["logs"].create_log_group(logGroupName="/aws/lambda/canvas_data_2_dev_replica")
+        enter_vpc(connector["ec2"])
         refused: list[Callable[[], Any]] = [
             lambda: connector["secretsmanager"].get_secret_value(SecretId="dev/canvas_data_2/database"),
             lambda: connector["s3"].get_object(Bucket=bucket, Key="results/1"),
@@ -152,7 +216,9 @@ def test_the_connector_may_read_its_secret_and_spill_and_nothing_else(
             lambda: connector["s3"].delete_object(Bucket=bucket, Key="spill/1"),
             lambda: connector["logs"].create_log_group(logGroupName="/aws/lambda/another"),
             lambda: connector["kms"].list_keys(),
+            lambda: connector["ec2"].describe_instances(),
+            lambda: connector["ec2"].create_security_group(GroupName="open", Description="open"),
         ]
         for call in refused:
-            with pytest.raises(ClientError, match="AccessDenied"):
+            with pytest.raises(ClientError, match=r"AccessDenied|UnauthorizedOperation"):
                 call()

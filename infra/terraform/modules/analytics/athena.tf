@@ -27,6 +27,13 @@ locals {
       Resource = [local.bucket_arn, "${local.bucket_arn}/spill/*"]
     },
     {
+      # Older versions of the connector look in this list whether the bucket is of its account, newer ones ask for the bucket.
+      Sid      = "SpillIsOurs"
+      Effect   = "Allow"
+      Action   = "s3:ListAllMyBuckets"
+      Resource = "*"
+    },
+    {
       Sid      = "Logs"
       Effect   = "Allow"
       Action   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
@@ -39,10 +46,17 @@ locals {
       Resource = "arn:${var.partition}:athena:${var.region}:${var.account_id}:workgroup/*"
     },
     {
-      # AWS offers no narrower resource for a function's network interfaces.
-      Sid      = "Network"
-      Effect   = "Allow"
-      Action   = ["ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface"]
+      # Those of AWS's AWSLambdaVPCAccessExecutionRole; AWS offers no narrower resource for a function's network interfaces.
+      Sid    = "Network"
+      Effect = "Allow"
+      Action = [
+        "ec2:CreateNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:DeleteNetworkInterface",
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:UnassignPrivateIpAddresses",
+      ]
       Resource = "*"
     },
     {
