@@ -28,7 +28,7 @@ $(foreach name,$(SMALL),$(if $(findstring command line,$(origin $(name))),$(erro
 # own environment sets.
 
 .PHONY: help setup venv run up down status psql compare dap dictionary logs reset test test-slow test-infra coverage lint lint-github pre-commit docs format constraints
-.PHONY: bench bench-refresh bench-verify clean package deploy dap-key prepare-database smoke costs destroy
+.PHONY: bench bench-refresh bench-verify clean package deploy dap-key prepare-database smoke costs prices destroy
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET [NAME=value ...]" } \
@@ -69,8 +69,10 @@ prepare-database: venv ## user, rights and schemas of the replication (ARGS="--d
 smoke: venv ## trigger a dry run through MWAA, wait, and report it (ARGS=--unpause; ALARM=1: then raise an alarm)
 	@$(PYTHON_OF_VENV) -m scripts.smoke --environment "$(ENV)" $(ARGS)
 	@if [ -n "$(ALARM)" ]; then $(PYTHON_OF_VENV) -m scripts.alarm --environment "$(ENV)"; fi
-costs: venv ## what a deployment costs a month (ARGS="--storage 500" for your own numbers)
-	@$(PYTHON_OF_VENV) -m scripts.costs $(ARGS)
+costs: venv ## what a deployment costs a month (REGION=, after make prices; ARGS="--storage 500" for your own numbers)
+	@$(PYTHON_OF_VENV) -m scripts.costs $(if $(REGION),--region "$(REGION)") $(ARGS)
+prices: venv ## read the prices of a region (REGION=eu-central-1) from AWS's price list, for make costs
+	@$(PYTHON_OF_VENV) -m scripts.prices --region "$(REGION)"
 destroy: venv ## destroy an environment, after a confirmation (YES=dev for ENV=dev)
 	@$(PYTHON_OF_VENV) -m scripts.destroy --environment "$(ENV)"
 

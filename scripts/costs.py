@@ -2,17 +2,20 @@
 
     python -m scripts.costs                                  # as docs/deploy.md has it
     python -m scripts.costs --storage 500 --io 900           # with numbers of yours
+    python -m scripts.costs --region eu-central-1            # with the list that make prices has read
     python -m scripts.costs --write                          # into docs/deploy.md
 
 The prices are in infra/terraform/prices.json, with the source of each; what is made is in the tfvars files. How much is
-used is an assumption: the bill of a month tells.
+used is an assumption: the bill of a month tells. A price that is not known is never guessed: what needs it says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "infra" / "terraform"
 DOCUMENT = ROOT / "docs" / "deploy.md"
 BEGIN, END = "<!-- costs: python -m scripts.costs --write -->", "<!-- end of costs -->"
+KNOWN = FOLDER / "prices.json"
+PAGE = "https://aws.amazon.com/managed-workflows-for-apache-airflow/pricing/"
+CURRENCIES = {"USD": "US dollars", "CNY": "Yuan"}
+NOT_KNOWN = "not known"
+EVERYWHERE = ("dashboard",)
+"""What costs the same in all regions: AWS's lists of regions do not have it."""
 HOURS = 730
 """Of a month."""
 CLASSES = ("mw1.micro", "mw1.small", "mw1.medium", "mw1.large", "mw1.xlarge", "mw1.2xlarge")
@@ -61,22 +70,34 @@ ASSUMED = {
 
 
 class Prices:
-    """The price list.
+    """A price list.
 
-    :raises KeyError: of `of`: it has no such price.
+    :raises OSError: there is no such file.
     """
 
-    def __init__(self, path: Path = FOLDER / "prices.json") -> None:
+    def __init__(self, path: Path = KNOWN) -> None:
         text: dict[str, Any] = json.loads(path.read_text())
-        self.region, self.date = text["region"], text["date"]
+        self.region, self.date, self.currency = text["region"], text["date"], CURRENCIES[text["currency"]]
+        self.file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
         self._prices: dict[str, dict[str, Any]] = text["prices"]
 
     def of(self, what: str) -> float:
-        """USD for one unit."""
-        price = self._prices[what]["price"]
-        if price is None:
-            raise KeyError(what)
-        return float(price)
+        """What one unit costs; not a number if the list does not have it."""
+        price = self._prices.get(what, {}).get("price")
+        return math.nan if price is None else float(price)
+
+    def elsewhere(self, what: str) -> str:
+        """The region whose price this is, if it is not the list's; otherwise empty."""
+        return str(self._prices.get(what, {}).get("region", ""))
+
+    def missing(self) -> list[str]:
+        """What the list has no price for."""
+        return [name for name in self._prices if math.isnan(self.of(name))]
+
+
+def list_of(region: str) -> Path:
+    """Where `make prices` writes the list of a region."""
+    return ROOT / "dist" / f"prices-{region}.json"
 
 
 def settings(environment: str) -> dict[str, str]:
@@ -96,7 +117,7 @@ def capacity(environment: str, use: Use) -> tuple[float, float]:
 
 
 def parts(environment: str, use: Use, prices: Prices) -> dict[str, float]:
-    """USD a month for each part but MWAA."""
+    """What each part but MWAA costs a month."""
     of = prices.of
     gateways = ZONES if settings(environment)["nat_gateway_per_zone"] == "true" else 1
     writer, readers = capacity(environment, use)
@@ -115,14 +136,13 @@ def parts(environment: str, use: Use, prices: Prices) -> dict[str, float]:
     }
 
 
-def mwaa(environment_class: str, use: Use, prices: Prices) -> float | None:
-    """USD a month for MWAA; None: the list has no price for this class."""
-    try:
-        environment = prices.of(f"mwaa.{environment_class}.environment")
-        worker = prices.of(f"mwaa.{environment_class}.worker") if use.worker_hours else 0.0
-    except KeyError:
-        return None
-    return HOURS * environment + use.worker_hours * worker + 10 * prices.of("mwaa.metadata")
+def mwaa(environment_class: str, use: Use, prices: Prices) -> tuple[float, bool]:
+    """A month of MWAA, and whether further workers are missing in it, because their price is not known."""
+    # mw1.micro has exactly one worker, which its environment includes.
+    hours = 0.0 if environment_class == "mw1.micro" else use.worker_hours
+    workers = hours * prices.of(f"mwaa.{environment_class}.worker") if hours else 0.0
+    environment = HOURS * prices.of(f"mwaa.{environment_class}.environment") + 10 * prices.of("mwaa.metadata")
+    return (environment, True) if math.isnan(workers) else (environment + workers, False)
 
 
 def io_share(environment: str, use: Use, prices: Prices) -> float:
@@ -137,7 +157,7 @@ def text(uses: dict[str, Use], prices: Prices) -> str:
     each = {environment: parts(environment, use, prices) for environment, use in uses.items()}
     width = max(len(found) for found in each.values())
     lines = [
-        f"US dollars a month in {prices.region}, computed from `infra/terraform/prices.json` of {prices.date} "
+        f"{prices.currency} a month in {prices.region}, computed from `{prices.file}` of {prices.date} "
         "(each price with its source):",
         "",
         "| part | " + " | ".join(uses) + " |",
@@ -145,7 +165,7 @@ def text(uses: dict[str, Use], prices: Prices) -> str:
     ]
     for index in range(width):
         labels = [list(found)[index] for found in each.values()]
-        amounts = [f"{found[label]:,.0f}" for found, label in zip(each.values(), labels, strict=True)]
+        amounts = [rounded(found[label]) for found, label in zip(each.values(), labels, strict=True)]
         name = labels[0]
         if len(set(labels)) > 1:  # then what differs goes with the amounts
             name = name.partition(" (")[0]
@@ -155,19 +175,29 @@ def text(uses: dict[str, Use], prices: Prices) -> str:
     for environment_class in CLASSES:
         totals = []
         for environment, use in uses.items():
-            own = mwaa(environment_class, use, prices)
-            totals.append("not in the list" if own is None else f"{own + sum(each[environment].values()):,.0f}")
-        lines.append(f"| {environment_class} | " + " | ".join(totals) + " |")
-    endpoints = ENDPOINTS * ZONES * HOURS * prices.of("endpoint")
+            own, workers_missing = mwaa(environment_class, use, prices)
+            total = rounded(own + sum(each[environment].values()))
+            totals.append(f"{total} without further workers" if workers_missing and total != NOT_KNOWN else total)
+        elsewhere = prices.elsewhere(f"mwaa.{environment_class}.environment")
+        name = f"{environment_class} (price of {elsewhere})" if elsewhere else environment_class
+        lines.append(f"| {name} | " + " | ".join(totals) + " |")
     shares = ", ".join(
-        f"{io_share(environment, use, prices):.0f} % in {environment}" for environment, use in uses.items()
+        f"{rounded(io_share(environment, use, prices))} % in {environment}" for environment, use in uses.items()
     )
+    endpoints = rounded(ENDPOINTS * ZONES * HOURS * prices.of("endpoint"))
     lines += [
         "",
-        f"`interface_endpoints = true` adds {endpoints:,.0f}. I/O is {shares} of Aurora; from about 25 % on, "
+        f"`interface_endpoints = true` adds {endpoints}. I/O is {shares} of Aurora; from about 25 % on, "
         "`database_io_optimized` is cheaper.",
     ]
+    if missing := prices.missing():
+        lines += ["", f"Not known: the price of {', '.join(missing)}. [AWS's page]({PAGE}) has those of MWAA."]
     return "\n".join(lines)
+
+
+def rounded(amount: float) -> str:
+    """An amount as the tables have it, or that it is not known."""
+    return NOT_KNOWN if math.isnan(amount) else f"{amount:,.0f}"
 
 
 def with_costs(document: str, prices: Prices) -> str:
@@ -192,10 +222,15 @@ def main(argv: list[str] | None = None) -> None:
     }  # fmt: skip
     for field, option in options.items():
         parser.add_argument(option, dest=field, type=float, metavar="N", help=f"{field.replace('_', ' ')} a month")
+    parser.add_argument("--region", help="with the prices that make prices has read")
     given = vars(parser.parse_args(argv))
-    prices = Prices()
+    region = given.pop("region")
+    try:
+        prices = Prices(list_of(region)) if region else Prices()
+    except FileNotFoundError:
+        sys.exit(f"costs: there are no prices of {region} yet: make prices REGION={region} reads AWS's price list.")
     if given.pop("write"):
-        DOCUMENT.write_text(with_costs(DOCUMENT.read_text(), prices))
+        DOCUMENT.write_text(with_costs(DOCUMENT.read_text(), Prices()))
         return
     chosen = {field: value for field, value in given.items() if value is not None}
     print(text({environment: replace(use, **chosen) for environment, use in ASSUMED.items()}, prices))

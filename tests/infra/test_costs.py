@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -39,11 +40,39 @@ def test_every_price_has_a_unit_and_a_source_and_the_list_a_date() -> None:
     assert {f"mwaa.{each}.environment" for each in costs.CLASSES} <= given["prices"].keys()
 
 
-def test_a_class_without_a_price_is_not_guessed(prices: costs.Prices) -> None:
-    use = costs.ASSUMED["dev"]
-    assert costs.mwaa("mw1.2xlarge", use, prices) is None
-    assert "| mw1.2xlarge | not in the list |" in costs.text({"dev": use}, prices)
-    assert costs.mwaa("mw1.small", use, prices) == pytest.approx(730 * 0.49 + 10 * 0.10)
+def test_what_has_no_price_is_not_guessed(tmp_path: Path) -> None:
+    known = json.loads(costs.KNOWN.read_text())
+    for name in ("mwaa.mw1.large.environment", "mwaa.mw1.medium.worker", "logs.ingested"):
+        known["prices"][name]["price"] = None
+    (tmp_path / "prices.json").write_text(json.dumps(known))
+    text = costs.text(costs.ASSUMED, costs.Prices(tmp_path / "prices.json"))
+    assert "| logs | not known (2 GB) | not known (5 GB) |" in text
+    assert "| mw1.small | not known | not known |" in text  # everything, with logs
+    assert "logs.ingested" in text.split("Not known: ")[1]
+    assert costs.PAGE in text
+    known["prices"]["logs.ingested"]["price"] = 0
+    (tmp_path / "prices.json").write_text(json.dumps(known))
+    rows = costs.text(costs.ASSUMED, costs.Prices(tmp_path / "prices.json")).splitlines()
+    assert "| mw1.large | not known | not known |" in rows
+    (medium,) = [row for row in rows if row.startswith("| mw1.medium")]
+    assert re.fullmatch(r"\| mw1.medium \| \d+ \| \d+ without further workers \|", medium)
+
+
+def test_the_price_of_another_region_is_named_as_one(prices: costs.Prices) -> None:
+    text = costs.text(costs.ASSUMED, prices)
+    assert prices.elsewhere("mwaa.mw1.2xlarge.environment") == "us-west-2"
+    assert "| mw1.2xlarge (price of us-west-2) |" in text
+    assert "| mw1.large |" in text
+
+
+def test_every_class_has_a_price_and_micro_has_no_further_worker(prices: costs.Prices) -> None:
+    for name in costs.CLASSES:
+        amount, workers_missing = costs.mwaa(name, costs.ASSUMED["dev"], prices)
+        assert amount > 0
+        assert workers_missing is False
+    assert costs.mwaa("mw1.small", costs.ASSUMED["dev"], prices)[0] == pytest.approx(730 * 0.49 + 10 * 0.10)
+    assert costs.mwaa("mw1.small", costs.ASSUMED["prod"], prices)[0] == pytest.approx(730 * 0.49 + 120 * 0.055 + 1)
+    assert costs.mwaa("mw1.micro", costs.ASSUMED["prod"], prices)[0] == pytest.approx(730 * 0.29 + 10 * 0.10)
 
 
 def test_more_use_costs_more_and_a_pause_nothing(prices: costs.Prices) -> None:
