@@ -79,23 +79,33 @@ def confirm(question: str, expected: str, given: str | None) -> None:
         raise Stopped("not confirmed; nothing was changed.")
 
 
-def check_certificates(plan: Plan, region: str) -> None:
+def check_certificates(plan: Plan, region: str, folder: Path) -> None:
     """Check that the DAG will have the authorities that it verifies the database's certificate with.
 
-    :raises package.PackagingError: the shipped ones are not for this region, or the file that is named is not uploaded.
+    :param folder: of the root module, which files are named from.
+    :raises package.PackagingError: the shipped ones are not for this region; the file that is named is not uploaded, or
+        holds something else.
     """
-    settings = plan.settings
+    settings, aurora = plan.settings, plan.has("aws_rds_cluster")
     named = settings.get("database_sslrootcert", "").strip()
     if not settings.get("database_sslmode", "verify-full").startswith("verify"):
         return
-    if not named and plan.has("aws_rds_cluster"):
+    if aurora and not named:
         package.check_region(region)
+    if aurora and named == "system":
+        raise package.PackagingError(
+            "database_sslrootcert = system trusts public authorities, and Aurora's are Amazon's own, so the DAG would "
+            "refuse to connect to the database: leave the setting out, or name a file of dags/."
+        )
     file = named.removeprefix(package.MWAA_DAGS)
-    if file != named and not plan.uploads(f"dags/{file}"):
+    if file == named:
+        return
+    if not (source := plan.uploaded(f"dags/{file}")):
         raise package.PackagingError(
             f"database_sslrootcert names {named}, but there is no dags/{file}, so the DAG would refuse to connect to "
             "the database: save the file there, and run this again."
         )
+    package.check_authorities(folder / source, region if aurora else "")
 
 
 @dataclass(frozen=True)
@@ -192,7 +202,7 @@ class Deployment:
             return False
         plan = self._terraform.planned(file)
         region = plan.output("region")
-        check_certificates(plan, region)
+        check_certificates(plan, region, self._terraform.folder)
         if own_bucket := plan.variable("bucket_name"):
             buckets.check(own_bucket, region)
         found = leftovers.find(plan, region)

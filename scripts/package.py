@@ -36,10 +36,11 @@ FEWEST_AUTHORITIES = 10
 """RDS has several for each of its more than thirty regions; with fewer, the file is truncated."""
 _REGION = re.compile(r"CN=Amazon RDS ([a-z]{2}(?:-[a-z]+)+-\d) Root CA")
 _TRUSTSTORES = {
-    "us-gov": "https://truststore.pki.us-gov-west-1.rds.amazonaws.com",
-    "cn": "https://rds-truststore.s3.cn-north-1.amazonaws.com.cn",
+    "aws": "https://truststore.pki.rds.amazonaws.com",
+    "aws-us-gov": "https://truststore.pki.us-gov-west-1.rds.amazonaws.com",
+    "aws-cn": "https://rds-truststore.s3.cn-north-1.amazonaws.com.cn",
 }
-_TRUSTSTORE = "https://truststore.pki.rds.amazonaws.com"
+"""Where AWS offers the authorities of RDS, by partition (Aurora user guide: certificate bundles)."""
 
 
 class PackagingError(Exception):
@@ -110,20 +111,47 @@ def regions(bundle: Path) -> dict[str, int]:
 
 
 def check_region(region: str, bundle: Path = ROOT / "plugins" / BUNDLE) -> None:
-    """Check that connections to Aurora in a region can be verified.
+    """Check that connections to Aurora in a region can be verified with a bundle.
 
     :raises PackagingError: they cannot; says how they can.
     """
     if region in regions(bundle):
         return
-    partition = next((prefix for prefix in _TRUSTSTORES if region.startswith(f"{prefix}-")), "")
-    address = f"{_TRUSTSTORES.get(partition, _TRUSTSTORE)}/{region}/{region}-bundle.pem"
+    import boto3
+    from botocore.exceptions import UnknownRegionError
+
+    try:
+        partition = boto3.Session().get_partition_for_region(region)
+    except UnknownRegionError:
+        raise PackagingError(f"{region} is no region of AWS: give its name, such as eu-central-1.") from None
+    address = _TRUSTSTORES.get(partition)
+    whose = f"AWS's ({address}/{region}/{region}-bundle.pem)" if address else "that of AWS for your region"
     raise PackagingError(
         f"the certificates in plugins/{BUNDLE.as_posix()} are not for {region}, so the DAG would refuse to connect to "
-        f"Aurora there. Save AWS's ({address}) as dags/{region}-bundle.pem, and add to settings: "
+        f"Aurora there. Save {whose} as dags/{region}-bundle.pem, and add to settings: "
         f'database_sslrootcert = "{MWAA_DAGS}{region}-bundle.pem". Or renew the bundle: the head of '
         "scripts/rds_ca_bundle.py says how."
     )
+
+
+def check_authorities(file: Path, region: str = "") -> None:
+    """Check a file with authorities of the user's.
+
+    :param region: that they are for this region, as far as RDS's names of them tell; empty: whatever they are for.
+    :raises PackagingError: it holds none, none that is still valid, or those of other regions.
+    """
+    try:
+        certificates = x509.load_pem_x509_certificates(file.read_bytes())
+    except ValueError:
+        raise PackagingError(f"{file} is no PEM file with certificates: save the file of your authorities.") from None
+    if all(each.not_valid_after_utc < datetime.now(UTC) for each in certificates):
+        raise PackagingError(f"{file} holds no certificate that is still valid: save a newer file.")
+    found = regions(file)
+    if region and found and region not in found:
+        raise PackagingError(
+            f"{file} has the authorities of {', '.join(found)}, not those of {region}, so the DAG would refuse to "
+            "connect to Aurora there: save the file of your region."
+        )
 
 
 def _plugin_files(plugins: Path) -> list[Path]:
@@ -204,7 +232,12 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     try:
         if given.region:
-            check_region(given.region)
+            yours = ROOT / "dags" / f"{given.region}-bundle.pem"
+            if yours.is_file():
+                check_authorities(yours, given.region)
+                print(f"{yours.name} is in dags/: name it in database_sslrootcert")
+            else:
+                check_region(given.region)
         package = build(folder=given.folder)
     except PackagingError as problem:
         sys.exit(f"package: {problem}")

@@ -72,8 +72,8 @@ class Plan:
         changes = self._document.get("resource_changes", ())
         return any(each["type"] == kind and each["change"].get("after") for each in changes)
 
-    def uploads(self, key: str) -> bool:
-        """Whether there is an object of this key when the plan is applied, changed or not, whatever folder it is in."""
+    def uploaded(self, key: str) -> str | None:
+        """The file that is the object of this key, in whatever folder, when the plan is applied; None if none is."""
         changes = self._document.get("resource_changes", ())
         objects = [each["change"].get("after") or {} for each in changes if each["type"] == "aws_s3_object"]
-        return any(f"/{each.get('key')}".endswith(f"/{key}") for each in objects)
+        return next((str(each["source"]) for each in objects if f"/{each['key']}".endswith(f"/{key}")), None)

@@ -140,8 +140,12 @@ variable "webserver_client_cidrs" {
   default     = []
 
   validation {
-    condition     = alltrue([for cidr in var.webserver_client_cidrs : can(cidrnetmask(cidr)) && !endswith(cidr, "/0")])
-    error_message = "webserver_client_cidrs must be networks such as 10.20.0.0/16, and not all addresses."
+    # By its first address: AWS would change another, and the next plan want it back.
+    condition = alltrue([
+      for cidr in var.webserver_client_cidrs :
+      can(cidrnetmask(cidr)) && !endswith(cidr, "/0") && try(cidrsubnet(cidr, 0, 0) == cidr, false)
+    ])
+    error_message = "webserver_client_cidrs must be networks of IPv4 by their first address, such as 10.20.0.0/16 (not 10.20.1.7/16), and not all addresses."
   }
 
   validation {

@@ -11,6 +11,7 @@ import re
 import subprocess
 
 import pytest
+import trustme
 
 from cd2.settings import Settings
 from local.settings import REPOSITORY
@@ -152,7 +153,14 @@ def test_a_region_whose_certificates_are_not_shipped_is_refused_until_they_are_u
     assert code == 1
     assert f"names {bundle[1]}, but there is no dags/{bundle[2]}" in output
     assert "Creating..." not in output
-    (life.workspace.dags / bundle[2]).write_bytes((REPOSITORY / "plugins" / BUNDLE).read_bytes())
+    # Those of other regions are not enough.
+    shipped = (REPOSITORY / "plugins" / BUNDLE).read_bytes()
+    (life.workspace.dags / bundle[2]).write_bytes(shipped)
+    code, output = life.run("deploy", "dev", YES="1", CD2_REGION=region)
+    assert code == 1
+    assert f"not those of {region}" in output
+    assert "Creating..." not in output
+    (life.workspace.dags / bundle[2]).write_bytes(trustme.CA(organization_name="Amazon").cert_pem.bytes())
     code, output = life.run("deploy", "dev", PLAN_ONLY="1", CD2_REGION=region)
     assert code == 0, output
     plan = life.workspace.root_module, str(REPOSITORY / "dist" / "dev.tfplan")
@@ -167,6 +175,16 @@ def test_a_region_whose_certificates_are_not_shipped_is_refused_until_they_are_u
     # The DAG takes it where the folder is.
     here = {"database_sslrootcert": str(life.workspace.dags / bundle[2])}
     assert Settings.from_text(here.get).database_sslrootcert == here["database_sslrootcert"]
+
+
+def test_public_authorities_are_refused_for_aurora(life: Life) -> None:
+    variables = life.workspace.root_module / "environments" / "dev.tfvars"
+    text = variables.read_text().replace("settings = {", 'settings = {\n  database_sslrootcert = "system"\n')
+    variables.write_text(text)
+    code, output = life.run("deploy", "dev", YES="1")
+    assert code == 1
+    assert "database_sslrootcert = system trusts public authorities, and Aurora's are Amazon's own" in output
+    assert "Creating..." not in output
 
 
 def test_a_reviewed_plan_is_applied_exactly_or_not_at_all(life: Life) -> None:

@@ -464,6 +464,28 @@ run "a_private_side_for_everybody" {
   expect_failures = [var.webserver_client_cidrs]
 }
 
+run "a_private_side_for_the_network_of_an_address" {
+  command = plan
+
+  variables {
+    webserver_access_mode  = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs = ["10.20.0.0/16", "10.30.1.7/16"]
+  }
+
+  expect_failures = [var.webserver_client_cidrs]
+}
+
+run "a_private_side_by_ipv6" {
+  command = plan
+
+  variables {
+    webserver_access_mode  = "PUBLIC_AND_PRIVATE"
+    webserver_client_cidrs = ["fd00:20::/32"]
+  }
+
+  expect_failures = [var.webserver_client_cidrs]
+}
+
 run "ids_of_something_else" {
   command = plan
 
