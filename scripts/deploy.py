@@ -17,7 +17,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts import buckets, dap_key, leftovers, package, pausing, reviewed, smoke
+from scripts import buckets, checks, dap_key, leftovers, package, pausing, reviewed, smoke
 from scripts.aws import AwsError, client, configured_region, explain
 from scripts.mwaa import Mwaa, MwaaError
 from scripts.plans import Plan
@@ -36,6 +36,7 @@ PROBLEMS = (
     leftovers.LeftoverError,
     buckets.BucketError,
     reviewed.PlanError,
+    checks.CheckError,
 )
 
 
@@ -77,35 +78,6 @@ def confirm(question: str, expected: str, given: str | None) -> None:
         )
     if input(f"{question} Type {expected!r} to continue: ").strip() != expected:
         raise Stopped("not confirmed; nothing was changed.")
-
-
-def check_certificates(plan: Plan, region: str, folder: Path) -> None:
-    """Check that the DAG will have the authorities that it verifies the database's certificate with.
-
-    :param folder: of the root module, which files are named from.
-    :raises package.PackagingError: the shipped ones are not for this region; the file that is named is not uploaded, or
-        holds something else.
-    """
-    settings, aurora = plan.settings, plan.has("aws_rds_cluster")
-    named = settings.get("database_sslrootcert", "").strip()
-    if not settings.get("database_sslmode", "verify-full").startswith("verify"):
-        return
-    if aurora and not named:
-        package.check_region(region)
-    if aurora and named == "system":
-        raise package.PackagingError(
-            "database_sslrootcert = system trusts public authorities, and Aurora's are Amazon's own, so the DAG would "
-            "refuse to connect to the database: leave the setting out, or name a file of dags/."
-        )
-    file = named.removeprefix(package.MWAA_DAGS)
-    if file == named:
-        return
-    if not (source := plan.uploaded(f"dags/{file}")):
-        raise package.PackagingError(
-            f"database_sslrootcert names {named}, but there is no dags/{file}, so the DAG would refuse to connect to "
-            "the database: save the file there, and run this again."
-        )
-    package.check_authorities(folder / source, region if aurora else "")
 
 
 @dataclass(frozen=True)
@@ -202,7 +174,8 @@ class Deployment:
             return False
         plan = self._terraform.planned(file)
         region = plan.output("region")
-        check_certificates(plan, region, self._terraform.folder)
+        checks.certificates(plan, region, self._terraform.folder)
+        checks.database_version(plan)
         if own_bucket := plan.variable("bucket_name"):
             buckets.check(own_bucket, region)
         found = leftovers.find(plan, region)

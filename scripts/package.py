@@ -199,7 +199,8 @@ def _requirements(root: Path) -> bytes:
     With the digests of these: MWAA installs again only if requirements.txt itself changes.
     """
     text = _read(root / "requirements.txt")
-    named = re.findall(r'(?m)^--constraint\s+"?([^"\s]+)"?', text.decode())
+    # In the two spellings by which MWAA sees that it need not add Airflow's.
+    named = re.findall(r'(?m)^(?:--constraint|-c) +"?([^"\s]+)"?', text.decode())
     if not named:
         raise PackagingError(
             "requirements.txt names no constraints file: MWAA would add Airflow's own, with which the DAP client "

@@ -8,7 +8,8 @@
 
 cd2_requirements=${CD2_REQUIREMENTS:-/usr/local/airflow/requirements/requirements.txt}
 if [ -r "$cd2_requirements" ]; then
-    cd2_constraints=$(sed -n 's/^--constraint[ =]*"\{0,1\}\([^"]*\)"\{0,1\}[[:space:]]*$/\1/p' "$cd2_requirements")
+    cd2_constraints=$(sed -n -e 's/^-c /--constraint /' \
+        -e 's/^--constraint[ =]*"\{0,1\}\([^"]*\)"\{0,1\}[[:space:]]*$/\1/p' "$cd2_requirements")
     for cd2_file in $cd2_constraints; do
         if [ -r "$cd2_file" ]; then
             echo "Canvas Data 2: requirements.txt will be installed with $cd2_file."

@@ -187,6 +187,23 @@ def test_public_authorities_are_refused_for_aurora(life: Life) -> None:
     assert "Creating..." not in output
 
 
+def test_a_version_of_aurora_that_aws_would_refuse_is_refused_before_anything_changes(life: Life) -> None:
+    variables = life.workspace.root_module / "environments" / "dev.tfvars"
+    before = variables.read_text()
+    life.deploy("dev")
+    for version, why in {
+        "17.10": "from Aurora PostgreSQL 16.14 to 17.10 is an upgrade to a new major version",
+        "16.9": 'does not go back to 16.9: set database_engine_version = "16.14", or newer',
+    }.items():
+        variables.write_text(f'{before}database_engine_version = "{version}"\n')
+        code, output = life.run("deploy", "dev", YES="1")
+        assert code == 1
+        assert why in output
+        assert "Modifying..." not in output
+    variables.write_text(f'{before}database_engine_version = "17.10"\ndatabase_allow_major_version_upgrade = true\n')
+    assert "aws_rds_cluster.this: Modifications complete" in life.deploy("dev")
+
+
 def test_a_reviewed_plan_is_applied_exactly_or_not_at_all(life: Life) -> None:
     code, output = life.run("deploy", "dev", PLAN_ONLY="1")
     assert code == 0, output
