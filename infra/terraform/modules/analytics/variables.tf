@@ -107,6 +107,17 @@ variable "base_capacity" {
   }
 }
 
+variable "enhanced_vpc_routing" {
+  description = "Redshift's own traffic (COPY, UNLOAD) goes through the VPC. AWS then wants subnets in three zones; the network that is made here has two."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.enhanced_vpc_routing || length(var.subnet_ids) >= 3
+    error_message = "enhanced_vpc_routing needs subnets in at least three zones."
+  }
+}
+
 variable "force_destroy" {
   description = "Whether destroying the bucket deletes the results of queries in it."
   type        = bool

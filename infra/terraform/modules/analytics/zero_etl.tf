@@ -30,7 +30,7 @@ resource "aws_redshiftserverless_workgroup" "this" {
   subnet_ids           = var.subnet_ids
   security_group_ids   = [aws_security_group.warehouse[0].id]
   publicly_accessible  = false
-  enhanced_vpc_routing = true
+  enhanced_vpc_routing = var.enhanced_vpc_routing
 
   # AWS refuses an integration without it: PostgreSQL's names may differ only in case.
   config_parameter {
