@@ -3,7 +3,7 @@
     python -m scripts.deploy_policy --write      # docs/deploy-policy*.json
     python -m scripts.deploy_policy --account 123456789012 --region eu-central-1 --name canvas-data-2
 
-`deploy_rights` has what each type needs.
+`deploy_rights` has what each type needs. The partition of the ARNs (aws, aws-cn, aws-us-gov) follows from the region.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import boto3
+from botocore.exceptions import UnknownRegionError
 
 from scripts.deploy_rights import BESIDE_TERRAFORM, CONDITIONS, OF_TYPES, Rights
 
@@ -40,6 +43,7 @@ def policy(rights: Iterable[Rights], **values: str) -> dict[str, Any]:
     """A policy of these rights, a statement for each resource and condition.
 
     :param values: account, region and name, instead of the placeholders.
+    :raises botocore.exceptions.UnknownRegionError: a region of no partition that botocore knows.
     """
     merged: dict[tuple[str, str | None], set[str]] = {}
     for actions, resource, condition in rights:
@@ -57,7 +61,9 @@ def policy(rights: Iterable[Rights], **values: str) -> dict[str, Any]:
             statement["Condition"] = CONDITIONS[condition]
         statements.append(statement)
     text = json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
-    for name, value in (PLACEHOLDERS | values).items():
+    given = PLACEHOLDERS | values
+    given["partition"] = boto3.session.Session().get_partition_for_region(given["region"])
+    for name, value in given.items():
         text = text.replace(f"{{{name}}}", value)
     result: dict[str, Any] = json.loads(text)
     return result
@@ -67,6 +73,7 @@ def policies(**values: str) -> dict[str, dict[str, Any]]:
     """The policies by the names of `FILES`.
 
     :raises KeyError: a type of resource has no entry in `deploy_rights`.
+    :raises botocore.exceptions.UnknownRegionError: a region of no partition that botocore knows.
     """
     optional = {part: types(FOLDER / "modules" / part) for part in FILES if part != "deploy"}
     others = [module for module in (FOLDER / "modules").iterdir() if module.name not in optional]
@@ -85,7 +92,13 @@ def main(argv: list[str] | None = None) -> None:
         parser.add_argument(f"--{name}", default=value, help=f"instead of {value}")
     given = vars(parser.parse_args(argv))
     write = given.pop("write")
-    for name, made in policies(**({} if write else given)).items():
+    try:
+        made_of = policies(**({} if write else given))
+    except UnknownRegionError:
+        parser.error(
+            f"--region {given['region']}: no region of AWS is named so; an example is {PLACEHOLDERS['region']}"
+        )
+    for name, made in made_of.items():
         text = json.dumps(made, indent=2) + "\n"
         if write:
             FILES[name].write_text(text)

@@ -18,29 +18,30 @@ TO_LAMBDA = "to Lambda"
 Rights = tuple[str, str, str | None]
 """Actions of a service (`service:A B C`), the resource, and the condition."""
 
-BUCKET, OBJECTS = "arn:aws:s3:::{name}-*", "arn:aws:s3:::{name}-*/*"
-ROLE = "arn:aws:iam::{account}:role/{name}-*"
-KEY = "arn:aws:kms:{region}:{account}:key/*"
-ALIAS = "arn:aws:kms:{region}:{account}:alias/{name}-*"
-SECRET = "arn:aws:secretsmanager:{region}:{account}:secret:*/canvas_data_2/*"
-ADMIN_SECRET = "arn:aws:secretsmanager:{region}:{account}:secret:rds!cluster-*"
-PARAMETER = "arn:aws:ssm:{region}:{account}:parameter/*/canvas_data_2/*"
-TOPIC = "arn:aws:sns:{region}:{account}:{name}-*"
-QUEUE = "arn:aws:sqs:{region}:{account}:{name}-*-alarm-check-*"
+BUCKET, OBJECTS = "arn:{partition}:s3:::{name}-*", "arn:{partition}:s3:::{name}-*/*"
+ROLE = "arn:{partition}:iam::{account}:role/{name}-*"
+KEY = "arn:{partition}:kms:{region}:{account}:key/*"
+ALIAS = "arn:{partition}:kms:{region}:{account}:alias/{name}-*"
+SECRET = "arn:{partition}:secretsmanager:{region}:{account}:secret:*/canvas_data_2/*"
+ADMIN_SECRET = "arn:{partition}:secretsmanager:{region}:{account}:secret:rds!cluster-*"
+PARAMETER = "arn:{partition}:ssm:{region}:{account}:parameter/*/canvas_data_2/*"
+TOPIC = "arn:{partition}:sns:{region}:{account}:{name}-*"
+QUEUE = "arn:{partition}:sqs:{region}:{account}:{name}-*-alarm-check-*"
 ALARM, DASHBOARD = (
-    "arn:aws:cloudwatch:{region}:{account}:alarm:{name}-*",
-    "arn:aws:cloudwatch::{account}:dashboard/{name}-*",
+    "arn:{partition}:cloudwatch:{region}:{account}:alarm:{name}-*",
+    "arn:{partition}:cloudwatch::{account}:dashboard/{name}-*",
 )
-LOGS = "arn:aws:logs:{region}:{account}:log-group:airflow-{name}-*"
-DATABASE_LOGS = "arn:aws:logs:{region}:{account}:log-group:/aws/rds/cluster/{name}-*"
-RDS = "arn:aws:rds:{region}:{account}:*:{name}-*"
-ENVIRONMENT = "arn:aws:airflow:{region}:{account}:environment/{name}-*"
-ATHENA = "arn:aws:athena:{region}:{account}:*"
-REDSHIFT = "arn:aws:redshift-serverless:{region}:{account}:*"
+LOGS = "arn:{partition}:logs:{region}:{account}:log-group:airflow-{name}-*"
+DATABASE_LOGS = "arn:{partition}:logs:{region}:{account}:log-group:/aws/rds/cluster/{name}-*"
+RDS = "arn:{partition}:rds:{region}:{account}:*:{name}-*"
+ENVIRONMENT = "arn:{partition}:airflow:{region}:{account}:environment/{name}-*"
+ATHENA = "arn:{partition}:athena:{region}:{account}:*"
+REDSHIFT = "arn:{partition}:redshift-serverless:{region}:{account}:*"
+# AWS publishes it in this partition only under this name.
 CONNECTOR = "arn:aws:serverlessrepo:us-east-1:292517598671:applications/AthenaPostgreSQLConnector"
-STACK = "arn:aws:cloudformation:{region}:{account}:stack/serverlessrepo-{name}-*"
-FUNCTION = "arn:aws:lambda:{region}:{account}:function:*_replica"
-EC2 = "arn:aws:ec2:{region}:{account}:*"
+STACK = "arn:{partition}:cloudformation:{region}:{account}:stack/serverlessrepo-{name}-*"
+FUNCTION = "arn:{partition}:lambda:{region}:{account}:function:*_replica"
+EC2 = "arn:{partition}:ec2:{region}:{account}:*"
 
 OF_LOGS = (
     "logs:CreateLogGroup DeleteLogGroup PutRetentionPolicy DeleteRetentionPolicy AssociateKmsKey DisassociateKmsKey "
@@ -56,7 +57,6 @@ OF_TYPES: dict[str, list[Rights]] = {
     "aws_cloudwatch_dashboard": [("cloudwatch:PutDashboard GetDashboard DeleteDashboards", DASHBOARD, None)],
     "aws_cloudwatch_log_group": [
         (OF_LOGS, LOGS, None),
-        (OF_LOGS, DATABASE_LOGS, None),
         ("logs:DescribeLogGroups", "*", None),
     ],
     "aws_cloudwatch_metric_alarm": [
@@ -115,7 +115,7 @@ OF_TYPES: dict[str, list[Rights]] = {
         ("iam:PassRole", ROLE, PASSED),
         (
             "iam:CreateServiceLinkedRole",
-            "arn:aws:iam::{account}:role/aws-service-role/airflow.amazonaws.com/AWSServiceRoleForAmazonMWAA",
+            "arn:{partition}:iam::{account}:role/aws-service-role/airflow.amazonaws.com/AWSServiceRoleForAmazonMWAA",
             None,
         ),
     ],
@@ -125,7 +125,11 @@ OF_TYPES: dict[str, list[Rights]] = {
         ("ec2:DescribeNatGateways", "*", None),
     ],
     "aws_rds_integration": [
-        ("rds:CreateIntegration ModifyIntegration DeleteIntegration", "arn:aws:rds:{region}:{account}:*:*", None),
+        (
+            "rds:CreateIntegration ModifyIntegration DeleteIntegration",
+            "arn:{partition}:rds:{region}:{account}:*:*",
+            None,
+        ),
         ("rds:DescribeIntegrations", "*", None),
         ("redshift:CreateInboundIntegration", REDSHIFT, None),
     ],
@@ -137,7 +141,7 @@ OF_TYPES: dict[str, list[Rights]] = {
         ("redshift-serverless:TagResource UntagResource ListTagsForResource", REDSHIFT, None),
         (
             "iam:CreateServiceLinkedRole",
-            "arn:aws:iam::{account}:role/aws-service-role/redshift.amazonaws.com/AWSServiceRoleForRedshift",
+            "arn:{partition}:iam::{account}:role/aws-service-role/redshift.amazonaws.com/AWSServiceRoleForRedshift",
             None,
         ),
     ],
@@ -168,6 +172,7 @@ OF_TYPES: dict[str, list[Rights]] = {
             None,
         ),
         ("rds:DescribeDBClusters DescribeDBClusterSnapshots DescribeGlobalClusters", "*", None),
+        (OF_LOGS, DATABASE_LOGS, None),
         # make prepare-database
         ("rds-data:ExecuteStatement BeginTransaction CommitTransaction RollbackTransaction", RDS, None),
         ("secretsmanager:GetSecretValue", ADMIN_SECRET, None),
@@ -175,7 +180,7 @@ OF_TYPES: dict[str, list[Rights]] = {
         ("secretsmanager:CreateSecret TagResource RotateSecret DescribeSecret", ADMIN_SECRET, None),
         (
             "iam:CreateServiceLinkedRole",
-            "arn:aws:iam::{account}:role/aws-service-role/rds.amazonaws.com/AWSServiceRoleForRDS",
+            "arn:{partition}:iam::{account}:role/aws-service-role/rds.amazonaws.com/AWSServiceRoleForRDS",
             None,
         ),
     ],
@@ -276,7 +281,7 @@ BESIDE_TERRAFORM: list[Rights] = [
     ("kms:Decrypt Encrypt GenerateDataKey* ReEncrypt* DescribeKey", KEY, OURS),
     ("kms:CreateGrant ListGrants RevokeGrant", KEY, FOR_AWS),
     # make smoke, deploy, destroy
-    ("airflow:InvokeRestApi", "arn:aws:airflow:{region}:{account}:role/{name}-*/Op", None),
+    ("airflow:InvokeRestApi", "arn:{partition}:airflow:{region}:{account}:role/{name}-*/Op", None),
     ("cloudwatch:SetAlarmState DescribeAlarmHistory", ALARM, None),
     ("sqs:CreateQueue DeleteQueue GetQueueAttributes SetQueueAttributes ReceiveMessage", QUEUE, None),
 ]

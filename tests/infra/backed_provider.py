@@ -3,7 +3,8 @@
 What tests/infra/account.py knows is really made, imported and deleted there, and refused if AWS would refuse it.
 Everything else is made up, as the offline provider does.
 
-CD2_STUB_PROVIDER is that provider's file, CD2_ACCOUNT the account's address, CD2_REGION a region other than us-east-1.
+CD2_STUB_PROVIDER is that provider's file, CD2_ACCOUNT the account's address, CD2_REGION a region other than us-east-1,
+CD2_PARTITION and CD2_DNS_SUFFIX its partition if that is not aws.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ pb: Any = stub["pb"]
 P: Any = stub["P"]
 if region := os.environ.get("CD2_REGION"):
     stub["FIXED"]["aws_region"] |= {"name": region, "region": region, "id": region}
+if partition := os.environ.get("CD2_PARTITION"):
+    stub["FIXED"]["aws_partition"] |= {
+        "partition": partition, "id": partition, "dns_suffix": os.environ["CD2_DNS_SUFFIX"],
+    }  # fmt: skip
 
 
 def ask(request: dict[str, Any]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Workspace:
     def _terraform(self, *command: str, **environment: str) -> Done:
         process = subprocess.run(
             [need_terraform(), f"-chdir={self.root_module}", command[0], "-no-color", *command[1:]],
-            env=clean_environment(TF_CLI_CONFIG_FILE=os.devnull, TF_INPUT="0", **_running_provider(), **environment),
+            env=clean_environment(TF_CLI_CONFIG_FILE=os.devnull, TF_INPUT="0", **_running_provider()) | environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

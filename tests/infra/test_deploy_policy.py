@@ -58,12 +58,6 @@ def test_every_type_that_is_planned_has_its_rights_and_no_other() -> None:
     assert {name for name in made if name.startswith("aws_")} <= written
 
 
-def test_each_policy_fits_into_a_managed_policy_with_the_longest_names_too() -> None:
-    longest = deploy_policy.policies(account="123456789012", region="ap-southeast-2", name="n" * 24)
-    for name, policy in longest.items():
-        assert len(json.dumps(policy, separators=(",", ":"))) <= deploy_policy.LONGEST, name
-
-
 def test_what_is_on_everything_only_looks_or_makes_what_has_no_name_yet() -> None:
     for policy in deploy_policy.policies().values():
         for statement in policy["Statement"]:

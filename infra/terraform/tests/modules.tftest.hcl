@@ -181,7 +181,7 @@ run "monitoring" {
   ]
 }
 
-run "a_network_in_china" {
+run "a_network_in_beijing" {
   command = plan
 
   module {
@@ -190,6 +190,138 @@ run "a_network_in_china" {
 
   variables {
     region              = "cn-north-1"
+    cidr                = "10.0.0.0/22"
+    interface_endpoints = true
+  }
+
+  assert {
+    condition = toset([for each in aws_vpc_endpoint.service : each.service_name]) == toset([
+      "cn.com.amazonaws.cn-north-1.monitoring",
+      "cn.com.amazonaws.cn-north-1.sqs",
+      "com.amazonaws.cn-north-1.kms",
+      "com.amazonaws.cn-north-1.logs",
+      "com.amazonaws.cn-north-1.secretsmanager",
+      "com.amazonaws.cn-north-1.sns",
+      "com.amazonaws.cn-north-1.ssm",
+    ])
+    error_message = "In China the names of two of these services begin with cn."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.service_name == "com.amazonaws.cn-north-1.s3"
+    error_message = "The gateway of S3 has no prefix."
+  }
+}
+
+run "a_network_in_ningxia" {
+  command = plan
+
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    region              = "cn-northwest-1"
+    cidr                = "10.0.0.0/22"
+    interface_endpoints = true
+  }
+
+  assert {
+    condition = toset([for each in aws_vpc_endpoint.service : each.service_name]) == toset([
+      "cn.com.amazonaws.cn-northwest-1.monitoring",
+      "cn.com.amazonaws.cn-northwest-1.sqs",
+      "com.amazonaws.cn-northwest-1.kms",
+      "com.amazonaws.cn-northwest-1.logs",
+      "com.amazonaws.cn-northwest-1.secretsmanager",
+      "com.amazonaws.cn-northwest-1.sns",
+      "com.amazonaws.cn-northwest-1.ssm",
+    ])
+    error_message = "In China the names of two of these services begin with cn."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.service_name == "com.amazonaws.cn-northwest-1.s3"
+    error_message = "The gateway of S3 has no prefix."
+  }
+}
+
+run "a_network_in_govcloud_west" {
+  command = plan
+
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    region              = "us-gov-west-1"
+    cidr                = "10.0.0.0/22"
+    interface_endpoints = true
+  }
+
+  assert {
+    condition = toset([for each in aws_vpc_endpoint.service : each.service_name]) == toset([
+      "com.amazonaws.us-gov-west-1.airflow.api",
+      "com.amazonaws.us-gov-west-1.airflow.env",
+      "com.amazonaws.us-gov-west-1.kms",
+      "com.amazonaws.us-gov-west-1.logs",
+      "com.amazonaws.us-gov-west-1.monitoring",
+      "com.amazonaws.us-gov-west-1.secretsmanager",
+      "com.amazonaws.us-gov-west-1.sns",
+      "com.amazonaws.us-gov-west-1.sqs",
+      "com.amazonaws.us-gov-west-1.ssm",
+    ])
+    error_message = "GovCloud has all but airflow.ops."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.service_name == "com.amazonaws.us-gov-west-1.s3"
+    error_message = "S3 has a gateway."
+  }
+}
+
+run "a_network_in_govcloud_east" {
+  command = plan
+
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    region              = "us-gov-east-1"
+    cidr                = "10.0.0.0/22"
+    interface_endpoints = true
+  }
+
+  assert {
+    condition = toset([for each in aws_vpc_endpoint.service : each.service_name]) == toset([
+      "com.amazonaws.us-gov-east-1.airflow.api",
+      "com.amazonaws.us-gov-east-1.airflow.env",
+      "com.amazonaws.us-gov-east-1.kms",
+      "com.amazonaws.us-gov-east-1.logs",
+      "com.amazonaws.us-gov-east-1.monitoring",
+      "com.amazonaws.us-gov-east-1.secretsmanager",
+      "com.amazonaws.us-gov-east-1.sns",
+      "com.amazonaws.us-gov-east-1.sqs",
+      "com.amazonaws.us-gov-east-1.ssm",
+    ])
+    error_message = "GovCloud has all but airflow.ops."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.service_name == "com.amazonaws.us-gov-east-1.s3"
+    error_message = "S3 has a gateway."
+  }
+}
+
+run "endpoints_in_an_isolated_partition" {
+  command = plan
+
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    region              = "us-iso-east-1"
     cidr                = "10.0.0.0/22"
     interface_endpoints = true
   }

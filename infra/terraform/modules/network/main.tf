@@ -16,11 +16,18 @@ locals {
   subnet_bits = 3
 
   # What MWAA itself and the DAG call. MWAA's own queue, log and metric traffic is most of it.
-  # airflow.ops is only in AWS's standard partition.
+  # airflow.ops is only in AWS's standard partition (docs.aws.amazon.com/general/latest/gr/mwaa.html lists it for no other).
+  # In China no source names MWAA's own two: what they carry, the environment's health, takes the NAT gateway there.
+  china = startswith(var.region, "cn-")
   services = concat(
-    ["airflow.api", "airflow.env", "sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns"],
-    can(regex("^(cn|us-gov|us-iso|eu-isoe)", var.region)) ? [] : ["airflow.ops"],
+    ["sqs", "logs", "monitoring", "kms", "ssm", "secretsmanager", "sns"],
+    local.china ? [] : ["airflow.api", "airflow.env"],
+    can(regex("^(cn|us-gov|us-iso|eu-isoe|eusc)", var.region)) ? [] : ["airflow.ops"],
   )
+  # In China some services' names begin with "cn.", others do not. AWS has the list in its CDK (getDefaultEndpointPrefix of
+  # github.com/aws/aws-cdk, packages/aws-cdk-lib/aws-ec2/lib/vpc-endpoint.ts), from `aws ec2 describe-vpc-endpoint-services`
+  # in both regions. The gateway endpoint of S3 has no prefix.
+  prefixed = local.china ? ["monitoring", "sqs"] : []
 }
 
 resource "aws_vpc" "this" {
@@ -169,7 +176,7 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints" {
 resource "aws_vpc_endpoint" "service" {
   for_each            = toset(var.interface_endpoints ? local.services : [])
   vpc_id              = aws_vpc.this.id
-  service_name        = "com.amazonaws.${var.region}.${each.key}"
+  service_name        = "${contains(local.prefixed, each.key) ? "cn." : ""}com.amazonaws.${var.region}.${each.key}"
   vpc_endpoint_type   = "Interface"
   private_dns_enabled = true
   subnet_ids          = aws_subnet.private[*].id

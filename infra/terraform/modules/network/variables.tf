@@ -41,7 +41,7 @@ variable "interface_endpoints" {
   default     = false
 
   validation {
-    condition     = !var.interface_endpoints || !startswith(var.region, "cn-")
-    error_message = "interface_endpoints must be false in China: the prefix of an endpoint's name differs there by service and region. The NAT gateway carries the traffic."
+    condition     = !var.interface_endpoints || !can(regex("^(us-iso|eu-isoe)", var.region))
+    error_message = "interface_endpoints must be false in AWS's isolated partitions (aws-iso...): the names of endpoints differ there by service and region. The NAT gateway carries the traffic."
   }
 }
