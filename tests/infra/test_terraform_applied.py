@@ -168,9 +168,38 @@ def test_logs_and_alarms_may_use_the_key_and_only_for_this_deployment(deployment
         assert any(fnmatchcase(arn, group) for group in groups), name
     assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     assert alarms["Action"] == ["kms:Decrypt", "kms:GenerateDataKey*"]
-    # Nothing but what SNS sends to KMS: what CloudWatch would send is not documented.
+    # The encryption context that SNS sends to KMS, as AWS documents it; modules/encryption has the pages.
     topic = deployment.state()["outputs"]["sns_topic_arn"]["value"]
     assert alarms["Condition"] == {"StringEquals": {"kms:EncryptionContext:aws:sns:topicArn": topic}}
+
+
+def test_every_service_that_publishes_to_the_topic_may_use_its_key(deployment: Deployment) -> None:
+    """And nothing is made that would publish there but alarms."""
+    topic = deployment.state()["outputs"]["sns_topic_arn"]["value"]
+    allowed = json.loads(deployment.attributes("module.notifications", "aws_sns_topic_policy.this")["policy"])
+    publishers = {
+        s["Principal"]["Service"]
+        for s in allowed["Statement"]
+        if s["Effect"] == "Allow" and "Service" in s["Principal"]
+    }
+    key = json.loads(deployment.attributes("module.encryption[0]", "aws_kms_key.this")["policy"])
+    context = "kms:EncryptionContext:aws:sns:topicArn"
+    users = {
+        s["Principal"]["Service"]
+        for s in key["Statement"]
+        if s.get("Condition", {}).get("StringEquals", {}).get(context) == topic
+    }
+    assert users == publishers == {"cloudwatch.amazonaws.com"}
+    of_topic = {
+        each["type"]
+        for each in deployment.state()["resources"]
+        for instance in each["instances"]
+        if each["mode"] == "managed" and topic in json.dumps(instance["attributes"])
+    }
+    assert of_topic == {
+        "aws_sns_topic_policy", "aws_cloudwatch_metric_alarm",
+        "aws_kms_key", "aws_iam_role_policy", "aws_mwaa_environment",
+    }  # fmt: skip
 
 
 def test_the_dashboard_shows_every_alarm_and_what_is_alarmed_about(deployment: Deployment) -> None:

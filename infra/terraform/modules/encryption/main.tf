@@ -32,8 +32,11 @@ resource "aws_kms_key" "this" {
         }
       },
       {
-        # An alarm can publish to an encrypted topic only if CloudWatch may use its key. AWS does not document that
-        # CloudWatch names the alarm to KMS, but that SNS names the topic, as the encryption context of each call.
+        # An alarm can publish to an encrypted topic only if CloudWatch may use its key, with these two actions:
+        # docs.aws.amazon.com/sns/latest/dg/sns-key-management.html#compatibility-with-aws-services. SNS names the topic to KMS
+        # as the encryption context of each call, under aws:sns:topicArn. AWS's own examples condition a key on it, also for a
+        # service that publishes: docs.aws.amazon.com/sns/latest/dg/sns-enable-encryption-for-topic.html (Permissions for custom
+        # KMS keys) and docs.aws.amazon.com/gamelift/latest/flexmatchguide/queue-notification-sns-sse.html.
         Sid       = "Alarms"
         Effect    = "Allow"
         Principal = { Service = "cloudwatch.amazonaws.com" }
