@@ -2,6 +2,15 @@
 #
 # MWAA publishes Airflow's own metrics in the namespace AmazonMWAA, those of its containers and queue in AWS/MWAA; the DAG
 # puts its own once for each run (plugins/cd2/notification/metrics.py).
+#
+# What the metrics mean, by AWS's pages:
+# - DAGDurationFailed, DAGDurationSuccess: timers in milliseconds, a point when a run ends so, none otherwise;
+#   SchedulerHeartbeat: a counter, several in a minute for each scheduler, none when it is gone
+#   (docs.aws.amazon.com/mwaa/latest/userguide/access-metrics-cw.html)
+# - ACUUtilization: capacity in percent of the maximum, each minute, 0 while paused; VolumeBytesUsed: bytes, of the whole cluster
+#   (docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.AuroraMonitoring.Metrics.html)
+# - what CloudWatch makes of missing points: it first looks some periods further back, so that an alarm for silence comes
+#   up to as much later (docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html)
 
 locals {
   dag       = { Environment = var.name, DAG = var.dag_id }
@@ -60,11 +69,12 @@ locals {
       statistic   = "Average", comparison = "GreaterThanThreshold", threshold = 90
       period      = 300, periods = 3, missing = "notBreaching"
     }
+    # A volume of which nothing is heard, because the database is paused, is as large as before.
     database-storage = {
       description = "Aurora's volume is larger than ${var.storage_gib} GiB: raise database_storage_alarm_gib if that is expected."
       namespace   = "AWS/RDS", metric = "VolumeBytesUsed", dimensions = local.database
       statistic   = "Average", comparison = "GreaterThanThreshold", threshold = var.storage_gib * local.gib
-      period      = 3600, periods = 1, missing = "notBreaching"
+      period      = 3600, periods = 1, missing = "ignore"
     }
   }
 }
