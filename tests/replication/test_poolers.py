@@ -112,26 +112,50 @@ def test_a_pooler_that_refuses_the_login_is_no_lost_connection(
         run(opened_and_closed(through(database, port, **user)))
 
 
-LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout")
+LIMITS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "transaction_timeout",
+)
+"""Not every server knows all of them."""
+LIMIT = "77s"
+LEVELS = {
+    "role": "ROLE {role}",
+    "database": "DATABASE {database}",
+    "role in a database": "ROLE {role} IN DATABASE {database}",
+    "all roles in a database": "ROLE ALL IN DATABASE {database}",
+}
 
 
-@pytest.mark.parametrize("level", ["ROLE", "DATABASE"])
+def known_limits(target: DatabaseTarget) -> list[str]:
+    found = execute(target, f"SELECT string_agg(name, ' ') FROM pg_settings WHERE name = ANY (ARRAY{list(LIMITS)})")
+    return found.split()
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("pooled", [False, True])
 def test_time_limits_of_role_and_database_do_not_end_our_work(
     level: str, pooled: bool, postgres: EmbeddedPostgres, target: DatabaseTarget, tmp_path: Path
 ) -> None:
-    """Also on a connection that is used again, and behind a pooler."""
+    """Also on a connection that is used again, and behind a pooler; the role may do nothing that others may not."""
     role = target.dbname
+    limits = known_limits(target)
+    assert len(limits) >= 4
     with psycopg.connect(postgres.dsn(target.dbname), autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'limited-pw'".encode())
-        for limit in LIMITS:
-            admin.execute(f"ALTER {level} {role} SET {limit} = '77s'".encode())
-        look = f"SELECT {' || '.join(f'current_setting({limit!r})' for limit in LIMITS)} AS limits"
+        whose = LEVELS[level].format(role=role, database=target.dbname)
+        for limit in limits:
+            admin.execute(f"ALTER {whose} SET {limit} = '{LIMIT}'".encode())
+        look = f"SELECT {' || '.join(f'current_setting({limit!r})' for limit in limits)} AS limits"
         try:
             with pgbouncer(postgres, tmp_path / "bouncer", "session", {role: "limited-pw"}) as port:
-                ours = target_of(
-                    postgres.dsn(target.dbname), user=role, password="limited-pw", **({"port": port} if pooled else {})
-                )
+                dsn = postgres.dsn(target.dbname)
+                ours = target_of(dsn, user=role, password="limited-pw", **({"port": port} if pooled else {}))
+                with psycopg.connect(psycopg.conninfo.make_conninfo(dsn, user=role, password="limited-pw")) as plain:
+                    found = plain.execute(look.encode()).fetchone()
+                assert found == (LIMIT * len(limits),)
 
                 async def twice() -> list[str]:
                     replica = Replica(ours, 1)
@@ -139,26 +163,34 @@ def test_time_limits_of_role_and_database_do_not_end_our_work(
                     await replica.close()
                     return [row["limits"] for row in rows if row]
 
-                assert run(twice()) == ["0000", "0000"]
-                assert execute(ours, look) == "0000"
+                assert run(twice()) == ["0" * len(limits)] * 2
+                assert execute(ours, look) == "0" * len(limits)
         finally:
-            admin.execute(f"ALTER DATABASE {role} RESET ALL".encode())
+            admin.execute(f"ALTER {whose} RESET ALL".encode())
             admin.execute(f"DROP ROLE {role}".encode())
 
 
-def test_a_limit_that_the_server_does_not_know_is_no_error(
+def test_time_limits_in_the_environment_do_not_end_our_work(
     target: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As transaction_timeout, which is new in PostgreSQL 17."""
-    monkeypatch.setattr(sessions, "_BEGIN", sessions._BEGIN.replace("transaction_timeout", "timeout_of_tomorrow"))
-    execute(target, f"ALTER DATABASE {target.dbname} SET statement_timeout = '77s'")
-    assert execute(target, "SHOW statement_timeout") == "0"
+    """As libpq's programs take them from there."""
+    monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=77s -c lock_timeout=77s")
+    assert execute(target, "SELECT current_setting('statement_timeout') || current_setting('lock_timeout')") == "00"
 
 
 def test_every_time_limit_of_the_server_that_a_session_may_set_is_reset(target: DatabaseTarget) -> None:
     """Those of the network and of replication are none: they end nothing that is going well."""
-    other = {"tcp_user_timeout", "wal_sender_timeout"}
+    others = {"tcp_user_timeout", "wal_sender_timeout"}
     known = execute(
         target, r"SELECT string_agg(name, ' ') FROM pg_settings WHERE name ~ '_timeout$' AND context = 'user'"
     )
-    assert set(known.split()) - other <= set(sessions.TIME_LIMITS)
+    limits = set(known.split()) - others
+    assert limits == set(known_limits(target))
+    for limit in sorted(set(known.split())):
+        execute(target, f"ALTER DATABASE {target.dbname} SET {limit} = '{LIMIT}'")
+    left = execute(
+        target,
+        f"SELECT coalesce(string_agg(name, ' '), '') FROM pg_settings WHERE name = ANY (ARRAY{sorted(limits)}) "
+        "AND setting <> '0'",
+    )
+    assert left == ""

@@ -12,14 +12,13 @@ import asyncpg
 from cd2.replication.errors import StopAll, TransientError
 
 READ_ONLY = "25006"
-TIME_LIMITS = (
-    "statement_timeout",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",  # PostgreSQL 14
-    "transaction_timeout",  # PostgreSQL 17
-)
-"""What a role, a database or a server may set, and what would end a load that is going well."""
+TIME_LIMIT = r"^(statement|lock|transaction|idle|session|query)(_\w+)?_timeout$"
+"""The names of what a role, a database or a server may set, and what would end a load that is going well.
+
+In PostgreSQL 15 to 18: statement_timeout, lock_timeout, idle_in_transaction_session_timeout, idle_session_timeout, and
+transaction_timeout since 17. What is looked for is what the server knows, so a new one needs no new version of ours.
+Those of the network (tcp_user_timeout, wal_sender_timeout) end nothing that is going well.
+"""
 POOLER_CHECK_S = 10.0
 """How long to look how a pooler works; in session mode it may have no second session for us."""
 POOLER_ROUNDS = 10
@@ -33,11 +32,14 @@ OURS = {
 }
 """What a role, a database or a server may set otherwise, and our statements need."""
 
-_SETTINGS = dict.fromkeys(TIME_LIMITS, "0") | OURS
 _RESET = f"""SELECT count(set_config(name, wanted, false))
-FROM unnest(ARRAY{list(_SETTINGS)}, ARRAY{list(_SETTINGS.values())}) AS s(name, wanted)
-WHERE current_setting(name, true) <> wanted"""
-"""A setting that the server does not know is NULL."""
+FROM (
+    SELECT name, '0' FROM pg_settings WHERE name ~ '{TIME_LIMIT}' AND context = 'user' AND setting <> '0'
+    UNION ALL
+    SELECT * FROM unnest(ARRAY{list(OURS)}, ARRAY{list(OURS.values())}) AS ours (name, wanted)
+    WHERE current_setting(name) <> wanted
+) AS other (name, wanted)"""
+"""Every role may set what has the context `user`."""
 _BEGIN = f"""
 SELECT pg_backend_pid() = $1 AS direct, pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        CASE WHEN pg_backend_pid() = $1 THEN ({_RESET}) END"""
