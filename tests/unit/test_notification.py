@@ -1,6 +1,7 @@
 """The message that people read."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -116,13 +117,30 @@ def test_the_chatbot_format_is_the_json_that_chat_applications_show() -> None:
     assert json.loads(compose(summary_of(GOOD), "chatbot").body)["content"]["nextSteps"] == []
 
 
-def test_each_run_has_its_own_thread_in_the_chat_and_a_re_run_answers_in_it() -> None:
-    def thread(**changes: object) -> str:
-        content = json.loads(compose(replace(summary_of(BAD), **changes), "chatbot").body)  # type: ignore[arg-type]
-        return str(content["metadata"]["threadId"])
+def thread(**changes: object) -> str:
+    content = json.loads(compose(replace(summary_of(BAD), **changes), "chatbot").body)  # type: ignore[arg-type]
+    return str(content["metadata"]["threadId"])
 
+
+def test_each_run_has_its_own_thread_in_the_chat_and_a_re_run_answers_in_it() -> None:
     assert thread() == thread(rerun=True)
     assert len({thread(), thread(run_id="scheduled__2027"), thread(environment="stg")}) == 3
+
+
+def test_runs_with_the_same_id_of_other_dags_and_other_airflows_do_not_share_a_thread() -> None:
+    """Scheduled runs of the same moment have the same id everywhere."""
+    runs = [
+        f"https://{airflow}/dags/{dag}/runs/scheduled__2026"
+        for airflow in ("one.airflow.example", "two.airflow.example")
+        for dag in ("canvas_data_2", "canvas_data_2_history")
+    ]
+    assert len({thread(run_url=run) for run in runs}) == 4
+    assert thread(run_url=runs[0]) == thread(run_url=runs[0], rerun=True, finished=NOW + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("run_id", ["manual__" + "x" * 242, "läuft nicht / at all: 100 %"])
+def test_the_id_of_a_thread_is_short_and_plain_whatever_the_run_is_called(run_id: str) -> None:
+    assert re.fullmatch(r"[\w-]{10,64}", thread(run_id=run_id), re.ASCII)
 
 
 def test_what_several_tables_met_is_told_once() -> None:

@@ -6,6 +6,7 @@ what every client shows alike. Nothing in it is aligned.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 
@@ -31,8 +32,7 @@ def notification(summary: RunSummary, title: str, description: str, steps: Seque
                 "nextSteps": list(steps),
             },
             "metadata": {
-                # One thread a run: in one for all, a failure would be an answer to a message of months ago.
-                "threadId": f"cd2-{summary.environment}-{summary.run_id}",
+                "threadId": _thread(summary),
                 "summary": headline,
                 "eventType": summary.status,
                 "relatedResources": [summary.run_id],
@@ -40,6 +40,17 @@ def notification(summary: RunSummary, title: str, description: str, steps: Seque
             },
         }
     )
+
+
+def _thread(summary: RunSummary) -> str:
+    """The thread of a run: in one for all, a failure would be an answer to a message of months ago.
+
+    Scheduled runs of the same moment have the same id in every copy of the DAG and in every Airflow, so the run's
+    address belongs to it: it has Airflow's host and the DAG's id. AWS documents no limit for a thread's id; a digest
+    is short and has no character that a client could mind, whatever a DAG or a run is called.
+    """
+    run = f"{summary.environment} {summary.run_id} {summary.run_url or ''}"
+    return f"cd2-{summary.environment}-{hashlib.sha256(run.encode()).hexdigest()[:32]}"
 
 
 def _as_list(section: str) -> str:
