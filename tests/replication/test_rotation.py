@@ -6,8 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from psycopg import sql
@@ -16,15 +14,13 @@ from cd2.replication.dap.session import DapCredentials
 from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.errors import RefusedCredentials, StopAll
 from cd2.replication.replicator import Replicator
-from cd2.replication.waits import Replicators, Waits
-from cd2.tasks import credentials, triggers
+from cd2.tasks import credentials
 from cd2.tasks.credentials import with_credentials
 from cd2.tasks.finding import Found
-from cd2.tasks.reporting.outcomes import RESULT
-from cd2.tasks.triggers import SyncTrigger
 from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
 from tests.replication.replica import NO_PACE, credentials_of, execute, run, target_of
+from tests.replication.triggerer import Triggerer
 from tests.steps import init
 
 TABLES = ["canvas.roles", "canvas.users"]
@@ -57,34 +53,6 @@ def rotate(target: DatabaseTarget, role: str) -> None:
     execute(target, f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{role}'")
 
 
-class Triggerer:
-    """The triggers of one process, for a run whose list is `TABLES`."""
-
-    def __init__(self, make: Callable[[], Replicator], monkeypatch: pytest.MonkeyPatch) -> None:
-        replicators = Replicators(make)
-        monkeypatch.setattr(triggers, "REPLICATORS", replicators)
-        monkeypatch.setattr(triggers, "WAITS", Waits(replicators))
-
-        async def pull(_: Any, __: str, ___: int, key: str = RESULT) -> list[str] | None:
-            return TABLES if key == RESULT else None
-
-        monkeypatch.setattr(triggers._TableTrigger, "_pull", pull)
-
-    async def wait(self, index: int) -> Found:
-        trigger = SyncTrigger("list_tables")
-        trigger._task_instance = SimpleNamespace(
-            dag_id="canvas_data_2",
-            run_id="one",
-            task_id="process_table.sync_table",
-            map_index=index,
-            try_number=1,
-            get_template_context=lambda: {"params": {}},
-        )
-        async for event in trigger.run():
-            return Found.from_json(event.payload)
-        raise AssertionError("no event")
-
-
 def test_a_triggerer_that_has_the_old_database_password_goes_on_with_the_new_one(
     loader: str,
     simulator: SimulatorControl,
@@ -105,7 +73,7 @@ def test_a_triggerer_that_has_the_old_database_password_goes_on_with_the_new_one
         return made[-1]
 
     async def both() -> list[Found]:
-        triggerer = Triggerer(make, monkeypatch)
+        triggerer = Triggerer(make, TABLES, monkeypatch)
         first = await triggerer.wait(0)
         secret["password"] = NEW
         await asyncio.to_thread(rotate, target, loader)
@@ -132,7 +100,7 @@ def test_a_triggerer_that_has_the_old_dap_key_goes_on_with_the_new_one(
         return made[-1]
 
     async def wait() -> Found:
-        found = await Triggerer(make, monkeypatch).wait(0)
+        found = await Triggerer(make, TABLES, monkeypatch).wait(0)
         for one in made:
             await one.close()
         return found
@@ -154,7 +122,7 @@ def test_credentials_that_stay_refused_stop_the_run_after_one_more_look(
         return made[-1]
 
     async def wait() -> Found:
-        found = await Triggerer(make, monkeypatch).wait(0)
+        found = await Triggerer(make, TABLES, monkeypatch).wait(0)
         for one in made:
             await one.close()
         return found

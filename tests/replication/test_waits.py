@@ -21,6 +21,7 @@ from tests.replication.replica import credentials_of, execute, run
 from tests.replication.waiting import WAIT_S
 
 REFUSED = StopAll("DAP refused the credentials.", type="AuthenticationError", uuid="u-1")
+USERS = TableName("canvas", "users")
 NAMES = ["canvas.courses", "canvas.enrollment_states", "canvas.roles", "canvas.users"]
 OURS = (
     "FROM pg_stat_activity WHERE application_name = 'cd2' AND datname = current_database() AND pid <> pg_backend_pid()"
@@ -40,11 +41,16 @@ class Process:
         self.replicators = Replicators(make)
         self.waits = Waits(self.replicators)
 
-    async def wait(self, run_key: str, work: Callable[[Replicator], Coroutine[Any, Any, str]]) -> str | Cd2Error:
+    async def wait(
+        self,
+        run_key: str,
+        work: Callable[[Replicator], Coroutine[Any, Any, str]],
+        table: TableName = USERS,
+    ) -> str | Cd2Error:
         """How a wait ends."""
         try:
             async with self.replicators.lease() as replicator:
-                return await self.waits.until_done(replicator, run_key, work(replicator))
+                return await self.waits.until_done(replicator, run_key, table, work(replicator))
         except Cd2Error as error:
             return error
 

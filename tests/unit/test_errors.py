@@ -1,9 +1,11 @@
 """Every failure becomes one of five kinds, with a sentence, and without secrets or row values."""
 
 import ast
+import json
 import re
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +16,8 @@ from dap.api import DAPClientError, DownloadError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from cd2.notification.message import compose
+from cd2.notification.summary import RunSummary
 from cd2.replication.errors import (
     Cd2Error,
     RefusedCredentials,
@@ -22,9 +26,14 @@ from cd2.replication.errors import (
     TableFailure,
     TransientError,
     WaitError,
+    from_json,
+    to_json,
     without_retry,
+    without_table,
 )
-from cd2.replication.failures import classify
+from cd2.replication.failures import RULES, classify
+from cd2.replication.names import TableName
+from cd2.replication.results import TableResult, Verification
 from cd2.tasks.retries import JITTER, PATIENCE_S, delay_s
 
 REPOSITORY = Path(__file__).parents[2]
@@ -178,3 +187,53 @@ def test_maintenance_says_how_long_is_waited() -> None:
     assert f"it will be retried after {least:.0f} to {most:.0f} minutes" in failure.message
     assert "no retry is left." in without_retry(failure.message)
     assert all(PATIENCE_S <= delay_s(failure, 1) <= PATIENCE_S * (1 + JITTER) for _ in range(100))
+
+
+NAME, OTHER = TableName("canvas", "users"), TableName("canvas_logs", "web_logs")
+NAMED = re.compile(r"\b(?:canvas|canvas_logs)\.\w+: ")
+WHERES = ("{}: sync", "{}: asking DAP", "{}: verification", "{}: reading its cursor")
+
+
+def failures_of(table: TableName) -> list[Cd2Error]:
+    """Every meaning of an exception at every place where a table meets it, and a sentence of our own of every kind."""
+    kinds = {rule.kind for rule in RULES} | {Cd2Error}
+    own = [kind(f"{table}: it is not as it should be: it will be retried.") for kind in kinds]
+    classified = [
+        rule.kind(f"{where.format(table)} failed: {rule.advice} (Cause: what it said)")
+        for rule in RULES
+        for where in WHERES
+    ]
+    return own + classified
+
+
+def every_text_about(table: TableName, failure: Cd2Error) -> list[str]:
+    """What people read about the failure of a table: log, result, mail, and chat."""
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    failed = TableResult(table, "sync", "failed", error=failure.info)
+    not_verified = Verification("refused", reason=without_table(failure.message))
+    unverified = TableResult(table, "sync", "complete", verification=not_verified)
+    texts = [failure.message, failure.undecided, without_retry(failure.message), f"{table}: {not_verified}"]
+    for result in (failed, unverified):
+        summary = RunSummary("dev", "run", now, now, (result,))
+        texts += compose(summary).body.splitlines()
+        texts.append(compose(summary).subject)
+        texts += json.loads(compose(summary, "chatbot").body)["content"]["description"].splitlines()
+    return texts
+
+
+def test_no_text_names_a_table_twice_in_front_of_a_sentence_or_another_table() -> None:
+    for met in failures_of(OTHER):
+        passed_on = from_json(to_json(met)).met_by(NAME)
+        again = classify(passed_on, f"{NAME}: asking DAP")
+        assert type(again) is type(from_json(to_json(met)))
+        for text in every_text_about(NAME, again):
+            assert len(NAMED.findall(text)) <= 1, text
+            assert str(OTHER) not in text, text
+        assert met.message.startswith(str(OTHER)), "the failure of the table that met it stays its own"
+
+
+@pytest.mark.parametrize(
+    "message", ["DAP answered 401 for /ids/auth/login: check it.", "The secret x.y is empty: fill it."]
+)
+def test_a_failure_that_names_no_table_is_told_as_it_is(message: str) -> None:
+    assert StopAll(message).met_by(NAME).message == without_table(message) == message

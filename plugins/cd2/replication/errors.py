@@ -18,16 +18,19 @@ Airflow's processes can load it cheaply.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from cd2.replication.results import TableResult
 
 _PROMISE = re.compile(r"\b([Ii])t will be retried(?: from there| after [\w ]+)?")
 _NEW_JOB = "the retry asks for a new one"
+_OF_A_TABLE = re.compile(r"^\w+\.\w+: ")
+"""The beginning of a sentence about one table: `canvas.users: `."""
 AFTER_THE_LAST = " Clear the task, or wait for the next run."
 """The end of a sentence that once promised a retry."""
 
@@ -37,6 +40,11 @@ def without_retry(message: str) -> str:
     text = _PROMISE.sub(lambda found: "No retry is left" if found[1] == "I" else "no retry is left", message)
     text = text.replace(_NEW_JOB, "the next try asks for a new one")
     return text if text == message else text + AFTER_THE_LAST
+
+
+def without_table(message: str) -> str:
+    """A sentence without the table that it begins with, for a text that has named the table already."""
+    return _OF_A_TABLE.sub("", message, count=1)
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,15 @@ class Cd2Error(Exception):
         """No try follows this failure: its sentence no longer promises one."""
         self.message = without_retry(self.message)
         self.args = (self.message,)
+
+    def met_by(self, table: object) -> Self:
+        """The same failure for another table that it concerns too: its sentence begins with that table's name."""
+        other = copy.copy(self)
+        other.result = None
+        if _OF_A_TABLE.match(self.message):
+            other.message = f"{table}: {without_table(self.message)}"
+            other.args = (other.message,)
+        return other
 
     @property
     def undecided(self) -> str:

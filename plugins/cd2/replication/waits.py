@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cd2.replication.errors import Cd2Error, StopAll
 
 if TYPE_CHECKING:
+    from cd2.replication.names import TableName
     from cd2.replication.replicator import Replicator
 
 log = logging.getLogger(__name__)
@@ -109,10 +110,12 @@ class Lease:
 class _Wait:
     """A table's wait.
 
+    :param table: whose wait it is.
     :param began: by the monotonic clock.
     :param stop: what ended it from outside.
     """
 
+    table: TableName
     work: asyncio.Task[Any]
     began: float = field(default_factory=time.monotonic)
     stop: StopAll | None = None
@@ -129,14 +132,14 @@ class Waits:
         self._runs: dict[str, set[_Wait]] = {}
         self._watch: asyncio.Task[None] | None = None
 
-    async def until_done(self, replicator: Replicator, run: str, work: Coroutine[Any, Any, T]) -> T:
+    async def until_done(self, replicator: Replicator, run: str, table: TableName, work: Coroutine[Any, Any, T]) -> T:
         """Wait for the work, or until another table of the run meets what stops all.
 
         :param run: identifies the DAG run.
-        :raises StopAll: the failure of this or the other table.
+        :raises StopAll: the failure of this table; or that of the other one, told as this table's.
         """
         task: asyncio.Task[T] = asyncio.ensure_future(work)
-        wait = _Wait(task)
+        wait = _Wait(table, task)
         self._runs.setdefault(run, set()).add(wait)
         if self._watch is None or self._watch.done():
             self._watch = asyncio.ensure_future(self._look_for_stops())
@@ -163,7 +166,7 @@ class Waits:
         """End the waits of a run that began before a moment."""
         for wait in self._runs.get(run, ()):
             if wait.stop is None and wait.began < before:
-                wait.stop = stop
+                wait.stop = stop.met_by(wait.table)
                 wait.work.cancel()
 
     async def _look_for_stops(self) -> None:

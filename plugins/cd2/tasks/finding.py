@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError, from_json, to_json
+from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TransientError, from_json, to_json, without_table
 from cd2.replication.results import GOOD_STATES, Action, TableResult, Verification, VerificationOutcome
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ async def find_verification(
             raise
         found = await find_changes(replicator, table, full_refresh=False, place=place, given_up=given_up)
         outcome: VerificationOutcome = "refused" if refused else "postponed"
-        why = Verification(outcome, not on_its_own, reason=failure.message)
+        why = Verification(outcome, not on_its_own, reason=without_table(failure.message))
         return replace(found, not_verified=asdict(why), on_its_own=on_its_own, waited_s=_since(started))
     found = Found(job_id, since=since.isoformat(), snapshot_id=snapshot_id)
     return replace(found, on_its_own=on_its_own, waited_s=_since(started))

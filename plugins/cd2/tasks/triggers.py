@@ -73,7 +73,7 @@ class _TableTrigger(BaseTrigger):
             await self._forget_earlier_try()
             async with REPLICATORS.lease() as replicator:
                 found = await WAITS.until_done(
-                    replicator, self._run_key, self._with_fresh_credentials(replicator, table)
+                    replicator, self._run_key, table, self._with_fresh_credentials(replicator, table)
                 )
         except Exception as error:
             # Imported here, because this module must stay light; what raised has loaded it already.

@@ -12,7 +12,7 @@ from cd2.replication.dependents import parts
 from cd2.replication.dependents import restore as dependents
 from cd2.replication.dependents.parts import Part, Touched
 from cd2.replication.dependents.session import raise_if_temporary, without_values
-from cd2.replication.errors import TableFailure, TransientError
+from cd2.replication.errors import Cd2Error, TableFailure, TransientError, without_table
 from cd2.replication.names import TableName
 from cd2.replication.results import Dependents
 from cd2.replication.schema.closing import NarrowEnum
@@ -198,7 +198,7 @@ class Alteration:
             except _NotAsItWas as error:
                 reason = f"{error} could not be restored without it"
             except TransientError as error:
-                reason = error.message
+                reason = _plain(error)
             except (TableFailure, asyncpg.PostgresError) as error:
                 if isinstance(error, asyncpg.PostgresError):
                     raise_if_temporary(error)
@@ -247,8 +247,8 @@ async def add(connection: asyncpg.Connection, statements: str, table: TableName,
         raise await _named(connection, table, Touched(changed=tuple(columns)), _blocked(error)) from None
 
 
-def _plain(error: asyncpg.PostgresError | TableFailure) -> str:
-    return error.message if isinstance(error, TableFailure) else without_values(error)
+def _plain(error: asyncpg.PostgresError | Cd2Error) -> str:
+    return without_table(error.message).rstrip(".") if isinstance(error, Cd2Error) else without_values(error)
 
 
 def _together(first: Dependents, second: Dependents) -> Dependents:

@@ -16,7 +16,7 @@ from cd2.replication.constraints.refused import told
 from cd2.replication.dap.jobs import keeps_its_job
 from cd2.replication.database.connection import connected
 from cd2.replication.database.locks import table_lock
-from cd2.replication.errors import Cd2Error, StopAll, TableFailure
+from cd2.replication.errors import Cd2Error, StopAll, TableFailure, without_table
 from cd2.replication.failures import in_our_words
 from cd2.replication.results import TableResult, Verification
 from cd2.replication.verification import journal, questions
@@ -115,7 +115,8 @@ class Verifier:
                 failure.result = replace(loaded, state="failed", error=failure.info)
                 await self._note_failure(replace(compared, duration_s=how.seconds), failure, run)
                 raise
-            return await self.not_verified(loaded, Verification("postponed", requested, reason=failure.message), run)
+            why = without_table(failure.message)
+            return await self.not_verified(loaded, Verification("postponed", requested, reason=why), run)
         return replace(
             loaded,
             verification=compared.verification,
@@ -133,7 +134,7 @@ class Verifier:
             async with connected(self.replicator.replica.target) as connection:
                 await questions.forget(connection, result.table)
                 await journal.note(connection, replace(_unchanged(result), verification=verification), None, run)
-        log.warning("%s: %s.", result.table, verification)
+        log.warning("%s: %s.", result.table, str(verification).rstrip("."))
         return replace(result, verification=verification)
 
     async def _note_failure(self, compared: TableResult, failure: Cd2Error, run: str | None) -> None:
