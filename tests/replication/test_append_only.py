@@ -109,6 +109,24 @@ def test_deletes_of_expired_rows_are_counted_and_not_applied(
     assert run(sync(replicator, WEB_LOGS)).rows_kept == 0, "nothing tells of rows that vanish without a D"
 
 
+def test_an_empty_snapshot_does_not_move_the_cursor_over_changes(
+    visits: SimulatorControl, replicator: Replicator, target: DatabaseTarget
+) -> None:
+    """It deletes no row, but what came since the last load would be missing for good."""
+    visits.advance(tables=[str(TABLE)], inserts=5)
+    visits.fault(TABLE.namespace, TABLE.table, "no_objects")
+    with pytest.raises(TableFailure, match=r"the snapshot is empty, but the table has 30 row\(s\)"):
+        run(init(replicator, TABLE))
+    assert run(sync(replicator, TABLE)).rows_upserted == 5
+    # If DAP really has no row any more, a person says so.
+    visits.expire(TABLE.namespace, TABLE.table, 1.0)
+    with pytest.raises(TableFailure, match="full_refresh and accept_shrink"):
+        run(init(replicator, TABLE))
+    job = run(replicator.ask(TABLE, None))
+    accepted = run(replicator.load(TABLE, job, "init", accept_shrink=True))
+    assert (accepted.state, accepted.rows_kept, len(replica(target))) == ("initialized", 35, 35)
+
+
 def test_a_table_that_is_not_named_stays_equal_to_dap(visits: SimulatorControl, target: DatabaseTarget) -> None:
     equal = make_replicator(visits, target, append_only=("web_logs", "canvas.*"))
     result = run(init(equal, TABLE))

@@ -23,7 +23,7 @@ SHRINK = "Shrink"
 
 @dataclass(frozen=True)
 class Guard:
-    """How many rows a load may delete. From an append-only table nothing is deleted, so nobody asks.
+    """How many rows a load may delete. From an append-only table nothing is deleted, so only `check_any` asks.
 
     :param max_shrink: percent of the table's rows; at least `SMALL` rows.
     :param accepted: a person has confirmed that the rows are gone.
@@ -41,6 +41,17 @@ class Guard:
         there: int = await connection.fetchval(f"SELECT count(*) FROM {snapshot.table.rows}")
         self.check_deleted(snapshot, there, there - snapshot.rows)
         return there
+
+    async def check_any(self, connection: asyncpg.Connection, snapshot: Staging) -> None:
+        """Check that a snapshot for an append-only table has rows, if the table has some.
+
+        It deletes none, but the cursor would move over all changes since the last load, and no increment brings them.
+
+        :raises TableFailure: the snapshot has no row.
+        """
+        if snapshot.rows == 0:
+            there: int = await connection.fetchval(f"SELECT count(*) FROM {snapshot.table.rows}")
+            self.check_deleted(snapshot, there, there)
 
     async def check_there(self, connection: asyncpg.Connection, table: TableName) -> None:
         """Check that the rows of the last load are there: a crash empties an unlogged table, a person truncates one.

@@ -137,7 +137,11 @@ class Load:
         """
         await obstacles.find(self.connection, self.model.name)
         staging = await self._staged()
-        there = None if self.append_only else await self.guard.check_snapshot(self.connection, staging)
+        there = None
+        if self.append_only:
+            await self.guard.check_any(self.connection, staging)
+        else:
+            there = await self.guard.check_snapshot(self.connection, staging)
         replaced = 0
         replace = self.plan.key_differs and not self.append_only
         if self.append_only:
