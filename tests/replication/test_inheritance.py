@@ -10,7 +10,7 @@ from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
 from local.simulator.control import SimulatorControl
 from tests.replication.people import BOXES, admin
-from tests.replication.replica import execute, fetch, run
+from tests.replication.replica import assert_equal, execute, fetch, run
 from tests.replication.verifying import outcome, verify
 from tests.steps import init, sync
 
@@ -204,3 +204,47 @@ def test_a_value_that_goes_and_a_key_that_changes_leave_a_table_that_inherits_as
     assert columns_of(target, BOXES)["page"] == "bigint NOT NULL"
     assert fetch(target, f"SELECT id, note, n, kind FROM {child} ORDER BY id") == theirs
     assert outcome(verify(replicator, BOXES)).outcome == "equal"
+
+
+def test_of_a_partition_only_its_detachment_is_asked_for(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """To drop a column of the partitioned table would drop ours, and a function has nothing to do with a new column."""
+    simulator.add_table("canvas", "boxes", "note:s40? kind:enum(a|b)?", 40)
+    run(init(replicator, BOXES))
+    admin(
+        database,
+        f"CREATE TABLE public.every (LIKE {BOXES}) PARTITION BY LIST (id);"
+        f"ALTER TABLE public.every ATTACH PARTITION {BOXES} DEFAULT;"
+        "CREATE TABLE public.other PARTITION OF public.every FOR VALUES IN (-1);"
+        "CREATE FUNCTION public.name_of(canvas.boxes__kind) RETURNS text LANGUAGE sql AS 'SELECT $1::text'",
+    )
+    for change, column, new in (("add_column", "n", "i32"), ("retype", "kind", "text")):
+        simulator.alter("canvas", "boxes", change, column, type=new)
+        with pytest.raises(TableFailure, match="objects that only you can drop block the change") as caught:
+            follow(replicator)
+        remedy = f"ALTER TABLE public.every DETACH PARTITION {BOXES}"
+        assert f"the table as a partition of public.every ({remedy})" in caught.value.message
+        assert "DROP COLUMN" not in caught.value.message
+        if change == "add_column":
+            assert "DROP" not in caught.value.message
+        admin(database, remedy)
+        assert follow(replicator).state == "complete_with_schema_update"
+        assert_equal(simulator, database, BOXES)
+        admin(database, f"DROP TABLE public.every; CREATE TABLE public.every (LIKE {BOXES}) PARTITION BY LIST (id)")
+        admin(database, f"ALTER TABLE public.every ATTACH PARTITION {BOXES} DEFAULT")
+
+
+def test_a_table_that_people_gave_a_type_is_told_how_to_leave_it(
+    replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    simulator.add_table("canvas", "boxes", "note:s40?", 40)
+    run(init(replicator, BOXES))
+    admin(database, f"CREATE TYPE public.box AS (id bigint, note varchar(40)); ALTER TABLE {BOXES} OF public.box")
+    simulator.alter("canvas", "boxes", "add_column", "n", type="i32")
+    with pytest.raises(TableFailure, match=r"that it is of the type (public\.)?box \(ALTER TABLE") as caught:
+        follow(replicator)
+    admin(database, f"ALTER TABLE {BOXES} NOT OF")
+    assert f"(ALTER TABLE {BOXES} NOT OF)" in caught.value.message
+    assert follow(replicator).state == "complete_with_schema_update"
+    assert_equal(simulator, database, BOXES)

@@ -208,8 +208,7 @@ SELECT rank, label, owner, strict, plain, gone, drop, steps FROM (
     FROM col JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = attrelid
         AND d.refobjsubid = attnum AND d.classid = 'pg_class'::regclass AND d.deptype = 'a'
     JOIN named s ON s.oid = d.objid AND s.relkind = 'S' JOIN named t ON t.oid = col.attrelid
-) AS part
-ORDER BY rank, label"""
+) AS part ORDER BY rank, label"""
 )
 
 
@@ -232,6 +231,33 @@ FROM pg_constraint con JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n O
 WHERE contype = 'f' AND confrelid = $1 AND conrelid <> $1 AND conparentid = 0
 ORDER BY 1"""
 
+_OF_THE_TABLE = """
+    SELECT format('identity of %I', attname) AS what,
+           format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY', $1::regclass, attname) AS command
+    FROM pg_attribute WHERE attrelid = $1 AND attidentity <> '' AND attname = ANY ($2::text[])
+  UNION ALL
+    SELECT format('the table as a %s of %s', CASE WHEN relispartition THEN 'partition' ELSE 'child' END, parent),
+           CASE WHEN relispartition THEN format('ALTER TABLE %s DETACH PARTITION %s', parent, $1::regclass)
+           ELSE format('ALTER TABLE %s NO INHERIT %s', $1::regclass, parent) END
+    FROM (SELECT relispartition, inhparent::regclass AS parent
+          FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhrelid = $1) AS above
+  UNION ALL
+    SELECT format('column %I of %s, which inherits from the table', attname, attrelid::regclass),
+           format('ALTER TABLE %s NO INHERIT %s', attrelid::regclass, inhparent::regclass)
+    FROM col JOIN pg_attribute a USING (attrelid, attnum, attname)
+    JOIN pg_inherits ON inhrelid = attrelid AND inhparent IN (SELECT oid FROM family)
+    WHERE attrelid <> $1 AND (attinhcount > 1 OR attname NOT IN (
+        SELECT o.attname FROM pg_attribute o WHERE o.attrelid = $1 AND NOT o.attisdropped))
+  UNION ALL
+    SELECT format('the replica identity index %s', i.indexrelid::regclass),
+           format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', $1::regclass)
+    FROM pg_index i WHERE i.indrelid = $1 AND i.indisreplident
+        AND EXISTS (SELECT FROM usage WHERE classid = 'pg_class'::regclass AND objid = i.indexrelid)
+  UNION ALL
+    SELECT format('that it is of the type %s', reloftype::regtype), format('ALTER TABLE %s NOT OF', $1::regclass)
+    FROM pg_class WHERE oid = $1 AND reloftype <> 0
+) AS found ORDER BY 1"""
+
 # What is in the way and is neither a view nor one of the parts.
 OBSTACLES = (
     _TOUCHED
@@ -244,7 +270,7 @@ OBSTACLES = (
     SELECT d.classid, d.objid, d.objsubid FROM pg_depend d
     JOIN (SELECT oid FROM used_type UNION SELECT oid FROM row_type) AS t ON d.refobjid = t.oid
     WHERE d.refclassid = 'pg_type'::regclass AND d.classid = 'pg_class'::regclass AND d.objsubid > 0
-        AND d.objid NOT IN (SELECT oid FROM family)
+        AND d.objid NOT IN (SELECT oid FROM family UNION SELECT relid FROM pg_partition_tree(pg_partition_root($1)))
 )
 SELECT DISTINCT what, command FROM (
     SELECT format('function %s', objid::regprocedure) AS what, format('DROP ROUTINE %s', objid::regprocedure) AS command
@@ -265,28 +291,9 @@ SELECT DISTINCT what, command FROM (
     SELECT format('type %s', objid::regtype), format('DROP TYPE %s', objid::regtype)
     FROM blocking WHERE classid = 'pg_type'::regclass AND objid NOT IN (SELECT oid FROM used_type)
         AND NOT EXISTS (SELECT FROM pg_type e JOIN used_type u ON e.typelem = u.oid WHERE e.oid = objid)
-  UNION ALL
-    SELECT format('identity of %I', attname),
-           format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY', $1::regclass, attname)
-    FROM pg_attribute WHERE attrelid = $1 AND attidentity <> '' AND attname = ANY ($2::text[])
-  UNION ALL
-    SELECT format('the table as a %s of %s', CASE WHEN relispartition THEN 'partition' ELSE 'child' END, parent),
-           CASE WHEN relispartition THEN format('ALTER TABLE %s DETACH PARTITION %s', parent, $1::regclass)
-           ELSE format('ALTER TABLE %s NO INHERIT %s', $1::regclass, parent) END
-    FROM (SELECT relispartition, inhparent::regclass AS parent
-          FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhrelid = $1) AS above
-  UNION ALL
-    SELECT format('column %I of %s, which inherits from the table', attname, attrelid::regclass),
-           format('ALTER TABLE %s NO INHERIT %s', attrelid::regclass, inhparent::regclass)
-    FROM col JOIN pg_attribute a USING (attrelid, attnum, attname)
-    JOIN pg_inherits ON inhrelid = attrelid AND inhparent IN (SELECT oid FROM family)
-    WHERE attrelid <> $1 AND (attinhcount > 1 OR attname NOT IN (
-        SELECT o.attname FROM pg_attribute o WHERE o.attrelid = $1 AND NOT o.attisdropped))
-  UNION ALL
-    SELECT format('the replica identity index %s', i.indexrelid::regclass),
-           format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', $1::regclass)
-    FROM pg_index i WHERE i.indrelid = $1 AND i.indisreplident
-        AND EXISTS (SELECT FROM usage WHERE classid = 'pg_class'::regclass AND objid = i.indexrelid)
-) AS found
-ORDER BY 1"""
+  UNION ALL"""
+    + _OF_THE_TABLE
 )
+
+# The same for what only adds columns, or lets them be empty: it touches nothing that uses them.
+OBSTACLES_OF_ADDING = _TOUCHED + " SELECT DISTINCT what, command FROM (" + _OF_THE_TABLE

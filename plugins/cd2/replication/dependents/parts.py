@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import asyncpg
 
 from cd2.replication.dependents.find import SHOWN, table_oid
-from cd2.replication.dependents.part_catalog import OBSTACLES, REFERENCES, parts_query
+from cd2.replication.dependents.part_catalog import OBSTACLES, OBSTACLES_OF_ADDING, REFERENCES, parts_query
 from cd2.replication.dependents.session import (
     ViewSession,
     exists_already,
@@ -183,12 +183,18 @@ class Obstacle:
     command: str
 
 
-async def obstacles(connection: asyncpg.Connection, table: TableName, touched: Touched) -> list[Obstacle]:
-    """What is in the way of a change of these columns and can only be dropped by people."""
+async def obstacles(
+    connection: asyncpg.Connection, table: TableName, touched: Touched, *, adding: bool = False
+) -> list[Obstacle]:
+    """What is in the way of a change of these columns and can only be dropped by people.
+
+    :param adding: the change only adds columns, or lets them be empty.
+    """
     columns: Collection[str] = (*touched.changed, *touched.dropped)
     async with view_session(connection):
         oid = await table_oid(connection, table)
-        rows = await connection.fetch(OBSTACLES, oid, list(columns), list(touched.dropped))
+        query = OBSTACLES_OF_ADDING if adding else OBSTACLES
+        rows = await connection.fetch(query, oid, list(columns), list(touched.dropped))
     return [Obstacle(row["what"], row["command"]) for row in rows[:SHOWN]]
 
 

@@ -244,7 +244,7 @@ async def add(connection: asyncpg.Connection, statements: str, table: TableName,
     try:
         await with_patience(run, table)
     except asyncpg.PostgresError as error:
-        raise await _named(connection, table, Touched(changed=tuple(columns)), _blocked(error)) from None
+        raise await _named(connection, table, Touched(changed=tuple(columns)), _blocked(error), adding=True) from None
 
 
 def _plain(error: asyncpg.PostgresError | Cd2Error) -> str:
@@ -268,11 +268,16 @@ def _blocked(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
 
 
 async def _named(
-    connection: asyncpg.Connection, table: TableName, touched: Touched, refused: asyncpg.PostgresError
+    connection: asyncpg.Connection,
+    table: TableName,
+    touched: Touched,
+    refused: asyncpg.PostgresError,
+    *,
+    adding: bool = False,
 ) -> Exception:
     """The failure that names what is in the way; without anything to name, PostgreSQL's own."""
     async with connection.transaction():
-        named = await parts.obstacles(connection, table, touched)
+        named = await parts.obstacles(connection, table, touched, adding=adding)
     if not named:
         return refused
     return TableFailure(
