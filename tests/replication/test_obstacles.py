@@ -201,6 +201,76 @@ def test_policies_of_a_table_that_somebody_else_owns_are_not_blamed_on_force(
     assert_equal(simulator, empty_database, GROUPS)
 
 
+OWNED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
+    "the table": ({"type": "i32"}, ("add_column", "more"), "ALTER TABLE canvas.groups OWNER TO {}"),
+    "its type": (
+        {"value": "new"},
+        ("add_enum_value", "workflow_state"),
+        "ALTER TYPE canvas.groups__workflow_state OWNER TO {}",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OWNED)
+def test_what_belongs_to_another_role_is_named_with_the_statement_that_helps(
+    what: str, owner: str, simulator: SimulatorControl, empty_database: str, postgres: EmbeddedPostgres
+) -> None:
+    """No GRANT lets a role change the table of another; the sentence said that one would."""
+    replicator = make_replicator(simulator, target_of(empty_database, user=owner, password=owner))
+    run(replicator.prepare(["canvas"]))
+    run(init(replicator, GROUPS))
+    arguments, change, remedy = OWNED[what]
+    admin(empty_database, remedy.format("postgres") + f"; GRANT ALL ON {GROUPS} TO {owner}")
+    simulator.advance(tables=[GROUPS], updates=4, deletes=2)
+    assert run(sync(replicator, GROUPS)).rows_deleted == 2
+    simulator.alter("canvas", "groups", *change, **arguments)
+    for load in (sync, init):
+        with pytest.raises(TableFailure, match=r"Other roles own (table|type) canvas.*, and only an") as caught:
+            run(load(replicator, GROUPS))
+        assert remedy.format(owner) in caught.value.message
+    admin(empty_database, remedy.format(owner))
+    assert run(sync(replicator, GROUPS)).state == "complete_with_schema_update"
+    assert_equal(simulator, empty_database, GROUPS)
+
+
+ON_NEW_TABLES = """
+CREATE FUNCTION public.nope() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE FUNCTION public.hang() RETURNS event_trigger LANGUAGE plpgsql AS $f$ DECLARE made record; BEGIN
+    FOR made IN SELECT object_identity AS name FROM pg_event_trigger_ddl_commands()
+                WHERE command_tag = 'CREATE TABLE' AND schema_name = 'canvas' LOOP
+        EXECUTE format('{}', made.name);
+    END LOOP; END $f$;
+CREATE EVENT TRIGGER hang ON ddl_command_end EXECUTE FUNCTION public.hang()"""
+
+
+@pytest.mark.parametrize("columns", ["name:text?", "names:text[]?"])
+def test_a_new_table_fails_if_an_event_trigger_hangs_on_it_what_swallows_rows(
+    columns: str, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    simulator.add_table("canvas", "hooked", columns, rows=12)
+    nope = "CREATE TRIGGER nope BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION public.nope()"
+    admin(database, ON_NEW_TABLES.format(nope))
+    with pytest.raises(TableFailure, match=r"12 row\(s\) were not written and 0 not deleted.*the table has nope"):
+        run(init(replicator, "canvas.hooked"))
+    assert execute(target, "SELECT to_regclass('canvas.hooked')") == "None"
+    admin(database, "DROP EVENT TRIGGER hang")
+    run(init(replicator, "canvas.hooked"))
+    assert_equal(simulator, database, "canvas.hooked")
+
+
+def test_a_new_table_whose_policies_an_event_trigger_forces_says_so(
+    owner: str, simulator: SimulatorControl, empty_database: str
+) -> None:
+    replicator = make_replicator(simulator, target_of(empty_database, user=owner, password=owner))
+    run(replicator.prepare(["canvas"]))
+    admin(empty_database, ON_NEW_TABLES.format("ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"))
+    with pytest.raises(TableFailure, match=r"its policies \(row level security\) apply to the replication role"):
+        run(init(replicator, GROUPS))
+    admin(empty_database, f"ALTER ROLE {owner} BYPASSRLS")
+    run(init(replicator, GROUPS))
+    assert_equal(simulator, empty_database, GROUPS)
+
+
 REDIRECT = f"""
 CREATE TABLE public.part () INHERITS ({GROUPS});
 CREATE FUNCTION public.redirect() RETURNS trigger LANGUAGE plpgsql AS

@@ -119,6 +119,18 @@ VIOLATED: dict[str, tuple[str, str, str]] = {
         "the column our of canvas.boxes, which a user created and postgres owns, requires a value",
         "ALTER TABLE canvas.boxes ALTER COLUMN our DROP NOT NULL",
     ),
+    "a domain that is never empty": (
+        f"{ALL} CREATE DOMAIN public.given AS int NOT NULL; ALTER TABLE {BOXES} ADD our public.given DEFAULT 1;"
+        f"ALTER TABLE {BOXES} ALTER our DROP DEFAULT",
+        "the domain public.given, which a user created and postgres owns, refuses what rows of Canvas get",
+        "ALTER DOMAIN public.given DROP NOT NULL",
+    ),
+    "a domain with a check": (
+        f"{ALL} CREATE DOMAIN public.few AS int CONSTRAINT mine CHECK (VALUE < 5);"
+        f"ALTER TABLE {BOXES} ADD our public.few; ALTER TABLE {BOXES} ALTER our SET DEFAULT 7",
+        "the domain public.few, which a user created and postgres owns, refuses what rows of Canvas get",
+        "ALTER DOMAIN public.few DROP CONSTRAINT mine",
+    ),
     "a foreign key to a table of people": (
         f"CREATE TABLE public.parents AS SELECT id FROM {BOXES} ORDER BY 1 LIMIT 1;"
         f"ALTER TABLE public.parents ADD PRIMARY KEY (id); {ALL}"

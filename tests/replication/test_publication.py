@@ -82,6 +82,33 @@ def test_a_published_table_whose_identity_people_took_is_named(
     assert_equal(simulator, database, CRATES)
 
 
+@pytest.mark.parametrize(
+    "what", ["WHERE (note <> 'x')", "(note)", "(id, note) WHERE (note <> 'x') WITH (publish = 'insert, delete')"]
+)
+def test_a_publication_whose_filter_or_list_does_not_fit_is_named(
+    what: str, published: str, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    """PostgreSQL refuses updates and deletes then (42P10), and says only that it does."""
+    run(init(replicator, published))
+    admin(database, f'CREATE PUBLICATION "some of them" FOR TABLE {CRATES} {what}')
+    admin(database, f"CREATE PUBLICATION inserts FOR TABLE {CRATES} WHERE (note <> 'x') WITH (publish = 'insert')")
+    admin(database, f"CREATE PUBLICATION fits FOR TABLE {CRATES} (id, note) WHERE (id > 0)")
+    simulator.advance(tables=[CRATES], inserts=2, updates=3, deletes=2)
+    with pytest.raises(TableFailure, match='of the publication "some of them" does not fit') as caught:
+        run(sync(replicator, CRATES))
+    assert caught.value.type == "42P10"
+    statement = re.search(r"Run (ALTER PUBLICATION .*), then clear", caught.value.message)
+    assert statement
+    admin(database, statement.group(1))
+    assert run(sync(replicator, CRATES)).rows_deleted == 2
+    assert_equal(simulator, database, CRATES)
+    # What the sentence says of the next time.
+    for fits in ("WHERE (id > 0)", "(id, note)"):
+        admin(database, f'ALTER PUBLICATION "some of them" SET TABLE {CRATES} {fits}')
+        simulator.advance(tables=[CRATES], updates=3, deletes=1)
+        assert run(sync(replicator, CRATES)).rows_deleted == 1
+
+
 @pytest.fixture
 def two_servers(tmp_path: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedPostgres]]:
     """One that publishes, and one that subscribes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from cd2.replication.constraints import catalog
+from cd2.replication.constraints import catalog, other_objects
 from cd2.replication.errors import Cd2Error, StopAll, TableFailure
 from cd2.replication.failures import classify
 from cd2.replication.names import TableName
@@ -85,6 +85,8 @@ async def constraint_failure(
                 cause=type(error).__name__,
                 type=error.sqlstate,
             )
+    if failure := await other_objects.domain(connection, table, error):
+        return failure
     if error.sqlstate == "23514" and not error.constraint_name:
         row = await connection.fetchrow(_PARENT, error.schema_name, error.table_name)
         if row:
@@ -153,6 +155,10 @@ async def _explained(
             cause=type(error).__name__,
             type=condition(error),
         )
+    if failure := await other_objects.publication(connection, table, error):
+        return failure
+    if failure := await other_objects.owners(connection, table, error, meaning):
+        return failure
     of_canvas = (error.context or "").startswith("COPY ")
     if of_canvas or quoted(error) or not error.sqlstate.startswith(_OF_VALUES):
         return None
