@@ -78,10 +78,12 @@ class Load:
     async def init(self) -> Applied:
         """Create the table and fill it with a snapshot."""
         await self.connection.execute(self.plan.create)
+        # A new table has what the event triggers of users hang on it.
+        triggers = await obstacles.find(self.connection, self.model.name)
         # Arrays arrive as JSON, which COPY cannot convert; and what is published must not have a key twice.
         published = await obstacles.is_published(self.connection, self.model.name)
-        if published or any(column.array for column in self.model.columns):
-            written = await self._init_staged()
+        if published or triggers or any(column.array for column in self.model.columns):
+            written = await self._init_staged(triggers)
         else:
             table = self.model.name
             written = await self.rows.copy(self.connection, self.model, table.namespace, table.table, meta=False)
@@ -89,14 +91,14 @@ class Load:
                 # Which of the repeated rows is the newest tells their meta.ts, which the table does not have.
                 log.info("%s: its snapshot has keys that repeat: loading it again, by staging.", table)
                 await self.connection.execute(f"TRUNCATE {table.quoted}")
-                written = await self._init_staged()
+                written = await self._init_staged(triggers)
         await self.guard.check_new(self.connection, self.model.name, written)
         return Applied(written, 0, await self.alteration.finish(), rows_in_table=written)
 
-    async def _init_staged(self) -> int:
+    async def _init_staged(self, triggers: tuple[str, ...]) -> int:
         """Fill the new table by staging, which keeps the newest row of each key; :returns: how many rows."""
         staging = await self._staged()
-        written = await staging.insert_into_new()
+        written = await staging.insert_into_new(triggers)
         await staging.drop()
         await self.connection.execute(self.plan.add_key)
         return written

@@ -163,6 +163,21 @@ def check_collations(model: TableModel, given: Mapping[str, Collation]) -> None:
         )
 
 
+async def swallowed(
+    connection: asyncpg.Connection, table: TableName, triggers: Sequence[str], missing: int, left: int = 0
+) -> TableFailure:
+    """Statements of the load changed fewer rows than they had to; the caller must roll back.
+
+    :param triggers: what `find` has found.
+    :param missing: how many rows were not written.
+    :param left: how many rows were not deleted.
+    """
+    return TableFailure(
+        f"{table}: {missing:,} row(s) were not written and {left:,} not deleted, although PostgreSQL reported no "
+        f"error. Nothing was changed. {await cause(connection, table, triggers)}"
+    )
+
+
 async def cause(connection: asyncpg.Connection, table: TableName, triggers: Sequence[str]) -> str:
     """A sentence: why rows may not be as they were written.
 

@@ -166,10 +166,16 @@ class Staging:
         """Delete all rows of the table; :returns: how many."""
         return await self._count(f"DELETE FROM {self._table}")
 
-    async def insert_into_new(self) -> int:
-        """Insert all rows into a new table, which has no key yet; :returns: how many rows were written."""
-        names = ", ".join(quote_identifier(column.name) for column in self._model.columns)
-        return await self._count(f"INSERT INTO {self.table.quoted} ({names}) SELECT * FROM {self.source()}")
+    async def insert_into_new(self, triggers: tuple[str, ...]) -> int:
+        """Insert all rows into a new table, which has no key yet; :returns: how many.
+
+        :raises TableFailure: one of these triggers of users keeps rows from it.
+        """
+        names = ", ".join(quote_identifier(c.name) for c in self._model.columns)
+        written = await self._count(f"INSERT INTO {self.table.quoted} ({names}) SELECT * FROM {self.source()}")
+        if written != self.rows:
+            raise await obstacles.swallowed(self._connection, self.table, triggers, self.rows - written)
+        return written
 
     async def apply_some(self, keys: str, expected: tuple[int, int]) -> None:
         """Make equal to the snapshot those rows whose keys another table has, and touch no other.
@@ -249,8 +255,7 @@ class Staging:
 
         The times come first: most changes bring a new one, and what follows the first difference is not compared.
         """
-        values = [column for column in self._model.columns if not column.key]
-        values.sort(key=lambda column: not column.type.startswith("timestamp"))
+        values = sorted((c for c in self._model.columns if not c.key), key=lambda c: not c.type.startswith("timestamp"))
         old, new = (", ".join(side) for side in zip(*map(self.both, values), strict=True)) if values else ("", "")
         return f"ROW({old}) IS DISTINCT FROM ROW({new})" if values else "false"
 
@@ -276,11 +281,7 @@ class Staging:
         missing = await self._connection.fetchval(f"SELECT count(*) FROM {refused}")
         left = await self._connection.fetchval(f"SELECT count(*) FROM {outdated}") - self.kept
         if missing or left:
-            raise TableFailure(
-                f"{self._model.name}: {missing:,} row(s) were not written and {left:,} not deleted, although "
-                "PostgreSQL reported no error. Nothing was changed. "
-                + await obstacles.cause(self._connection, self._model.name, triggers)
-            )
+            raise await obstacles.swallowed(self._connection, self.table, triggers, missing, left)
 
 
 def _unstaged(column: ColumnModel) -> str:
