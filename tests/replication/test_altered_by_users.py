@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
+from cd2.replication.errors import TransientError
+from cd2.replication.load import rows
 from cd2.replication.replicator import Replicator
 from local.postgres.installation import installation
 from local.simulator.control import SimulatorControl
@@ -150,6 +152,39 @@ def test_a_database_that_was_restored_from_its_dump_needs_no_snapshots(
     assert_equal(simulator, empty_database, notes)
     admin(empty_database, f"{ALTER} DROP note; {ALTER} ADD note text")
     assert names(run(sync(restored, notes))) == {"note"}
+
+
+MEANWHILE = {
+    "a dropped table": f"DROP TABLE {TABLE}",
+    "a renamed table": f"{ALTER} RENAME TO notes_2026",
+    "a dropped column": f"{ALTER} DROP note",
+    "a column of another type": f"{ALTER} ALTER note TYPE int USING NULL",
+}
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+def test_what_users_change_while_a_snapshot_is_loaded_is_retried(
+    what: str,
+    notes: str,
+    simulator: SimulatorControl,
+    target: DatabaseTarget,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was a rejected statement, to be reported as a bug."""
+    monkeypatch.setattr(rows, "PROGRESS_EVERY_S", 0.0)
+    simulator.settings(rows_per_object=10)
+    changes = [MEANWHILE[what]]
+
+    def meanwhile(_: rows.Progress) -> None:
+        while changes:
+            admin(database, changes.pop())
+
+    loading = make_replicator(simulator, target, progress=meanwhile)
+    with pytest.raises(TransientError, match="somebody has changed the table or its columns while it was loaded"):
+        run(init(loading, notes))
+    assert run(init(loading, notes)).state == "initialized"
+    assert_equal(simulator, database, notes)
 
 
 @pytest.mark.parametrize("changes", [0, 3])

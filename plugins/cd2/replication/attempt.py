@@ -20,6 +20,7 @@ from cd2.replication.failures import classify
 from cd2.replication.load.objects import Tally
 from cd2.replication.load.rows import MISSING_COLUMN
 from cd2.replication.results import Action, Applied, SchemaChange, State, TableResult
+from cd2.replication.schema import catalog
 from cd2.replication.schema.differences import differences
 from cd2.replication.schema.model import TableModel, table_model
 from cd2.replication.sqlerrors.quoting import raised_by_code
@@ -246,13 +247,26 @@ def models(
 
 
 @asynccontextmanager
-async def by_its_schema(table: TableName, job: Job, model: TableModel) -> AsyncIterator[None]:
+async def by_its_schema(
+    connection: asyncpg.Connection, table: TableName, job: Job, model: TableModel
+) -> AsyncIterator[None]:
     """If the data does not fit a schema that is newer, the block fails temporarily: another job is asked for.
 
+    So it does if people have changed the table meanwhile: then nothing that PostgreSQL says is about the data.
+
+    :param connection: outside of a transaction.
     :param model: what the table should be.
     """
+    before = await catalog.state(connection, table)
     try:
-        yield
+        try:
+            yield
+        except asyncpg.PostgresError as error:
+            if raised_by_code(error) or connection.is_closed() or await catalog.state(connection, table) == before:
+                raise
+            raise TransientError(
+                f"{table}: somebody has changed the table or its columns while it was loaded: it will be retried."
+            ) from None
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.CannotCoerceError) as error:
         if job.schema_version == model.version or raised_by_code(error):
             raise

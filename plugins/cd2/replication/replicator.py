@@ -256,7 +256,7 @@ class Replicator:
                         await alter.add(connection, plan.additive, table, [column.name for column in model.columns])
                     after = Cursor(job.as_of, model.version, model.description)
                     changes = changes_since(before, model, plan.kept)
-                    async with by_its_schema(table, job, model), connection.transaction():
+                    async with by_its_schema(connection, table, job, model), connection.transaction():
                         alteration = Alteration(connection, table, plan.touched, plan.leftovers)
                         guard = replace(self.guard, accepted=attempt.accept_shrink)
                         load = Load(connection, plan, plan.named(delivered), rows, alteration, guard, append_only=keep)

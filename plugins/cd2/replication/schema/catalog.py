@@ -54,6 +54,13 @@ LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum"""
 
+# Which table it is, and its columns with their types and values: changes with whatever people do to them.
+_STATE = """
+SELECT string_agg(concat_ws(' ', attrelid, attnum, attname, atttypid, atttypmod, ARRAY(
+    SELECT enumlabel::text FROM pg_enum WHERE enumtypid IN (t.oid, typelem) ORDER BY enumsortorder)), '; ')
+FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid
+WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped"""
+
 ENUMS = """
 SELECT t.typname AS name, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
 FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid JOIN pg_namespace n ON n.oid = t.typnamespace
@@ -93,6 +100,11 @@ class Collation:
 
     name: str
     exact: bool
+
+
+async def state(connection: asyncpg.Connection, table: TableName) -> str | None:
+    """A text that changes with the columns of a table, their types and values; None: there is no such table."""
+    return await connection.fetchval(_STATE, table.quoted)  # type: ignore[no-any-return]
 
 
 async def collations(connection: asyncpg.Connection, model: TableModel) -> dict[str, Collation]:
