@@ -1,7 +1,6 @@
 """With the rights of docs/deploy-policy*.json somebody can deploy what is planned, and touch nothing else.
 
-The policies are on a role of MiniStack, which enforces IAM. It knows no tags of keys, and no names of dashboards, of
-environments and of what EC2 makes, and asks for no right to pass a role: those statements are looked at instead.
+The policies are on a role of MiniStack, which enforces IAM. What it cannot enforce is in test_deploy_conditions.
 """
 
 from __future__ import annotations
@@ -15,26 +14,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from scripts import deploy_policy, deploy_rights
-from tests.infra.ministack import ACCOUNT, REGION, MiniStack, running
+from tests.infra.deployer import BUCKET, DENIED, NAME, TRUST, Deployer, deploying
+from tests.infra.ministack import ACCOUNT, REGION
 from tests.infra.plan import FOLDER, planned
 
 pytestmark = pytest.mark.infra
 
-NAME = "canvas-data-2-dev"
-BUCKET = f"{NAME}-{ACCOUNT}-{REGION}"
-DENIED = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "AuthorizationError",
-    "UnauthorizedOperation",
-    "Client.UnauthorizedOperation",
-}
-TRUST = json.dumps({
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "airflow.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-})  # fmt: skip
-
-
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:{NAME}"
 RIGHTS = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]})
 RIGHTS_ON_BUCKET = json.dumps({
     "Version": "2012-10-17",
@@ -69,84 +55,10 @@ def test_what_is_on_everything_only_looks_or_makes_what_has_no_name_yet() -> Non
             assert not {"iam:*", "*", "kms:*", "s3:*", "ec2:*"} & set(statement["Action"])
 
 
-def statements(action: str) -> list[dict[str, Any]]:
-    found = [s for policy in deploy_policy.policies().values() for s in policy["Statement"] if action in s["Action"]]
-    assert found, action
-    return found
-
-
-def test_roles_are_passed_only_to_mwaa_and_to_the_connector_of_athena() -> None:
-    passed = statements("iam:PassRole")
-    assert {json.dumps(statement["Resource"]) for statement in passed} == {
-        '["arn:aws:iam::123456789012:role/canvas-data-2-*"]'
-    }
-    assert [statement["Condition"]["StringEquals"]["iam:PassedToService"] for statement in passed] == [
-        ["airflow.amazonaws.com", "airflow-env.amazonaws.com"],
-        "lambda.amazonaws.com",
-    ]
-    policies = deploy_policy.policies()
-    assert "lambda" not in json.dumps([policies[part] for part in ("deploy", "database", "network")])
-
-
-@pytest.mark.parametrize(
-    "action", ["kms:ScheduleKeyDeletion", "kms:Decrypt", "kms:CreateGrant", "ec2:DeleteVpc", "ec2:DeleteSecurityGroup"]
-)
-def test_keys_and_networks_of_others_are_out_of_reach(action: str) -> None:
-    for statement in statements(action):
-        assert statement["Condition"]["StringEquals"] == {"aws:ResourceTag/Project": "canvas-data-2"}
-    assert planned("dev")["planned_values"]  # what is made has that tag
-    provider = planned("dev")["configuration"]["provider_config"]["aws"]["expressions"]
-    assert "local.tags" in provider["default_tags"][0]["tags"]["references"]
-
-
-def test_what_ec2_makes_is_in_this_account_and_region() -> None:
-    (made,) = {
-        json.dumps(s["Resource"]) for action in ("ec2:CreateVpc", "ec2:CreateNatGateway") for s in statements(action)
-    }
-    assert json.loads(made) == ["arn:aws:ec2:us-east-1:123456789012:*"]
-
-
-def test_dashboards_and_environments_are_ours() -> None:
-    (dashboards,) = statements("cloudwatch:PutDashboard")
-    assert dashboards["Resource"] == ["arn:aws:cloudwatch::123456789012:dashboard/canvas-data-2-*"]
-    (environments,) = statements("airflow:CreateEnvironment")
-    assert environments["Resource"] == ["arn:aws:airflow:us-east-1:123456789012:environment/canvas-data-2-*"]
-
-
-def test_grants_are_only_for_services_of_aws() -> None:
-    (grants,) = statements("kms:CreateGrant")
-    assert grants["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
-
-
-class Deployer:
-    """Who deploys."""
-
-    def __init__(self, ministack: MiniStack, credentials: dict[str, str]) -> None:
-        self.ministack, self._credentials = ministack, credentials
-
-    def client(self, service: str) -> Any:
-        return self.ministack.client(service, self._credentials)
-
-
 @pytest.fixture(scope="module")
 def deployer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
-    with running(tmp_path_factory.mktemp("ministack")) as ministack:
-        iam = ministack.client("iam")
-        trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
-        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        role = iam.create_role(RoleName="deployer", AssumeRolePolicyDocument=document)["Role"]["Arn"]
-        for name, policy in deploy_policy.policies(account=ACCOUNT, region=REGION).items():
-            iam.put_role_policy(RoleName="deployer", PolicyName=name, PolicyDocument=json.dumps(policy))
-        for bucket in ("warehouse", "other"):
-            ministack.client("s3").create_bucket(
-                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
-            )
-        iam.create_role(RoleName="admin", AssumeRolePolicyDocument=TRUST)
-        ministack.client("ssm").put_parameter(Name="/dev/payroll/password", Value="x", Type="SecureString")
-        ministack.client("secretsmanager").create_secret(Name="dev/payroll", SecretString="x")
-        ministack.client("sns").create_topic(Name="payroll")
-        credentials = ministack.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
-        yield Deployer(ministack, credentials)
+    with deploying(tmp_path_factory.mktemp("ministack")) as somebody:
+        yield somebody
 
 
 DEPLOYS: dict[str, Callable[[Deployer], Any]] = {
@@ -207,13 +119,69 @@ DEPLOYS: dict[str, Callable[[Deployer], Any]] = {
 }  # fmt: skip
 
 
-def test_what_is_planned_can_be_made(deployer: Deployer) -> None:
-    """In this order."""
-    for what, call in DEPLOYS.items():
+def emptied(d: Deployer) -> None:
+    """As make destroy empties the bucket."""
+    s3 = d.client("s3")
+    found = s3.list_object_versions(Bucket=BUCKET)
+    for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
+        s3.delete_object(Bucket=BUCKET, Key=version["Key"], VersionId=version["VersionId"])
+    s3.delete_bucket_policy(Bucket=BUCKET)
+
+
+def unsubscribed(d: Deployer) -> None:
+    sns = d.client("sns")
+    for each in sns.list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]:
+        sns.unsubscribe(SubscriptionArn=each["SubscriptionArn"])
+
+
+def key_deleted(d: Deployer) -> None:
+    """The only one with the deployment's tag."""
+    kms = d.ministack.client("kms")
+    for key in (each["KeyId"] for each in kms.list_keys()["Keys"]):
+        if {"TagKey": "Project", "TagValue": "canvas-data-2"} in kms.list_resource_tags(KeyId=key)["Tags"]:
+            d.client("kms").schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+            return
+    raise AssertionError("there is none")
+
+
+DESTROYS: dict[str, Callable[[Deployer], Any]] = {
+    "a look for snapshots": lambda d: d.client("rds").describe_db_cluster_snapshots(DBClusterIdentifier=NAME),
+    "a look at the cluster": lambda d: d.client("rds").describe_db_clusters(),
+    "the subscribers": unsubscribed,
+    "the topic": lambda d: d.client("sns").delete_topic(TopicArn=TOPIC),
+    "the queue of the check": lambda d: d.client("sqs").delete_queue(
+        QueueUrl=d.ministack.client("sqs").get_queue_url(QueueName=f"{NAME}-alarm-check-1234abcd")["QueueUrl"]
+    ),
+    "the DAP key": lambda d: d.client("ssm").delete_parameter(Name="/dev/canvas_data_2/dap_client_id"),
+    "the secret": lambda d: d.client("secretsmanager").delete_secret(
+        SecretId="dev/canvas_data_2/database", RecoveryWindowInDays=30
+    ),
+    "the secret, restored by the next life": lambda d: d.client("secretsmanager").restore_secret(
+        SecretId="dev/canvas_data_2/database"
+    ),
+    "the policy of rights": lambda d: d.client("iam").delete_role_policy(RoleName=NAME, PolicyName="execution"),
+    "the role": lambda d: d.client("iam").delete_role(RoleName=NAME),
+    "files and versions": emptied,
+    "the bucket": lambda d: d.client("s3").delete_bucket(Bucket=BUCKET),
+    "a look for log groups": lambda d: d.client("logs").describe_log_groups(logGroupNamePrefix=f"airflow-{NAME}-"),
+    "a log group": lambda d: d.client("logs").delete_log_group(logGroupName=f"airflow-{NAME}-Task"),
+    "a log group of Aurora": lambda d: d.client("logs").delete_log_group(
+        logGroupName=f"/aws/rds/cluster/{NAME}/postgresql"
+    ),
+    "the key": key_deleted,
+}  # fmt: skip
+
+
+def test_what_is_planned_can_be_made_and_destroyed(deployer: Deployer) -> None:
+    """In this order; and nothing of it is left."""
+    for what, call in [*DEPLOYS.items(), *DESTROYS.items()]:
         try:
             call(deployer)
         except ClientError as error:
             pytest.fail(f"{what}: {error}")
+    assert BUCKET not in [b["Name"] for b in deployer.ministack.client("s3").list_buckets()["Buckets"]]
+    assert NAME not in [r["RoleName"] for r in deployer.ministack.client("iam").list_roles()["Roles"]]
+    assert TOPIC not in [t["TopicArn"] for t in deployer.ministack.client("sns").list_topics()["Topics"]]
 
 
 FORBIDDEN: dict[str, Callable[[Deployer], Any]] = {
@@ -251,6 +219,28 @@ FORBIDDEN: dict[str, Callable[[Deployer], Any]] = {
     ),
     "another cluster": lambda d: d.client("rds").delete_db_cluster(
         DBClusterIdentifier="payroll", SkipFinalSnapshot=True
+    ),
+    "deleting the files of another bucket": lambda d: d.client("s3").delete_object(Bucket="warehouse", Key="x"),
+    "deleting another role": lambda d: d.client("iam").delete_role(RoleName="admin"),
+    "deleting other parameters": lambda d: d.client("ssm").delete_parameter(Name="/dev/payroll/password"),
+    "deleting other secrets": lambda d: d.client("secretsmanager").delete_secret(SecretId="dev/payroll"),
+    "deleting other log groups": lambda d: d.client("logs").delete_log_group(logGroupName="airflow-payroll-Task"),
+    "reading with a key that is not ours": lambda d: d.client("kms").encrypt(
+        KeyId=d.ministack.client("kms").create_key()["KeyMetadata"]["Arn"], Plaintext=b"x"
+    ),
+    "making a key that says it is ours to nobody": lambda d: (
+        d.client("kms").create_key(Tags=[{"TagKey": "Project", "TagValue": "payroll"}])
+        and d.client("kms").tag_resource(
+            KeyId=d.ministack.client("kms").create_key()["KeyMetadata"]["Arn"],
+            Tags=[{"TagKey": "Project", "TagValue": "payroll"}],
+        )
+    ),
+    "a grant of their own on the key": lambda d: d.client("kms").create_grant(
+        KeyId=d.client("kms").create_key(Tags=[{"TagKey": "Project", "TagValue": "canvas-data-2"}])["KeyMetadata"][
+            "Arn"
+        ],
+        GranteePrincipal=f"arn:aws:iam::{ACCOUNT}:role/admin",
+        Operations=["Decrypt"],
     ),
     "functions": lambda d: d.client("lambda").list_functions(),
 }
