@@ -96,6 +96,34 @@ def test_a_type_that_holds_all_values_costs_no_snapshot(
     assert_equal(simulator, database, notes)
 
 
+def test_a_key_that_users_rounded_gets_its_values_back_in_the_same_run(
+    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    simulator.add_table("canvas", "notes", "note:text?", 8)
+    run(init(replicator, TABLE))
+    largest = execute(target, f"SELECT max(id) FROM {TABLE}")
+    admin(database, f"{ALTER} ALTER id TYPE real")
+    assert execute(target, f"SELECT max(id)::bigint FROM {TABLE}") != largest
+    simulator.advance(tables=[TABLE], updates=2)
+    assert names(run(sync(replicator, TABLE))) == {"id"}
+    assert run(init(replicator, TABLE)).state == "initialized"
+    assert_equal(simulator, database, TABLE)
+
+
+def test_a_key_that_users_renamed_is_made_again_and_theirs_may_be_empty(
+    notes: str, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
+) -> None:
+    """Theirs stayed required, and PostgreSQL refuses to change that in a primary key."""
+    admin(database, f"{ALTER} RENAME id TO our_id")
+    simulator.advance(tables=[notes], updates=3)
+    assert run(sync(replicator, notes)).state == "needs_init"
+    assert run(init(replicator, notes)).state == "initialized"
+    assert execute(target, f"SELECT count(*) FROM {TABLE} WHERE our_id IS NULL") == "60"
+    assert outcome(verify(replicator, notes)).outcome == "equal"
+    execute(target, f"{ALTER} DROP COLUMN our_id")
+    assert_equal(simulator, database, notes)
+
+
 REPLACED = {
     "its copy": (f"CREATE TABLE copy AS TABLE {TABLE}; DROP TABLE {TABLE}; ALTER TABLE copy SET SCHEMA canvas; "
                  "ALTER TABLE canvas.copy RENAME TO notes; ALTER TABLE canvas.notes ADD PRIMARY KEY (id)"),

@@ -66,12 +66,13 @@ def altered_by_others(
         return ()
     found = []
     for column in old.columns:
-        if column.name not in model.target.columns or column.name in model.key:
+        if column.name not in model.target.columns:
             continue
-        if (
-            column.name not in there.columns
-            or _is_other(old.target.columns[column.name].data_type, there.columns[column.name].data_type)
-            or (column.name in values and set(_values(old, column)) - set(values[column.name]))
+        if column.name not in there.columns:
+            if column.name not in model.key:  # a table without its key is another case
+                found.append(column.name)
+        elif _is_other(old.target.columns[column.name].data_type, there.columns[column.name].data_type) or (
+            column.name in values and set(_values(old, column)) - set(values[column.name])
         ):
             found.append(column.name)
     return tuple(found)

@@ -205,7 +205,7 @@ async def _changes(
         }
         altered = altered_by_others(previous_description, model, source, values)
     closing = await closing_steps(connection, model, typed, labels)
-    old_key = [row["name"] for row in kept if row["name"] in key]
+    old_key = [name for name in key if name not in {row["name"] for row in rows}]  # kept, or renamed by people
     replace_key = await key_replaced(connection, model, relation, old_key) if key != model.key else None
     return SchemaPlan(
         relation["oid"],
