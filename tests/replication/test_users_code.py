@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
-from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure
+from cd2.replication.errors import Cd2Error, ReinitRequired, StopAll, TableFailure, TransientError
 from cd2.replication.replicator import Replicator
 from cd2.replication.sqlerrors.quoting import quoted, raised_by_code
 from local.simulator.control import SimulatorControl
@@ -186,6 +186,17 @@ def test_what_code_and_expressions_make_of_a_value_is_not_quoted(
     assert not isinstance(caught.value, StopAll)
     assert named in caught.value.message
     assert blabbed(caught.value, target, caplog, [*values, SECRET]) == []
+
+
+def test_what_is_retried_names_the_code_that_causes_it_each_time(
+    parcels: str, replicator: Replicator, database: str, target: DatabaseTarget
+) -> None:
+    """A trigger that empties its own table met a lock of our own transaction (55006), for ever and without a name."""
+    again(target, parcels)
+    code = plpgsql("TRUNCATE canvas.parcels; RETURN NULL;").replace("IMMUTABLE", "")
+    admin(database, code + BLABS.format("AFTER UPDATE"))
+    with pytest.raises(TransientError, match=r"It came from user code: .*public\.blab\(\) of the trigger blabs on"):
+        run(sync(replicator, TABLE))
 
 
 @pytest.mark.parametrize("sqlstate", ["P0001", "22023", "40001", "42710", "53100", "55P03"])

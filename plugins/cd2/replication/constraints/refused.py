@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from cd2.replication.constraints import catalog, other_objects
-from cd2.replication.errors import Cd2Error, StopAll, TableFailure
+from cd2.replication.errors import Cd2Error, StopAll, TableFailure, TransientError
 from cd2.replication.failures import classify
 from cd2.replication.names import TableName
 from cd2.replication.sqlerrors.quoting import condition, quoted, raised_by_code
@@ -143,9 +143,17 @@ async def _explained(
 ) -> Cd2Error | None:
     meaning = classify(error, what)
     by_code = raised_by_code(error)
+    functions = await _functions(connection, error.context or "")
+    if type(meaning) is TransientError and functions:
+        # It may be one each time, as when a trigger truncates its own table.
+        return TransientError(
+            f"{meaning.message} It came from user code: {'; '.join(functions)}. If it lasts, correct, disable or drop "
+            "it.",
+            cause=meaning.cause,
+            type=meaning.type,
+        )
     if not isinstance(meaning, TableFailure):
         return None
-    functions = await _functions(connection, error.context or "")
     if by_code or functions:
         who = "; ".join(functions) or f"one of {await _listed(connection, table) or 'the event triggers'}"
         return TableFailure(
