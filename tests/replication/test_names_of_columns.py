@@ -1,4 +1,4 @@
-"""Columns that users created, and names that PostgreSQL cannot hold."""
+"""Names of columns that PostgreSQL cannot hold."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from cd2.replication.database.connection import DatabaseTarget
-from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from cd2.replication.schema.naming import column_names
 from local.simulator.control import SimulatorControl
-from tests.replication.replica import assert_equal, execute, fetch, run
+from tests.replication.replica import execute, fetch, run
 from tests.steps import init, sync
 
 TABLE = "canvas.things"
@@ -33,66 +32,6 @@ def made(simulator: SimulatorControl, replicator: Replicator) -> Callable[[str],
 def columns(target: DatabaseTarget) -> list[str]:
     query = f"SELECT attname FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass AND attnum > 0 AND NOT attisdropped"
     return [row[0] for row in fetch(target, f"{query} ORDER BY attnum")]
-
-
-# -- columns that users created --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("column", "kind"),
-    [
-        ("note text", "text"),
-        ("note integer", "i64"),
-        ("note tsvector", "enum(a|b)"),
-        ("note text DEFAULT 'mine'", "text"),
-        ("note jsonb NOT NULL DEFAULT '{}'", "json"),
-    ],
-)
-def test_a_column_that_people_made_is_never_adopted(
-    column: str,
-    kind: str,
-    made: Callable[[str], None],
-    simulator: SimulatorControl,
-    replicator: Replicator,
-    database: str,
-    target: DatabaseTarget,
-) -> None:
-    """A snapshot would overwrite what they keep in it, and nobody could bring it back: they decide."""
-    made("a:text?")
-    execute(target, f"ALTER TABLE {TABLE} ADD {column}")
-    if "DEFAULT" not in column:
-        execute(target, f"UPDATE {TABLE} SET note = '7' WHERE id = 1")
-    kept = execute(target, f"SELECT array_agg(note::text ORDER BY id)::text FROM {TABLE}")
-    simulator.alter("canvas", "things", "add_column", "note", type=kind, backfill=True)
-    for _ in range(2):
-        with pytest.raises(TableFailure, match="DAP has a new column note, but the table already has"):
-            run(sync(replicator, TABLE))
-    with pytest.raises(TableFailure, match="user-created column of that"):
-        run(init(replicator, TABLE))
-    assert execute(target, f"SELECT array_agg(note::text ORDER BY id)::text FROM {TABLE}") == kept
-    execute(target, f"ALTER TABLE {TABLE} RENAME COLUMN note TO my_note")
-    assert run(sync(replicator, TABLE)).state == "complete_with_schema_update"
-    assert execute(target, f"SELECT array_agg(my_note::text ORDER BY id)::text FROM {TABLE}") == kept
-    execute(target, f"ALTER TABLE {TABLE} DROP COLUMN my_note")
-    assert_equal(simulator, database, TABLE)
-
-
-def test_an_empty_column_is_used(
-    made: Callable[[str], None],
-    simulator: SimulatorControl,
-    replicator: Replicator,
-    database: str,
-    target: DatabaseTarget,
-) -> None:
-    """As an earlier attempt leaves it, which added the column and then could not load."""
-    made("a:text?")
-    execute(target, f"ALTER TABLE {TABLE} ADD note text")
-    simulator.alter("canvas", "things", "add_column", "note", type="i64", backfill=True)
-    assert run(sync(replicator, TABLE)).state == "complete_with_schema_update"
-    assert_equal(simulator, database, TABLE)
-
-
-# -- names that PostgreSQL cannot hold -----------------------------------------------------------
 
 
 def test_long_names_are_distinct_and_stay_the_same(

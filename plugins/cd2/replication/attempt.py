@@ -21,7 +21,7 @@ from cd2.replication.load.objects import Tally
 from cd2.replication.load.rows import MISSING_COLUMN
 from cd2.replication.results import Action, Applied, SchemaChange, State, TableResult
 from cd2.replication.schema import catalog
-from cd2.replication.schema.differences import differences
+from cd2.replication.schema.differences import differences, some
 from cd2.replication.schema.model import TableModel, table_model
 from cd2.replication.sqlerrors.quoting import raised_by_code
 
@@ -180,6 +180,10 @@ def decide(table: TableName, job: Job, plan: SchemaPlan, before: Cursor | None) 
         raise ReinitRequired(
             f"{table}: somebody has dropped, renamed or changed {', '.join(altered)} since the last load: it needs a "
             "new snapshot."
+        )
+    if plan.unproven:
+        raise ReinitRequired(
+            f"{table}: {some(plan.unproven)} may have values that are not Canvas's: it needs a new snapshot."
         )
     return "sync"
 

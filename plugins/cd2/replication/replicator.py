@@ -266,7 +266,7 @@ class Replicator:
                         altered = alteration.altered or plan.additive is not None
                         if altered or attempt.action != "sync" or not (before and before.held):
                             await cursors.note_held(connection, table, after, [c.name for c in model.columns])
-                        notes = (*model.notes, *alteration.notes)
+                        notes = (*model.notes, *plan.notes, *alteration.notes)
                         result = attempt.loaded(before, after, applied, altered=altered, notes=notes)
                         await ledger.loaded(
                             connection, result, applied, changes, run=attempt.run, reinitialized=not attempt.requested

@@ -15,6 +15,7 @@ import asyncpg
 
 from cd2.replication.database.connection import Replica
 from cd2.replication.names import TableName
+from cd2.replication.schema.taken import note_loaded
 
 
 @dataclass(frozen=True)
@@ -113,3 +114,4 @@ async def note_held(connection: asyncpg.Connection, table: TableName, cursor: Cu
     """
     since = cursor.since.astimezone(UTC).replace(tzinfo=None)
     await connection.execute(_NOTE, table.namespace, table.table, since, table.quoted, list(columns))
+    await connection.execute(note_loaded(table, columns))

@@ -61,6 +61,17 @@ CREATE TABLE IF NOT EXISTS cd2.relations (
 )"""
 """What holds the data of each table."""
 
+LOADED_COLUMNS = """
+CREATE TABLE IF NOT EXISTS cd2.loaded_columns (
+    namespace text NOT NULL,
+    table_name text NOT NULL,
+    cursors oid NOT NULL,
+    relation oid NOT NULL,
+    columns jsonb NOT NULL,
+    PRIMARY KEY (namespace, table_name)
+)"""
+"""The columns of each table that loads have made: all others are users' own."""
+
 STOPS = """
 CREATE TABLE IF NOT EXISTS cd2.stops (
     run text PRIMARY KEY,
@@ -201,6 +212,7 @@ CREATE_TABLES = (
     JOBS,
     SCHEMAS,
     RELATIONS,
+    LOADED_COLUMNS,
     STOPS,
     LATE_RUNS,
     FRESHNESS,

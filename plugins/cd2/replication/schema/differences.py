@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import asyncpg
@@ -104,10 +104,10 @@ async def left_by_failures(
 ) -> set[str]:
     """Those of these columns that a load which failed has added: a schema that is newer than the table's has them.
 
-    They are empty; one with a value is a user's.
+    They are empty; one with a value is in use.
 
     :param version: of the schema that the table had; 0: not known.
-    :param columns: of the table, neither in that schema nor in the model.
+    :param columns: that loads have made, neither in that schema nor in the model.
     """
     if not columns or version in (0, model.version):
         return set()
@@ -191,7 +191,7 @@ def _changed(old: TableModel, was: ColumnModel, new: TableModel, now: ColumnMode
     if values and values_now:
         added = [value for value in values_now if value not in values]
         dropped = [value for value in values if value not in values_now]
-        parts = [f"added {_some(added)}"] * bool(added) + [f"dropped {_some(dropped)}"] * bool(dropped)
+        parts = [f"added {some(added)}"] * bool(added) + [f"dropped {some(dropped)}"] * bool(dropped)
         if parts:
             yield SchemaChange("values", name, f"values of {name}: {', '.join(parts)}")
     columns = (old.target.columns[was.name], new.target.columns[name])
@@ -213,6 +213,7 @@ def _plain(sql_type: str) -> str:
     return sql_type.replace('"', "")
 
 
-def _some(values: list[str]) -> str:
+def some(values: Sequence[str]) -> str:
+    """The first of some values, and how many more there are."""
     more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     return ", ".join(values[:SHOWN]) + more

@@ -31,7 +31,17 @@ from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_s
 from cd2.replication.schema.differences import altered_by_others, left_by_failures, with_comments_of_others
 from cd2.replication.schema.model import TableModel
 from cd2.replication.schema.naming import column_names, truncated
-from cd2.replication.schema.taken import check_kind, column_taken, key_clause, key_name, names_of_types, with_type_names
+from cd2.replication.schema.taken import (
+    Adopted,
+    adopt,
+    check_kind,
+    key_clause,
+    key_name,
+    names_of_types,
+    note_loaded,
+    read_loaded,
+    with_type_names,
+)
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +65,8 @@ class SchemaPlan:
     :param altered: columns that somebody else has changed since the last load: only a snapshot has all their values.
     :param leftovers: statements that drop types which no column uses any more after `breaking`.
     :param type_names: the names that the enumeration types have or get, by those in the model.
+    :param unproven: columns that have values of which nobody knows whether they are Canvas's: a snapshot makes them so.
+    :param notes: sentences about columns that the table had before DAP did.
     """
 
     relation: int | None = None
@@ -71,6 +83,8 @@ class SchemaPlan:
     type_names: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def exists(self) -> bool:
@@ -152,13 +166,22 @@ async def _changes(
     now = {column.name: column.source for column in model.columns}
     found = [dict(row) for row in await connection.fetch(COLUMNS, relation["oid"])]
     renames = _renamed(model, found, previous)
-    others = {row["name"] for row in found} - now.keys() - previous.keys()
+    loaded = await read_loaded(connection, model.name, relation["oid"])
+    made = {row["name"] for row in found if loaded and loaded.get(row["name"], 0) == row["number"]}
+    others = made - now.keys() - previous.keys()
     ours = now.keys() | await left_by_failures(connection, previous_version, model, others)
     rows = [row for row in found if row["name"] in ours or (row["name"] in previous and not keep_columns)]
     kept = [row for row in found if row["name"] in previous and row not in rows]
-    for row in rows:
-        if previous and row["name"] in now and now[row["name"]] != previous.get(row["name"]):
-            await _check_adoptable(connection, model, row, keep_columns)
+    new_names = {name for name, source in now.items() if previous.get(name) != source}
+    adopted = Adopted()
+    known = bool(previous) or loaded is not None
+    if known:
+        there = [row for row in rows if row["name"] in new_names and (previous or row["name"] not in made)]
+        adopted = await adopt(
+            connection, model, {row["name"]: as_column(row) for row in there}, there, made, keep_columns
+        )
+    elif previous_description is not None:
+        adopted = Adopted(unproven=tuple(row["name"] for row in rows))
     target = {column.name.local_id: column for column in model.target.columns.values()}
     source = _table(model, [_with_ours(as_column(row), target) for row in rows], relation["description"])
     model = with_comments_of_others(previous_description, model, source)
@@ -198,6 +221,8 @@ async def _changes(
         breaking.append(f"ALTER TABLE {model.name.rows} {drops};")
     additive = [*renames, *add_types, *(lookup.release for lookup in lookups), mutator.mutate_table_stmt(source, wide)]
     additive += release(model, [row["name"] for row in kept if row["required"] and row["name"] not in key])
+    if any(additive):
+        additive.append(note_loaded(model.name, target.keys() - adopted.names))
     altered: tuple[str, ...] = ()
     if retyped or add_types or any(name in previous and name not in source.columns for name in target):
         values = {
@@ -222,6 +247,8 @@ async def _changes(
         ),
         kept=tuple(row["name"] for row in kept),
         altered=tuple(name for name in altered if name not in looked_up),
+        unproven=adopted.unproven,
+        notes=adopted.notes(model.name) if known else (),
     )
 
 
@@ -250,28 +277,6 @@ def _renamed(model: TableModel, rows: list[dict[str, Any]], previous: Mapping[st
                 f"TO {quote_identifier(column.name)};"
             )
     return statements
-
-
-async def _check_adoptable(
-    connection: asyncpg.Connection, model: TableModel, row: Mapping[str, Any], may_be_kept: bool
-) -> None:
-    """Check a column that DAP has now, and that is in the table, but not in the schema that the table last had.
-
-    It is ours if it is empty (an earlier attempt added it), or has just DAP's type and comment (the official client's
-    attempt). Otherwise people made it. A new snapshot would overwrite what they keep there, so they must decide.
-
-    :param may_be_kept: it may also be DAP's of long ago, whose values exist nowhere else: nobody is told to drop it.
-    :raises TableFailure: people made it, or it was kept.
-    """
-    wanted = model.target.columns[row["name"]]
-    column = as_column(row)
-    if column.data_type == wanted.data_type and column.description and column.description == wanted.description:
-        return
-    name = quote_identifier(row["name"])
-    made = bool(row["default_value"]) or row["identity"] or row["required"]
-    if made or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
-        raise column_taken(model.name, row["name"], may_be_kept)
-    log.info("%s: the column %s already exists and is empty: it is used.", model.name, row["name"])
 
 
 def _without_key(table: Table) -> str:

@@ -6,14 +6,15 @@ would meet them. Once ours has a name, it keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from pysqlsync.dialect.postgresql.object_types import PostgreSQLTable
-from pysqlsync.formation.object_types import EnumType
-from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType
+from pysqlsync.formation.object_types import Column, EnumType
+from pysqlsync.model.data_types import SqlArrayType, SqlDataType, SqlUserDefinedType, constant
 from pysqlsync.model.id_types import QualifiedId
 
 from cd2.replication.errors import TableFailure
@@ -42,6 +43,11 @@ WHERE EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
    OR EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace WHERE nspname = $1 AND typname = name)
    OR EXISTS (SELECT FROM pg_constraint WHERE conrelid = $4 AND conname = name)"""
 
+# Where the whole database was restored from a dump, the numbers are others.
+_LOADED = """
+SELECT columns FROM cd2.loaded_columns WHERE namespace = $1 AND table_name = $2 AND relation = $3
+    AND cursors = 'instructure_dap.table_sync'::regclass"""
+
 # free: nobody uses the type, and it is ours to alter.   columns: those of our table that have it.
 _TYPES = """
 SELECT t.typname::text AS name,
@@ -67,21 +73,103 @@ def check_kind(table: TableName, kind: str | None) -> None:
         )
 
 
-def column_taken(table: TableName, column: str, may_be_kept: bool) -> TableFailure:
-    """A new column of DAP would overwrite one of the same name.
+@dataclass(frozen=True)
+class Adopted:
+    """Columns of DAP's that the table had before DAP did, and that were not made by a load.
 
-    :param may_be_kept: it may be DAP's of long ago, whose values exist nowhere else: nobody is told to drop it.
+    :param unproven: have values of which nobody knows whether they are Canvas's.
+    :param empty: have none.
     """
+
+    unproven: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """All of them."""
+        return {*self.unproven, *self.empty}
+
+    def notes(self, table: TableName) -> tuple[str, ...]:
+        """Sentences that say what became of them."""
+        there = f"{table}: the table already had DAP's new column"
+        return (
+            *(f"{there} {name}, with values: it now has Canvas's." for name in self.unproven),
+            *(f"{there} {name}, empty and just as DAP describes it: it is now Canvas's." for name in self.empty),
+        )
+
+
+async def adopt(
+    connection: asyncpg.Connection,
+    model: TableModel,
+    columns: Mapping[str, Column],
+    rows: Iterable[Mapping[str, Any]],
+    made: Collection[str],
+    may_be_kept: bool,
+) -> Adopted:
+    """Tell what to do with columns that DAP has now, that the table has, and that were not in its last schema.
+
+    A load that failed may have made one. One that has just DAP's type and comment may be the official client's, which
+    records nothing. All others are users' own: they must decide, even if a column is still empty.
+
+    :param columns: of the table, as pysqlsync sees them.
+    :param rows: of the catalog.
+    :param made: the columns that loads have made.
+    :param may_be_kept: it may also be DAP's of long ago, whose values exist nowhere else: nobody is told to drop it.
+    :raises TableFailure: a user made one, or it was kept.
+    """
+    unproven, empty = [], []
+    for row in rows:
+        name, wanted, column = row["name"], model.target.columns[row["name"]], columns[row["name"]]
+        same = column.data_type == wanted.data_type
+        if name in made and may_be_kept and same:
+            continue
+        filled = await connection.fetchval(
+            f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {quote_identifier(name)} IS NOT NULL)"
+        )
+        if name in made and not filled:
+            continue
+        bare = row["number"] and not (row["default_value"] or row["identity"] or row["required"])
+        described = bare and same and column.description and column.description == wanted.description
+        if not (name in made or described) or (may_be_kept and filled):
+            raise _column_taken(model.name, name, may_be_kept)
+        (unproven if filled else empty).append(name)
+    return Adopted(tuple(unproven), tuple(empty))
+
+
+def _column_taken(table: TableName, column: str, may_be_kept: bool) -> TableFailure:
     name = quote_identifier(column)
-    whose, drop = "a user-created column of that name", f" or drop it (ALTER TABLE {table.quoted} DROP COLUMN {name})"
+    whose, drop = (
+        "a column of that name that no load has made",
+        f" or drop it (ALTER TABLE {table.quoted} DROP COLUMN {name})",
+    )
     if may_be_kept:
         whose, drop = "a column of that name, kept when DAP no longer had it or created by a user", ""
     return TableFailure(
-        f"{table}: DAP has a new column {column}, but the table already has {whose}, whose values would be "
-        f"overwritten: rename it (ALTER TABLE {table.quoted} RENAME COLUMN {name} TO ...){drop}, then clear the task. "
-        "Nothing was changed.",
+        f"{table}: DAP has a new column {column}, but the table already has {whose}: rename it "
+        f"(ALTER TABLE {table.quoted} RENAME COLUMN {name} TO ...){drop}, then clear the task. Nothing was changed.",
         type="42701",
     )
+
+
+async def read_loaded(connection: asyncpg.Connection, table: TableName, relation: int) -> dict[str, int] | None:
+    """PostgreSQL's numbers of the columns that loads have made in a table, or found to be Canvas's; None: not known."""
+    columns = await connection.fetchval(_LOADED, table.namespace, table.table, relation)
+    return json.loads(columns) if columns else None
+
+
+def note_loaded(table: TableName, columns: Iterable[str]) -> str:
+    """A statement that notes columns as made by loads, or as Canvas's."""
+    names = ", ".join(constant(name) for name in sorted(columns))
+    return f"""\
+INSERT INTO cd2.loaded_columns AS c (namespace, table_name, cursors, relation, columns)
+SELECT {constant(table.namespace)}, {constant(table.table)}, 'instructure_dap.table_sync'::regclass, attrelid,
+    jsonb_object_agg(attname, attnum)
+FROM pg_attribute
+WHERE attrelid = {constant(table.quoted)}::regclass AND attname = ANY (ARRAY[{names}]::text[]) AND NOT attisdropped
+GROUP BY attrelid
+ON CONFLICT (namespace, table_name) DO UPDATE SET cursors = excluded.cursors, relation = excluded.relation, columns =
+    CASE WHEN (c.cursors, c.relation) = (excluded.cursors, excluded.relation) THEN c.columns ELSE '{{}}' END
+    || excluded.columns;"""
 
 
 async def free_name(
