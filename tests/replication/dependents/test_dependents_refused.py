@@ -76,42 +76,66 @@ def test_everything_that_is_missing_is_named_at_once(corpus: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "named"),
+    ("statement", "named", "drop"),
     [
         (
             "CREATE FUNCTION analytics.f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM analytics.people; END",
             "function analytics.f() uses view analytics.people",
+            "DROP FUNCTION analytics.f()",
         ),
         (
             "CREATE FUNCTION analytics.g(analytics.people) RETURNS text LANGUAGE sql AS 'SELECT $1.name'",
             "function analytics.g(analytics.people) uses type analytics.people",
+            "DROP FUNCTION analytics.g(analytics.people)",
         ),
         (
             "CREATE FUNCTION analytics.h() RETURNS SETOF analytics.level5 LANGUAGE sql AS 'TABLE analytics.level5'",
             "function analytics.h() uses type analytics.level5",
+            "DROP FUNCTION analytics.h()",
         ),
         (
             "CREATE TABLE analytics.kept (p analytics.people[])",
             "column p of table analytics.kept uses type analytics.people[]",
+            "ALTER TABLE analytics.kept DROP COLUMN p",
         ),
         (
             "CREATE TABLE analytics.t (id bigint); ALTER TABLE analytics.t ENABLE ROW LEVEL SECURITY;"
             "CREATE POLICY own ON analytics.t USING (id IN (SELECT id FROM analytics.people))",
             "policy own on table analytics.t uses",
+            "DROP POLICY own on analytics.t",
         ),
         (
             "CREATE TABLE analytics.r (id bigint); CREATE RULE look AS ON DELETE TO analytics.r DO ALSO "
             "DELETE FROM canvas.courses WHERE id IN (SELECT id FROM analytics.people)",
             "rule look on table analytics.r uses",
+            "DROP RULE look on analytics.r",
+        ),
+        (
+            "CREATE TYPE analytics.pair AS (p analytics.people, n int)",
+            "column p of composite type analytics.pair uses type analytics.people",
+            "ALTER TYPE analytics.pair DROP ATTRIBUTE p",
+        ),
+        (
+            "CREATE TABLE analytics.d (n text DEFAULT (NULL::analytics.people)::text)",
+            "default value for column n of table analytics.d uses type analytics.people",
+            "ALTER TABLE analytics.d ALTER COLUMN n DROP DEFAULT",
+        ),
+        (
+            "CREATE TABLE analytics.c (n text CONSTRAINT mine CHECK ((NULL::analytics.people) IS NULL))",
+            "constraint mine on table analytics.c uses type analytics.people",
+            "ALTER TABLE analytics.c DROP CONSTRAINT mine",
         ),
     ],
 )
-def test_what_is_no_view_and_stands_in_the_way_is_named(corpus: World, statement: str, named: str) -> None:
+def test_what_is_no_view_and_stands_in_the_way_is_named(corpus: World, statement: str, named: str, drop: str) -> None:
     corpus.admin("GRANT DELETE ON canvas.courses TO {alice}")
     corpus.admin(statement, role="alice")
     message = refused(corpus)
     assert named in message
     assert "Drop them, and recreate them after the sync" in message
+    assert f"({drop})" in message
+    corpus.admin(drop, role="alice")
+    assert corpus.alter(WIDEN).broken == ()
 
 
 def test_a_view_that_belongs_to_an_extension_is_named(corpus: World) -> None:

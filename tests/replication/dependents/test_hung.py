@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -24,11 +25,14 @@ from tests.replication.dependents.changes import (
     make_table,
     plan_of,
     rolled_back,
+    schema,
     try_change,
 )
-from tests.replication.dependents.hung import HUNG
+from tests.replication.dependents.hung import ON_THE_TABLE
+from tests.replication.dependents.hung_elsewhere import ELSEWHERE
 from tests.replication.dependents.world import NARROW, WIDEN, World
 
+HUNG = ON_THE_TABLE | ELSEWHERE
 DROPPED_VALUE = next(iter(CHANGES))
 
 
@@ -94,6 +98,16 @@ def test_what_hangs_on_a_table_is_kept_or_noted_or_named(prepared: str, what: st
 )
 def test_one_of_each_kind_of_outcome(prepared: str, what: str, name: str) -> None:
     check(prepared, HUNG[what], name)
+
+
+@pytest.mark.parametrize("described", [schema(name=None), schema(n=None)])
+def test_a_publication_whose_row_filter_loses_its_column_is_named(prepared: str, described: dict[str, Any]) -> None:
+    """Without it a subscriber would miss rows, or get those that it must not have."""
+    made = f"CREATE PUBLICATION mine FOR TABLE {TABLE.quoted} WHERE (name = 'x' AND n > 0) WITH (publish = 'insert')"
+    outcome = try_change(prepared, made, "SELECT rowfilter FROM pg_publication_tables", described)
+    assert outcome.failure
+    assert "and must not vanish unnoticed. Run ALTER PUBLICATION mine DROP TABLE ONLY" in outcome.failure.message
+    assert outcome.after == outcome.before
 
 
 def test_what_was_dropped_is_there_again_before_any_row_is_written(prepared: str) -> None:

@@ -16,7 +16,7 @@ from cd2.replication.names import TableName
 from cd2.replication.sqlerrors.quoting import condition, quoted, raised_by_code
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
     from cd2.replication.constraints.catalog import Constraint
 
@@ -63,12 +63,12 @@ class told:  # noqa: N801 - reads as what it does: async with told(connection, t
 async def constraint_failure(
     connection: asyncpg.Connection,
     table: TableName,
-    columns: Collection[str],
+    columns: Mapping[str, bool],
     error: asyncpg.IntegrityConstraintViolationError,
 ) -> Exception:
     """What a violated constraint means; the error itself, if it is none that users created.
 
-    :param columns: those of Canvas.
+    :param columns: those of Canvas, and whether DAP always has a value for them.
     """
     if raised_by_code(error):
         return error
@@ -77,6 +77,15 @@ async def constraint_failure(
     if error.sqlstate == "23502" and error.table_name and error.column_name:
         here = (error.schema_name, error.table_name) == (table.namespace, table.table)
         row = await connection.fetchrow(_COLUMN, error.schema_name, error.table_name, error.column_name)
+        if row and here and not columns.get(error.column_name, True):
+            undo = "ALTER COLUMN {name} DROP IDENTITY" if row["identity"] else "REPLICA IDENTITY DEFAULT"
+            return TableFailure(
+                f"{table}: its column {row['name']} requires a value, because a user made it an identity or a part of "
+                "the replica identity, and rows of Canvas have none. Nothing was changed. Run ALTER TABLE "
+                f"{row['table']} {undo.format(**row)}, then clear the task.",
+                cause=type(error).__name__,
+                type=error.sqlstate,
+            )
         if row and not (here and error.column_name in columns):
             return TableFailure(
                 f"{table}: the column {row['name']} of {row['table']}, which a user created and {row['owner']} owns, "
@@ -206,7 +215,7 @@ async def _listed(connection: asyncpg.Connection, table: TableName, *, every_ind
 
 _COLUMN = """
 SELECT quote_ident(attname) AS name, format('%I.%I', nspname, relname) AS table,
-       pg_get_userbyid(relowner)::text AS owner
+       pg_get_userbyid(relowner)::text AS owner, attidentity <> '' AS identity
 FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
 WHERE nspname = $1 AND relname = $2 AND attname = $3 AND attnum > 0 AND NOT attisdropped"""
 

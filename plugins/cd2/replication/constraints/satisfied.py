@@ -57,7 +57,7 @@ async def satisfied(
         except asyncpg.IntegrityConstraintViolationError as error:
             dropped = [] if done or raised_by_code(error) else await _dropped(connection, table, alteration, error)
             if not dropped:
-                columns = {column.name for column in model.columns}
+                columns = {column.name: column.required for column in model.columns}
                 raise await constraint_failure(connection, table, columns, error) from None
             aside += dropped
     for constraint, part in sorted(aside, key=lambda pair: pair[0].kind == "f"):

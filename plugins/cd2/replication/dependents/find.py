@@ -188,17 +188,34 @@ WITH RECURSIVE dropped(class, oid) AS (
         SELECT FROM pg_class WHERE d.classid = 'pg_class'::regclass AND pg_class.oid = d.objid AND relkind = 'S'
     )
 )
-SELECT DISTINCT format('%s uses %s', pg_describe_object(d.classid, d.objid, d.objsubid),
-                       pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid)) AS object
+SELECT format('%s uses %s (%s)', pg_describe_object(classid, objid, objsubid),
+              string_agg(DISTINCT pg_describe_object(refclassid, refobjid, refobjsubid), ', '), command) AS object
 FROM dropped JOIN pg_depend d ON d.refclassid = dropped.class AND d.refobjid = dropped.oid AND d.deptype = 'n'
-WHERE (d.classid, d.objid) NOT IN (SELECT class, oid FROM dropped)
+CROSS JOIN LATERAL pg_identify_object(classid, objid, objsubid) AS known
+LEFT JOIN pg_constraint con ON classid = 'pg_constraint'::regclass AND con.oid = objid
+LEFT JOIN pg_attrdef def ON classid = 'pg_attrdef'::regclass AND def.oid = objid
+LEFT JOIN pg_attribute a ON attrelid = coalesce(adrelid, CASE classid WHEN 'pg_class'::regclass THEN objid END)
+    AND attnum = coalesce(adnum, objsubid) AND attnum > 0
+LEFT JOIN pg_class c ON c.oid = attrelid
+CROSS JOIN LATERAL (SELECT CASE
+    WHEN adnum IS NOT NULL AND attgenerated = ''
+        THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', attrelid::regclass, attname)
+    WHEN conrelid <> 0 THEN format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
+    WHEN contypid <> 0 THEN format('ALTER DOMAIN %s DROP CONSTRAINT %I', contypid::regtype, conname)
+    WHEN relkind = 'c' THEN format('ALTER TYPE %s DROP ATTRIBUTE %I', attrelid::regclass, attname)
+    WHEN attname IS NOT NULL THEN format('ALTER TABLE %s DROP COLUMN %I', attrelid::regclass, attname)
+    ELSE format('DROP %s %s', upper(known.type), known.identity) END AS command) AS how
+WHERE (classid, objid) NOT IN (SELECT class, oid FROM dropped)
+GROUP BY classid, objid, objsubid, command
 UNION
 SELECT format('%s would be lost', pg_describe_object(class, oid, 0))
 FROM dropped
 WHERE class NOT IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_rewrite'::regclass, 'pg_trigger'::regclass,
                     'pg_attrdef'::regclass, 'pg_statistic_ext'::regclass)
 UNION
-SELECT format('%s belongs to the extension %I', pg_describe_object(d.classid, d.objid, 0), extname)
+SELECT format('%s belongs to the extension %I (ALTER EXTENSION %2$I DROP %3$s)',
+              pg_describe_object(d.classid, d.objid, 0), extname,
+              (SELECT upper(type) || ' ' || identity FROM pg_identify_object(d.classid, d.objid, 0)))
 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
 WHERE d.classid = 'pg_class'::regclass AND d.objid = ANY ($1::oid[]) AND d.deptype = 'e'
 UNION

@@ -5,7 +5,7 @@ Read in a `view_session`, so that names come out qualified and constants mean th
 
 from __future__ import annotations
 
-# `$1`: the table; `$2`: names of columns; `$3`: names of those that are dropped. A table that inherits from it counts.
+# `$1`: the table; `$2`: names of columns; `$3`: of those that are dropped. A table that inherits from it counts.
 _TOUCHED = """
 WITH RECURSIVE family AS (
     SELECT $1::oid AS oid UNION SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = family.oid
@@ -233,12 +233,12 @@ ORDER BY 1"""
 
 _OF_THE_TABLE = """
     SELECT format('identity of %I', attname) AS what,
-           format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY', $1::regclass, attname) AS command
+           format('ALTER TABLE %s ALTER %I DROP IDENTITY', $1::regclass, attname) AS command
     FROM pg_attribute WHERE attrelid = $1 AND attidentity <> '' AND attname = ANY ($2::text[])
   UNION ALL
     SELECT format('the table as a %s of %s', CASE WHEN relispartition THEN 'partition' ELSE 'child' END, parent),
-           CASE WHEN relispartition THEN format('ALTER TABLE %s DETACH PARTITION %s', parent, $1::regclass)
-           ELSE format('ALTER TABLE %s NO INHERIT %s', $1::regclass, parent) END
+           format(CASE WHEN relispartition THEN 'ALTER TABLE %1$s DETACH PARTITION %2$s'
+                  ELSE 'ALTER TABLE %2$s NO INHERIT %1$s' END, parent, $1::regclass)
     FROM (SELECT relispartition, inhparent::regclass AS parent
           FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhrelid = $1) AS above
   UNION ALL
@@ -251,8 +251,8 @@ _OF_THE_TABLE = """
   UNION ALL
     SELECT format('the replica identity index %s', i.indexrelid::regclass),
            format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', $1::regclass)
-    FROM pg_index i WHERE i.indrelid = $1 AND i.indisreplident
-        AND EXISTS (SELECT FROM usage WHERE classid = 'pg_class'::regclass AND objid = i.indexrelid)
+    FROM pg_index i JOIN usage ON classid = 'pg_class'::regclass AND objid = i.indexrelid
+    WHERE i.indrelid = $1 AND i.indisreplident
   UNION ALL
     SELECT format('that it is of the type %s', reloftype::regtype), format('ALTER TABLE %s NOT OF', $1::regclass)
     FROM pg_class WHERE oid = $1 AND reloftype <> 0
@@ -270,7 +270,8 @@ OBSTACLES = (
     SELECT d.classid, d.objid, d.objsubid FROM pg_depend d
     JOIN (SELECT oid FROM used_type UNION SELECT oid FROM row_type) AS t ON d.refobjid = t.oid
     WHERE d.refclassid = 'pg_type'::regclass AND d.classid = 'pg_class'::regclass AND d.objsubid > 0
-        AND d.objid NOT IN (SELECT oid FROM family UNION SELECT relid FROM pg_partition_tree(pg_partition_root($1)))
+        AND (d.objid, d.objsubid) NOT IN (SELECT attrelid, attnum FROM col)
+        AND d.objid NOT IN (SELECT relid FROM pg_partition_tree(pg_partition_root($1)) WHERE relid <> $1)
 )
 SELECT DISTINCT what, command FROM (
     SELECT format('function %s', objid::regprocedure) AS what, format('DROP ROUTINE %s', objid::regprocedure) AS command
@@ -281,9 +282,9 @@ SELECT DISTINCT what, command FROM (
     FROM blocking JOIN pg_attrdef d ON classid = 'pg_attrdef'::regclass AND d.oid = objid
     JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum AND a.attgenerated <> ''
   UNION ALL
-    SELECT format('column %I of %s', attname, b.objid::regclass),
-           CASE relkind WHEN 'c' THEN format('ALTER TYPE %s DROP ATTRIBUTE %I', b.objid::regclass, attname)
-           ELSE format('ALTER TABLE %s DROP COLUMN %I', b.objid::regclass, attname) END
+    SELECT format('column %I of %s', attname, b.objid::regclass), format(
+        CASE relkind WHEN 'c' THEN 'ALTER TYPE %s DROP ATTRIBUTE %I' ELSE 'ALTER TABLE %s DROP COLUMN %I' END,
+        b.objid::regclass, attname)
     FROM blocking b
     JOIN pg_attribute a ON b.classid = 'pg_class'::regclass AND a.attrelid = b.objid AND attnum = b.objsubid
     JOIN pg_class c ON c.oid = b.objid AND c.relkind IN ('r', 'p', 'c', 'f')
@@ -291,6 +292,15 @@ SELECT DISTINCT what, command FROM (
     SELECT format('type %s', objid::regtype), format('DROP TYPE %s', objid::regtype)
     FROM blocking WHERE classid = 'pg_type'::regclass AND objid NOT IN (SELECT oid FROM used_type)
         AND NOT EXISTS (SELECT FROM pg_type e JOIN used_type u ON e.typelem = u.oid WHERE e.oid = objid)
+  UNION ALL
+    SELECT format('the foreign table %s, which inherits from the table', oid::regclass),
+           format('ALTER FOREIGN TABLE %s NO INHERIT %s', oid::regclass, inhparent::regclass)
+    FROM family JOIN pg_class c USING (oid) JOIN pg_inherits ON inhrelid = oid AND inhparent IN (SELECT oid FROM family)
+    WHERE relkind = 'f' AND EXISTS (SELECT FROM col WHERE NOT gone)
+  UNION ALL
+    SELECT format('cast from %s to %s', castsource::regtype, casttarget::regtype),
+           format('DROP CAST (%s AS %s)', castsource::regtype, casttarget::regtype)
+    FROM blocking JOIN pg_cast k ON classid = 'pg_cast'::regclass AND k.oid = objid
   UNION ALL"""
     + _OF_THE_TABLE
 )

@@ -184,7 +184,7 @@ class Alteration:
     async def _narrowed(self, step: NarrowEnum) -> None:
         """Drop values of an enumeration, if everything else stays as it is: an extra value does no harm."""
         reason = "rows still hold it"
-        if not await self._connection.fetchval(step.check_sql):
+        if not await self._holds(step):
             again = Alteration(self._connection, self._table, Touched(changed=(step.column,)))
             try:
                 async with self._connection.transaction():
@@ -212,6 +212,15 @@ class Alteration:
         )
         log.warning("%s", note)
         self.notes += (note,)
+
+    async def _holds(self, step: NarrowEnum) -> bool:
+        """Whether a row holds a value that is to go; or nobody knows, because a foreign table inherits from ours."""
+        try:
+            async with self._connection.transaction():
+                return bool(await self._connection.fetchval(step.check_sql))
+        except asyncpg.PostgresError as error:
+            log.info("%s: whether a row holds %s is not known: %s", self._table, step.removed, without_values(error))
+            return False
 
     async def _drop_leftovers(self) -> None:
         """Drop what no column uses any more, unless something else does."""

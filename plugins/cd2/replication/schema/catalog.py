@@ -37,9 +37,13 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
 WHERE n.nspname = $1 AND c.relname = $2"""
 
+# held: PostgreSQL does not let it be without NOT NULL, because of what people made of it.
 COLUMNS = """
 SELECT a.attname AS name, CASE a.attgenerated WHEN '' THEN a.attnum END AS number,
        a.attnotnull AS required, a.attidentity <> '' AS identity,
+       a.attidentity <> '' OR EXISTS (
+           SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisreplident
+               AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) AS held,
        format_type(a.atttypid, a.atttypmod) AS definition, a.attndims <> 0 OR t.typcategory = 'A' AS is_array,
        coalesce(e.typname, t.typname) AS type_name, n.nspname AS type_schema,
        coalesce(e.typtype, t.typtype) = 'e' AS enumerated,

@@ -114,7 +114,7 @@ async def left_by_failures(
     found = set()
     for row in await connection.fetch(_ADDED, model.name.namespace, model.name.table, version, list(columns)):
         name = quote_identifier(row["name"])
-        if not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {name} IS NOT NULL)"):
+        if not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {model.name.rows} WHERE {name} IS NOT NULL)"):
             found.add(row["name"])
     return found
 

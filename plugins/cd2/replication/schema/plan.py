@@ -191,9 +191,9 @@ async def _changes(
     lookups = await read_lookups(connection, model.name, relation["oid"], numbered)
     # Step 1: add everything new, make nothing stricter; NOT NULL comes at the end.
     widened = []
+    held = {*key, *(row["name"] for row in rows if row["held"])}
     for name, column in source.columns.items():
-        wanted = target.get(name, column)
-        nullable = column.nullable or (wanted.nullable and name not in key)
+        nullable = column.nullable or (target.get(name, column).nullable and name not in held)
         widened.append(replace(column, nullable=nullable))
     new = [replace(column, nullable=True) for name, column in target.items() if name not in source.columns]
     wide = _table(model, [*widened, *new], relation["description"])

@@ -124,7 +124,7 @@ async def adopt(
         if name in made and may_be_kept and same:
             continue
         filled = await connection.fetchval(
-            f"SELECT EXISTS (SELECT FROM {model.name.quoted} WHERE {quote_identifier(name)} IS NOT NULL)"
+            f"SELECT EXISTS (SELECT FROM {model.name.rows} WHERE {quote_identifier(name)} IS NOT NULL)"
         )
         if name in made and not filled:
             continue
