@@ -219,18 +219,6 @@ def parts_query(major: int) -> str:
     return query.replace("{columns}", "pr.prattrs::int2[]" if new else "NULL::int2[]")
 
 
-# Foreign keys of other tables to `$1`.
-REFERENCES = """
-SELECT format('constraint %I on %I.%I', conname, nspname, relname) AS label, pg_get_userbyid(relowner) AS owner,
-    format('ALTER TABLE %I.%I DROP CONSTRAINT %I', nspname, relname, conname) AS drop,
-    array_remove(ARRAY[
-        format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', nspname, relname, conname, pg_get_constraintdef(con.oid)),
-        (format('COMMENT ON CONSTRAINT %I ON %I.%I IS ', conname, nspname, relname)
-         || quote_literal(obj_description(con.oid, 'pg_constraint')))], NULL) AS steps
-FROM pg_constraint con JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = relnamespace
-WHERE contype = 'f' AND confrelid = $1 AND conrelid <> $1 AND conparentid = 0
-ORDER BY 1"""
-
 _OF_THE_TABLE = """
     SELECT format('identity of %I', attname) AS what,
            format('ALTER TABLE %s ALTER %I DROP IDENTITY', $1::regclass, attname) AS command

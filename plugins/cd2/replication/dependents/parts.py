@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import asyncpg
 
 from cd2.replication.dependents.find import SHOWN, table_oid
-from cd2.replication.dependents.part_catalog import OBSTACLES, OBSTACLES_OF_ADDING, REFERENCES, parts_query
+from cd2.replication.dependents.part_catalog import OBSTACLES, OBSTACLES_OF_ADDING, parts_query
 from cd2.replication.dependents.session import (
     ViewSession,
     exists_already,
@@ -28,6 +28,18 @@ from cd2.replication.names import TableName
 from cd2.replication.results import Dependents
 
 log = logging.getLogger(__name__)
+
+# Foreign keys of other tables to `$1`.
+_REFERENCES = """
+SELECT format('constraint %I on %I.%I', conname, nspname, relname) AS label, pg_get_userbyid(relowner) AS owner,
+    format('ALTER TABLE %I.%I DROP CONSTRAINT %I', nspname, relname, conname) AS drop,
+    array_remove(ARRAY[
+        format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', nspname, relname, conname, pg_get_constraintdef(con.oid)),
+        (format('COMMENT ON CONSTRAINT %I ON %I.%I IS ', conname, nspname, relname)
+         || quote_literal(obj_description(con.oid, 'pg_constraint')))], NULL) AS steps
+FROM pg_constraint con JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = relnamespace
+WHERE contype = 'f' AND confrelid = $1 AND conrelid <> $1 AND conparentid = 0
+ORDER BY 1"""
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ async def drop_references(connection: asyncpg.Connection, table: TableName) -> t
     :raises TableFailure: one cannot be dropped; nothing was dropped.
     """
     async with view_session(connection) as session:
-        rows = await connection.fetch(REFERENCES, await table_oid(connection, table))
+        rows = await connection.fetch(_REFERENCES, await table_oid(connection, table))
         parts = [Part(row["label"], row["owner"], False, row["drop"], tuple(row["steps"])) for row in rows]
         await _drop(session, table, parts)
     return tuple(parts)
