@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import psycopg
 import pytest
 
+from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from cd2.replication.results import TableResult
 from local.compare import compare
@@ -38,3 +40,10 @@ def equal(simulator: SimulatorControl, database: str) -> bool:
     """Whether all values of Canvas in `BOXES` are right; people may have columns of their own."""
     (found,) = compare(simulator.base_url, database, [BOXES])
     return not (found.missing or found.superfluous or found.changed)
+
+
+def statement_in(failure: TableFailure, beginning: str) -> str:
+    """The statement that a sentence has in parentheses."""
+    found = re.search(rf"\(({re.escape(beginning)}[^()]*)\)", failure.message)
+    assert found, failure.message
+    return found[1]
