@@ -74,9 +74,10 @@ def test_a_repair_of_a_table_that_is_only_added_to_deletes_nothing(
 def test_a_snapshot_without_objects_takes_nothing_from_a_table_that_is_only_added_to(
     adding: Replicator, simulator: SimulatorControl, target: DatabaseTarget
 ) -> None:
-    """Neither a full refresh nor a repair; the guard has nothing to guard there."""
+    """A full refresh is refused: its cursor would move over changes. A repair leaves the cursor where the sync put it."""
     simulator.fault("canvas_logs", "visits", "no_objects", times=2)
-    assert run(init(adding, LOGS)).rows_deleted == 0
+    with pytest.raises(TableFailure, match="the snapshot is empty, but the table has"):
+        run(init(adding, LOGS))
     found = outcome(verify(adding, LOGS, repair=True))
     assert (found.outcome, found.rows_compared, found.extra) == ("postponed", 0, 0)
     assert "the snapshot is empty, so none of the table's rows could be compared" in str(found)
