@@ -109,6 +109,27 @@ def test_a_publication_whose_filter_or_list_does_not_fit_is_named(
         assert run(sync(replicator, CRATES)).rows_deleted == 1
 
 
+def test_a_published_table_of_people_whose_rows_a_foreign_key_changes_is_named(
+    published: str, replicator: Replicator, simulator: SimulatorControl, database: str
+) -> None:
+    """PostgreSQL refuses to change them, if nothing tells them apart (55000)."""
+    run(init(replicator, published))
+    admin(
+        database,
+        f"CREATE TABLE public.shelves (id int, crate bigint UNIQUE REFERENCES {CRATES} ON DELETE CASCADE);"
+        f"CREATE TABLE public.cards (crate bigint REFERENCES shelves (crate) ON DELETE SET NULL);"
+        f"INSERT INTO public.shelves SELECT 1, id FROM {CRATES}; INSERT INTO public.cards SELECT crate FROM shelves",
+    )
+    simulator.advance(tables=[CRATES], updates=3, deletes=2)
+    with pytest.raises(TableFailure, match=r"foreign keys change public\.cards and public\.shelves together") as caught:
+        run(sync(replicator, CRATES))
+    statements = re.search(r"or run (ALTER TABLE .*), then clear", caught.value.message)
+    assert statements
+    admin(database, statements.group(1))
+    assert run(sync(replicator, CRATES)).rows_deleted == 2
+    assert_equal(simulator, database, CRATES)
+
+
 @pytest.fixture
 def two_servers(tmp_path: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedPostgres]]:
     """One that publishes, and one that subscribes."""

@@ -48,6 +48,23 @@ async def publication(
     )
 
 
+async def unidentified(
+    connection: asyncpg.Connection, table: TableName, error: asyncpg.PostgresError
+) -> TableFailure | None:
+    """The failure if a foreign key changes rows of a table that is published, and has nothing that tells them apart."""
+    rows = await connection.fetch(_UNIDENTIFIED, table.quoted) if error.sqlstate == "55000" else []
+    if not rows:
+        return None
+    names = " and ".join(row["name"] for row in rows)
+    return TableFailure(
+        f"{table}: foreign keys change {names} together with this table, but PostgreSQL refuses that, because of a "
+        "publication and because no replica identity tells its rows apart. Nothing was changed. Give it a primary "
+        f"key, or run {'; '.join(row['command'] for row in rows)}, then clear the task.",
+        cause=type(error).__name__,
+        type=error.sqlstate,
+    )
+
+
 async def owners(
     connection: asyncpg.Connection, table: TableName, error: asyncpg.PostgresError, meaning: TableFailure
 ) -> TableFailure | None:
@@ -90,6 +107,25 @@ WHERE (pubupdate OR pubdelete) AND (prqual IS NOT NULL OR prattrs IS NOT NULL)
   AND (prrelid <> loaded.oid OR NOT keys <@ prattrs::int2[] OR EXISTS (
       SELECT FROM pg_attribute WHERE attrelid = prrelid AND attnum > 0 AND NOT attisdropped AND attnum <> ALL (keys)
       AND pg_get_expr(prqual, prrelid) ~ concat('\m', regexp_replace(attname, '\W', '\\\&', 'g'), '\M')))"""
+
+# Tables whose rows change with those of ours, at any depth.
+_UNIDENTIFIED = """
+WITH RECURSIVE changed AS (
+    SELECT to_regclass($1::text)::oid AS oid
+  UNION
+    SELECT conrelid FROM pg_constraint JOIN changed ON confrelid = changed.oid
+    WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
+)
+SELECT format('%I.%I', nspname, relname) AS name,
+       format('ALTER TABLE %I.%I REPLICA IDENTITY FULL', nspname, relname) AS command
+FROM changed JOIN pg_class c ON c.oid = changed.oid JOIN pg_namespace n ON n.oid = relnamespace
+WHERE c.oid <> to_regclass($1::text) AND relkind = 'r' AND relreplident <> 'f' AND NOT EXISTS (
+    SELECT FROM pg_index WHERE indrelid = c.oid
+    AND CASE relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident END
+) AND EXISTS (
+    SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
+    WHERE t.schemaname = nspname AND t.tablename = relname AND (pubupdate OR pubdelete)
+) ORDER BY 1"""
 
 # Only an owner may change a table or a type, whatever is granted.
 _OWNED_BY_OTHERS = """

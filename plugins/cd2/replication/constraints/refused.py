@@ -172,8 +172,9 @@ async def _explained(
             cause=type(error).__name__,
             type=condition(error),
         )
-    if failure := await other_objects.publication(connection, table, error):
-        return failure
+    for refusal in (other_objects.publication, other_objects.unidentified):
+        if failure := await refusal(connection, table, error):
+            return failure
     if failure := await other_objects.owners(connection, table, error, meaning):
         return failure
     of_canvas = (error.context or "").startswith("COPY ")
