@@ -1,5 +1,7 @@
 """`python -m tests.replication.measured ACTION TABLE`: one action in a process of its own, and the memory it took.
 
+`list` lists the tables of a namespace, which is then named in place of a table.
+
 Where the simulator and the database are comes by the environment, as JSON; so do secrets.
 """
 
@@ -34,9 +36,12 @@ def main() -> None:
     where = json.loads(os.environ[VARIABLE])
     replicator = Replicator(DapCredentials(**where["dap"]), DatabaseTarget(**where["database"]), 60_000)
     before = peak()
-    step = {"init": init, "sync": sync}[sys.argv[1]]
-    result = asyncio.run(step(replicator, sys.argv[2]))
-    print(json.dumps({"before": before, "peak": peak(), "rows": result.rows_upserted}))
+    action, table = sys.argv[1:]
+    if action == "list":
+        rows = len(asyncio.run(replicator.list_tables(table)))
+    else:
+        rows = asyncio.run({"init": init, "sync": sync}[action](replicator, table)).rows_upserted
+    print(json.dumps({"before": before, "peak": peak(), "rows": rows}))
 
 
 if __name__ == "__main__":

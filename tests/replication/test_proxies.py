@@ -20,6 +20,7 @@ from cd2.replication.errors import StopAll, TransientError
 from cd2.replication.replicator import Replicator
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
+from tests.replication.relay import forward
 from tests.replication.replica import NO_PACE, assert_equal, make_replicator, run
 from tests.replication.waiting import WAIT_S
 from tests.steps import init
@@ -42,7 +43,7 @@ class Proxy:
 
 @contextmanager
 def proxy(refuse: bytes | None = None) -> Iterator[Proxy]:
-    """An HTTP proxy on this machine; it finds every host here.
+    """An HTTP proxy on this machine, which also makes tunnels; it finds every host here.
 
     :param refuse: the status line of its answer to everything.
     """
@@ -67,6 +68,10 @@ def proxy(refuse: bytes | None = None) -> Iterator[Proxy]:
             writer.write(b"HTTP/1.1 " + refuse + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             await writer.drain()
             writer.close()
+            return
+        if method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await forward(reader, writer, int(target.rpartition(":")[2]), b"")
             return
         there = urlsplit(target)
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", there.port)
@@ -140,24 +145,31 @@ def test_objects_may_be_reached_directly_and_dap_through_the_proxy(
     assert {urlsplit(url).hostname for _, url in there.requests} == {"dap.invalid"}
 
 
-def test_https_is_tunneled(target: DatabaseTarget, environment: pytest.MonkeyPatch) -> None:
-    with proxy(refuse=b"407 Proxy Authentication Required") as there:
-        environment.setenv("https_proxy", f"127.0.0.1:{there.port}")
-        environment.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-        replicator = Replicator(DapCredentials("https://dap.invalid", "id", "secret"), target, NO_PACE)
-        with pytest.raises(TransientError, match=r"The proxy refused the connection.*HTTPS_PROXY.*HTTP 407"):
-            run(replicator.list_tables("canvas"))
-    assert there.requests[0] == ("CONNECT", "dap.invalid:443")
-
-
-def test_a_proxy_that_is_not_there_is_told_without_its_login(
+def test_a_proxy_that_refuses_the_login_is_told_without_it(
     target: DatabaseTarget, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("HTTPS_PROXY", "http://somebody:proxy-pw-3@127.0.0.1:1")  # pragma: allowlist secret
-    replicator = Replicator(DapCredentials("https://dap.invalid", "id", "secret"), target, NO_PACE)
-    with pytest.raises(TransientError, match="The proxy could not be reached") as caught:
-        run(replicator.list_tables("canvas"))
+    with proxy(refuse=b"407 Proxy Authentication Required") as there:
+        environment.setenv("https_proxy", f"somebody:proxy-pw-3@127.0.0.1:{there.port}")  # pragma: allowlist secret
+        environment.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        replicator = Replicator(DapCredentials("https://dap.invalid", "id", "secret"), target, NO_PACE)
+        with pytest.raises(TransientError, match=r"The proxy refused the connection.*HTTPS_PROXY.*HTTP 407") as caught:
+            run(replicator.list_tables("canvas"))
+    assert there.requests[0] == ("CONNECT", "dap.invalid:443")
+    assert there.logins == {"somebody:proxy-pw-3"}
     assert "proxy-pw-3" not in caught.value.message
+
+
+@pytest.mark.parametrize("there", ["127.0.0.1:1", "proxy.invalid:3128", "[::1]:1"])
+def test_a_proxy_that_is_not_there_is_told_by_its_address_without_its_login(
+    there: str, target: DatabaseTarget, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("HTTPS_PROXY", f"http://somebody:proxy-pw-3@{there}")  # pragma: allowlist secret
+    replicator = Replicator(DapCredentials("https://dap.invalid", "id", "secret"), target, NO_PACE)
+    with pytest.raises(TransientError, match=r"The (proxy|DAP service) could not be reached") as caught:
+        run(replicator.list_tables("canvas"))
+    assert f"{there.strip('[').replace(']', '')}: " in caught.value.message
+    assert "proxy-pw-3" not in caught.value.message
+    assert "somebody" not in caught.value.message
 
 
 def test_a_netrc_does_not_add_a_login_to_ours(

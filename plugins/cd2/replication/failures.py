@@ -232,6 +232,9 @@ def _detail(exception: BaseException) -> str:
         return quoted(exception) or ("" if raised_by_code(exception) else _place(exception))
     if status := getattr(exception, "status", None):
         return f"HTTP {status}"
+    if isinstance(exception, aiohttp.ClientConnectorError):
+        # The host may be the proxy, whose login is no part of it: nothing else shows which of them it is.
+        return f"{exception.host}:{exception.port}: {exception.strerror or exception.os_error}"
     if isinstance(exception, OSError):
         return exception.strerror or str(exception)
     return ""
