@@ -8,6 +8,9 @@ quoted if
 - and it is about the text of a statement (it has a position there), or comes from a part of PostgreSQL that sees
   statements, the catalog, sessions, locks or files, but no rows.
 
+Functions in C, of extensions, have no CONTEXT, and their source file may be called like one of PostgreSQL's. So the
+classes of errors that functions raise by themselves are never quoted, whatever the file.
+
 DETAIL, HINT and CONTEXT are never quoted. Names come from the catalog, not from the error.
 """
 
@@ -36,7 +39,10 @@ _LANGUAGES = {
     "connection.c",
 }  # fmt: skip
 """What raises the errors that functions of users make up, or pass on from other servers."""
-_MAY_HOLD_VALUES = ("22", "23", "P0")
+_MAY_HOLD_VALUES = ("22", "23", "38", "39", "2F", "F0", "HV", "P0", "XX000")
+"""Also what functions in C raise, whose source file may be called like one of PostgreSQL's."""
+_LETS_IN = {"postinit.c", "miscinit.c", "postmaster.c", "backend_startup.c", "launch_backend.c"}
+"""What runs before any statement."""
 _POOLERS = ("08", "28", "3D", "53300", "57P", "XX000")
 """What a pooler says for itself, without the name of a source file."""
 
@@ -44,11 +50,14 @@ _POOLERS = ("08", "28", "3D", "53300", "57P", "XX000")
 def quoted(error: BaseException) -> str:
     """The first line of an error of PostgreSQL, if it may be quoted; otherwise nothing."""
     code = _text(error, "sqlstate")
-    if not code or code.startswith(_MAY_HOLD_VALUES) or raised_by_code(error) or _text(error, "context"):
-        return ""
     source = _source(error)
+    if not code or raised_by_code(error) or _text(error, "context"):
+        return ""
+    by_pooler = source == "" and code.startswith(_POOLERS)
+    if code.startswith(_MAY_HOLD_VALUES) and not by_pooler and source not in _LETS_IN:
+        return ""
     about_rows = source not in _SEES_NO_ROWS and not _text(error, "position")
-    if about_rows and not (source == "" and code.startswith(_POOLERS)):
+    if about_rows and not by_pooler:
         return ""
     return (_text(error, "message") or str(error)).partition("\n")[0]
 
