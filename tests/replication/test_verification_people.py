@@ -74,7 +74,7 @@ def test_a_repair_of_a_table_that_is_only_added_to_deletes_nothing(
 def test_a_snapshot_without_objects_takes_nothing_from_a_table_that_is_only_added_to(
     adding: Replicator, simulator: SimulatorControl, target: DatabaseTarget
 ) -> None:
-    """A full refresh is refused: its cursor would move over changes. A repair leaves the cursor where the sync put it."""
+    """A full refresh is refused: its cursor would move over changes. A repair moves none."""
     simulator.fault("canvas_logs", "visits", "no_objects", times=2)
     with pytest.raises(TableFailure, match="the snapshot is empty, but the table has"):
         run(init(adding, LOGS))
