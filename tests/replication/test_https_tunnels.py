@@ -21,9 +21,9 @@ from cd2.replication.database.connection import DatabaseTarget
 from local.simulator.__main__ import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from local.simulator.control import SimulatorControl
 from tests.replication import measured
+from tests.replication.http_proxy import Proxy, proxy
 from tests.replication.https import https_front
 from tests.replication.replica import assert_equal
-from tests.replication.test_proxies import Proxy, proxy
 from tests.replication.waiting import WAIT_S
 from tests.replication.worker import ROOT
 

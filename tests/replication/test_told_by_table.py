@@ -19,7 +19,7 @@ from tests.replication.triggerer import Triggerer
 from tests.replication.waiting import until
 from tests.steps import init
 
-COURSES, ROLES, USERS = TABLES = ("canvas.courses", "canvas.roles", "canvas.users")
+TABLES = ("canvas.courses", "canvas.roles", "canvas.users")
 """The first meets what stops all; the others wait for their jobs."""
 TABLE = re.compile(r"\b(?:canvas|canvas_logs)\.\w+")
 
@@ -36,9 +36,9 @@ def test_a_failure_of_the_account_is_told_of_each_table_by_its_own_name(
     for table in TABLES:
         run(init(replicator, table))
     asked = simulator.stats()["calls"]["data"]
-    for table in (ROLES, USERS):
-        simulator.fault(*table.split("."), "hung_job")
-    simulator.fault(*COURSES.split("."), fault, times=5)
+    for name in ("roles", "users"):
+        simulator.fault("canvas", name, "hung_job")
+    simulator.fault("canvas", "courses", fault, times=5)
     made: list[Replicator] = []
 
     def make() -> Replicator:
