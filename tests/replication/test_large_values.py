@@ -21,7 +21,7 @@ from tests.replication.worker import ROOT
 
 NAMESPACE, TABLE, COLUMN = "canvas", "courses", "syllabus_body"
 NAME = f"{NAMESPACE}.{TABLE}"
-MEGABYTES = 64
+MEGABYTES = 100
 
 
 def memory(simulator: SimulatorControl, target: DatabaseTarget, action: str) -> dict[str, int]:

@@ -183,7 +183,8 @@ def test_ten_tables_of_500_objects_meet_no_429(
 ) -> None:
     """As they are: 50 calls; and with so many calls that the limit is what they wait for.
 
-    Nothing is asserted about the time: a busy machine loads as fast as it can. `test_pacing` has the pace.
+    Nothing is asserted about the time: a busy machine loads as fast as it can. The number of calls is the least that
+    there can be, and `test_pacing` asserts that their turns come at most a tenth later than the limit allows.
     """
     workers = [SPAWN.Process(target=load, args=(credentials_of(limited), target, table, per_call)) for table in TABLES]
     started = time.monotonic()
