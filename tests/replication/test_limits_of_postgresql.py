@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -85,6 +86,30 @@ def test_a_json_value_that_is_nested_too_deeply(
     said = failure(replicator, first=first)
     assert "A JSON value is nested more deeply than max_stack_depth of the server allows: raise that" in said
     assert said.endswith("(StatementTooComplexError: column doc, line 1 of the job's rows)")
+
+
+@pytest.mark.slow
+def test_a_text_in_json_that_is_longer_than_jsonb_can_hold(
+    replicator: Replicator, simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's own limit, 256 MB; the line itself is one that it reads."""
+    download = Downloads.download
+
+    async def long(self: Downloads, object_id: str) -> AsyncIterator[bytes]:
+        data = gzip.decompress(b"".join([block async for block in download(self, object_id)]))
+        header, first = data.split(b"\n")[:2]
+        deflate = zlib.compressobj(1, wbits=31)
+        yield deflate.compress(header + b"\n" + b"\t".join(first.split(b"\t")[:-1]) + b'\t"')
+        for _ in range(257):
+            yield deflate.compress(b"x" * 2**20)
+        yield deflate.compress(b'"\n') + deflate.flush()
+
+    simulator.add_table("canvas", "limits", "doc:json", rows=3)
+    monkeypatch.setattr(Downloads, "download", long)
+    said = failure(replicator, first=True)
+    assert TOO_LARGE in said
+    assert "256 MB for a text in JSON" in said
+    assert said.endswith("(ProgramLimitExceededError: column doc, line 1 of the job's rows)")
 
 
 def test_a_column_for_which_columns_of_users_leave_no_room(
