@@ -7,7 +7,7 @@ Neither moto nor MiniStack evaluates missing data.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 COMPARISONS = {
@@ -15,7 +15,9 @@ COMPARISONS = {
     "GreaterThanOrEqualToThreshold": operator.ge,
     "LessThanThreshold": operator.lt,
 }
-STATISTICS = {"Minimum": min, "Maximum": max, "Sum": sum, "SampleCount": len, "Average": lambda of: sum(of) / len(of)}
+STATISTICS: dict[str, Callable[[list[float]], float]] = {
+    "Minimum": min, "Maximum": max, "Sum": sum, "SampleCount": len, "Average": lambda of: sum(of) / len(of),
+}  # fmt: skip
 FURTHER = range(4)
 """How many periods more than the alarm has CloudWatch looks at: some, it says, depending on the period's length."""
 

@@ -10,6 +10,7 @@ import select
 import struct
 import termios
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,8 @@ class Terminal:
 
     def __init__(self, folder: Path, environment: dict[str, str], answers: dict[str, str], timeout_s: float) -> None:
         self._answers, self._timeout_s = answers, timeout_s
+        self.when: dict[str, Callable[[], None]] = {}
+        """What is done as soon as a text is shown, once."""
         process, self._file = pty.fork()
         if process == 0:
             os.chdir(folder)
@@ -131,6 +134,8 @@ class Terminal:
             except OSError:  # EIO: nobody is at the other end
                 raise AssertionError(f"the shell has ended: {output[-3000:]}") from None
             plain = ESCAPES.sub("", output).replace("\r", "")
+            for text in [text for text in self.when if text in plain]:
+                self.when.pop(text)()
             if ended := MARKER.search(plain):
                 return int(ended[1]), plain[: ended.start()]
             for prompt, answer in self._answers.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -17,7 +18,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import requests
 from psycopg import sql
@@ -27,8 +27,9 @@ from local import aws
 from local.postgres import EmbeddedPostgres
 from local.settings import REPOSITORY
 from local.stack import Stack
-from scripts.mwaa import DAG_ID
 from tests.infra import account, data_api, ministack, mwaa_api, terminal
+from tests.infra.deployed import page
+from tests.infra.deployed.circumstances import PASSWORD, before, change, typed_in_sql
 from tests.infra.json_server import Answer
 from tests.infra.plan import TOOL, WITHOUT_TOOL, clean_environment, need_terraform
 from tests.infra.tools import installed
@@ -36,16 +37,14 @@ from tests.infra.tools import installed
 pytestmark = pytest.mark.infra
 
 AWS_CLI = "1.46.3"
-PASSWORD = "admin password"
 ANSWERS = {
     "Type '1' to continue: ": "1",
     "Type 'prod' to continue: ": "prod",
     "DAP client id: ": "us-east-1#1a2b3c",
     "DAP client secret (not shown): ": "a-secret-that-nobody-sees",
 }
+SQL = re.compile(r"(?:ALTER|GRANT|ANALYZE)\b")
 ENVIRONMENTS = ("dev", "prod")
-OF_ALARMS = ("AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL_SNS", "AWS_ENDPOINT_URL_SQS")
-"""Moto's alarms tell nobody; MiniStack's do."""
 MAKE = """#!/bin/bash
 # The recipes of the Makefile, without the set-up: the copy shares its .venv with the checkout.
 for word in "$@"; do case $word in *=*) export "${word?}" ;; esac; done
@@ -125,7 +124,7 @@ def database(postgres: EmbeddedPostgres) -> Iterator[None]:
     postgres.create_database("cd2", owner="cd2_admin")
     yield
     postgres.drop_database("cd2")
-    for role in ("cd2_replication", "canvas_readers", "cd2_admin"):
+    for role in ("cd2_replication", "canvas_readers", "somebody", "OWNER", "cd2_admin"):
         postgres.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
 
 
@@ -167,9 +166,9 @@ def test_each_command_prints_what_the_page_says(
     tmp_path: Path,
     moto: str,
 ) -> None:
-    walked = terminal.blocks((REPOSITORY / "docs" / "deploy.md").read_text())
-    commands = [step.command for block in walked for step in block]
-    assert len(commands) >= 15
+    document = (REPOSITORY / "docs" / "deploy.md").read_text()
+    walked = page.steps(document)
+    commands = [step.command for step in walked]
     requests.post(f"{moto}/moto-api/reset", timeout=60).raise_for_status()
     clusters = [f"arn:aws:rds:{aws.REGION}:{aws.ACCOUNT}:cluster:canvas-data-2-{each}" for each in ENVIRONMENTS]
     data = data_api.DataApi(dict.fromkeys(clusters, ("127.0.0.1", int(postgres.port or 0))))
@@ -195,44 +194,20 @@ def test_each_command_prints_what_the_page_says(
         )
         screen = terminal.Terminal(checkout, environment, ANSWERS, timeout_s=1800)
         opened.callback(screen.close)
-        for number, step in enumerate(step for block in walked for step in block):
+        for number, step in enumerate(walked):
+            if SQL.match(step.command):
+                typed_in_sql(step.command, postgres)
+                continue
             typed = ""
             if step.command not in commands[:number]:
                 typed = before(step.command, screen, stack, alarms, postgres)
+                change(step.command, checkout)
             status, output = screen.run(step.command, typed)
             assert "a-secret-that-nobody-sees" not in output
-            problem = terminal.differs(output, step.printed or "...")
+            printed = page.costs(document) if step.command == "make costs" else step.printed
+            problem = terminal.differs(output, printed or "...")
+            if step.command == "make costs" and output != printed:
+                problem = "the numbers are not those of the page"
             if problem or (status != 0) is not step.fails:
                 pytest.fail(f"$ {step.command}\n{problem}\nIt ended with {status}:\n{output[-6000:]}", pytrace=False)
-
-
-def before(
-    command: str, screen: terminal.Terminal, stack: Stack, alarms: ministack.MiniStack, postgres: EmbeddedPostgres
-) -> str:
-    """What must be so before a command; returns what is typed after it."""
-    match command.split():
-        case ["make", "smoke", "ENV=dev", "ARGS=--unpause"]:
-            stack.notifications()
-            stack.api.call("PATCH", f"/dags/{DAG_ID}", json={"is_paused": True}, params={"update_mask": "is_paused"})
-        case ["make", "smoke", "ENV=dev", "ALARM=1"]:
-            for run in stack.api.unfinished_runs():  # the one that was just started loads all tables
-                stack.api.fail_run(run)
-            topic = alarms.client("sns").create_topic(Name="canvas-data-2-dev")["TopicArn"]
-            alarms.client("cloudwatch").put_metric_alarm(
-                AlarmName="canvas-data-2-dev-run-failed", Namespace="AmazonMWAA", MetricName="DAGDurationFailed",
-                Period=300, Statistic="SampleCount", ComparisonOperator="GreaterThanOrEqualToThreshold", Threshold=1,
-                EvaluationPeriods=1, AlarmActions=[topic], TreatMissingData="notBreaching",
-            )  # fmt: skip
-            variables = " ".join(f"{name}={alarms.endpoint}" for name in OF_ALARMS)
-            screen.run(f"export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test {variables}")
-        case ["aws", "sns", *_]:
-            screen.run(f"unset {' '.join(OF_ALARMS)}")
-        case ["read", "-rs", *_]:
-            return f"{postgres.dsn('cd2', 'cd2_admin', PASSWORD)}\n"
-        case ["make", "prepare-database", "ENV=dev", 'ARGS="--reader', *_]:
-            screen.run("unset CD2_ADMIN_DSN")
-        case ["make", "deploy", "ENV=prod"]:  # RDS may write to its log even after the command has deleted it
-            boto3.client("logs").create_log_group(logGroupName="/aws/rds/cluster/canvas-data-2-prod/postgresql")
-        case ["make", "destroy", "ENV=prod"]:
-            screen.run("make deploy ENV=prod")
-    return ""
+        assert not screen.when
