@@ -29,8 +29,11 @@ DIFFERENT = {
     "max huge": "varchar of that length is no type of PostgreSQL",
     "enum long": "PostgreSQL rejects the value",
     "enum 64 umlauts": "PostgreSQL rejects the value",
+    "enum NUL": "PostgreSQL rejects the value",
+    "enum surrogate": "PostgreSQL rejects the value",
+    "numeric quarter": "it would be rounded",
 }
-"""Where the client makes something that PostgreSQL rejects."""
+"""Where the client makes something that PostgreSQL rejects, or that loses decimals."""
 
 
 def described(column: Any) -> dict[str, Any]:

@@ -6,13 +6,16 @@ enumeration *or* any string, the client makes an integer and a lookup table; her
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 MAX_LABEL = 63
 """The longest value of an enumeration in PostgreSQL, in bytes."""
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _COMMON = ("title", "description")
 _KEYWORDS = {
     "boolean": ("const", "default"),
@@ -115,6 +118,15 @@ def _pointed(reference: Any, root: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) and str(reference).startswith("#/") else {}
 
 
+def storable(schema: Any) -> Any:
+    """A copy of a schema without characters that PostgreSQL cannot store: U+FFFD instead, as in the rows."""
+    if isinstance(schema, dict):
+        return {key: storable(value) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [storable(value) for value in schema]
+    return _UNSTORABLE.sub("\ufffd", schema) if isinstance(schema, str) else schema
+
+
 def _addresses(column: Any) -> bool:
     """Whether the column is an IP address as DAP describes it; the client has an inet for it."""
     choices = column.get("oneOf") or column.get("anyOf") or () if isinstance(column, dict) else ()
@@ -128,7 +140,7 @@ def _scalar(node: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any] | N
     if kind not in _KEYWORDS:
         return None
     kept = {key: node[key] for key in (*_COMMON, *_KEYWORDS[kind]) if node.get(key) is not None}
-    kept["type"] = kind
+    kept = {key: value for key, value in kept.items() if key not in _COMMON or isinstance(value, str)} | {"type": kind}
     match kind:
         case "string":
             return _string(kept)
@@ -187,6 +199,8 @@ def _number(node: dict[str, Any]) -> dict[str, Any]:
     for key in set(node) - {"type", "format", "enum", *_COMMON}:
         if not isinstance(node[key], kind) or (isinstance(node[key], bool) and node["type"] != "boolean"):
             del node[key]
+    if node["type"] == "number" and Decimal(str(node.get("multipleOf", 1))).normalize().as_tuple().digits != (1,):
+        node.pop("multipleOf", None)  # the client would round: 0.25 to one decimal
     if not node.get("multipleOf", 1) > 0 or not node.get("exclusiveMaximum", 1) > 0:
         node.pop("multipleOf", None)
         node.pop("exclusiveMaximum", None)

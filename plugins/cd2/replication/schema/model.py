@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import sys
@@ -30,7 +29,7 @@ from strong_typing.serialization import json_dump_string
 from cd2.replication.database.dialect import generator_options
 from cd2.replication.errors import TableFailure
 from cd2.replication.names import TableName
-from cd2.replication.schema.forms import form_of
+from cd2.replication.schema.forms import form_of, storable
 from cd2.replication.schema.naming import column_names, type_names
 
 _NUMBERS = itertools.count()
@@ -105,7 +104,7 @@ def table_model(name: TableName, schema: Mapping[str, Any], version: int) -> Tab
     :raises TableFailure: PostgreSQL cannot represent it.
     """
     try:
-        described = copy.deepcopy(dict(schema))
+        described = storable(dict(schema))
         described["properties"].pop("meta", None)
         renamed, names, keys, values, unknown = _with_plain_names(described)
         made, enums = _client_model(name.namespace, renamed, values)
