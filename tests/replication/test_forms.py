@@ -13,14 +13,12 @@ from dap.replicator.sql_op import create_table_dataclass
 from cd2.replication.database.connection import DatabaseTarget, connected
 from cd2.replication.names import TableName
 from cd2.replication.replicator import Replicator
-from cd2.replication.results import Dependents
 from cd2.replication.schema import model as our_model
 from cd2.replication.schema.model import table_model
 from cd2.replication.schema.plan import plan_changes
 from local.simulator.control import SimulatorControl
-from tests.replication.client_process import client
 from tests.replication.column_forms import FORMS, REFERRED, whole
-from tests.replication.replica import assert_equal, execute, run
+from tests.replication.replica import assert_equal, run
 from tests.steps import init, sync
 
 DIFFERENT = {
@@ -140,37 +138,4 @@ def test_an_enumeration_or_any_text_is_a_text(
     simulator.alter("canvas", "forms", "add_enum_value", "optional", value="d")
     simulator.advance(0.3, ["canvas.forms"])
     assert run(sync(replicator, "canvas.forms")).state == "complete_with_schema_update"
-    assert_equal(simulator, database, "canvas.forms")
-
-
-@pytest.mark.parametrize("rows", [0, 30])
-def test_the_clients_numbers_become_their_values(
-    rows: int, replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
-) -> None:
-    """A database of the client's is taken over: never is a number left as a text."""
-    columns = "kind:openenum(__dap_unspecified__) other:openenum(__dap_unspecified__) n:i32?"
-    simulator.add_table("canvas", "forms", columns, rows=rows)
-    client(simulator.base_url, database, "initdb", "canvas", "forms")
-    execute(target, "CREATE INDEX mine ON canvas.forms (kind) WHERE n > 0")
-    execute(target, "CREATE VIEW public.kinds AS SELECT id, kind FROM canvas.forms")
-    simulator.advance(tables=["canvas.forms"], inserts=3)
-    result = run(sync(replicator, "canvas.forms"))
-    assert result.state == "complete_with_schema_update"
-    assert result.dependents == Dependents(("public.kinds",))
-    assert_equal(simulator, database, "canvas.forms")
-    left = "SELECT count(*) FROM pg_class WHERE relname IN ('forms__kind', 'forms__other')"
-    assert execute(target, left) == "0"
-    assert run(sync(replicator, "canvas.forms")).state == "complete"
-
-
-def test_a_table_of_values_stays_while_a_view_needs_it(
-    replicator: Replicator, simulator: SimulatorControl, database: str, target: DatabaseTarget
-) -> None:
-    simulator.add_table("canvas", "forms", "kind:openenum(__dap_unspecified__)", rows=9)
-    client(simulator.base_url, database, "initdb", "canvas", "forms")
-    joined = "SELECT f.id, k.value FROM canvas.forms f JOIN canvas.forms__kind k ON k.id = f.kind"
-    execute(target, f"CREATE VIEW public.kinds AS {joined}")
-    result = run(sync(replicator, "canvas.forms"))
-    assert result.dependents.broken == ("public.kinds",)
-    assert execute(target, "SELECT count(*) FROM pg_class WHERE relname = 'forms__kind'") == "1"
     assert_equal(simulator, database, "canvas.forms")

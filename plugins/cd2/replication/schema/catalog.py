@@ -126,12 +126,14 @@ class Lookup:
     :param release: drops the column's reference to the table of values, if it has one.
     :param translate: makes the column a text with the values.
     :param drop: drops the table of values.
+    :param incomplete: rows have numbers that are not in the table of values: only Canvas knows their values.
     """
 
     column: str
     release: str
     translate: str
     drop: str
+    incomplete: bool
 
 
 async def read_lookups(
@@ -150,8 +152,23 @@ async def read_lookups(
             f"ALTER TABLE {table.quoted} ALTER COLUMN {name} TYPE text USING {function}({name});\n"
             f"DROP FUNCTION {function}(integer);"
         )
-        found.append(Lookup(row["name"], release if row["reference"] else "", translate, f"DROP TABLE {lookup}"))
+        incomplete = await connection.fetchval(
+            f"SELECT EXISTS (SELECT {name} FROM {table.rows} WHERE {name} IS NOT NULL EXCEPT SELECT id FROM {lookup} "
+            "WHERE value IS NOT NULL)"
+        )
+        release = release if row["reference"] else ""
+        found.append(Lookup(row["name"], release, translate, f"DROP TABLE {lookup}", incomplete))
     return found
+
+
+def unknown_numbers(table: TableName, lookups: Sequence[Lookup]) -> tuple[str, ...]:
+    """Sentences about columns whose numbers are not all in the client's table of values."""
+    return tuple(
+        f"{table}: {lookup.column} had numbers of the official client that its table of values lacks: rows that DAP no "
+        "longer has are without a value there."
+        for lookup in lookups
+        if lookup.incomplete
+    )
 
 
 _STORAGE = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}

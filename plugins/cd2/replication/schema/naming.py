@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
+import logging
 from collections.abc import Iterable
+
+log = logging.getLogger(__name__)
 
 MAX_IDENTIFIER = 63
 """The longest name in PostgreSQL, in bytes."""
@@ -26,6 +30,17 @@ def column_names(names: Iterable[str]) -> dict[str, str]:
             numbered = (_hashed(name, name + "#" * number) for number in itertools.count())
             found[name] = next(candidate for candidate in numbered if candidate not in found.values())
     return {name: found[name] for name in names}
+
+
+def described_columns(description: str | None) -> dict[str, str]:
+    """The columns of a JSON schema of `table_sync`: their names in DAP by those in PostgreSQL."""
+    try:
+        properties = json.loads(description or "{}").get("properties", {})
+        parts = (properties.get(part, {}).get("properties", {}) for part in ("key", "value"))
+        return {ours: name for name, ours in column_names(name for part in parts for name in part).items()}
+    except (ValueError, AttributeError, TypeError):
+        log.warning("The schema in instructure_dap.table_sync cannot be read; no column will be dropped.")
+        return {}
 
 
 def truncated(name: str, size: int = MAX_IDENTIFIER) -> str:

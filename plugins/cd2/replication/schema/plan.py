@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -26,11 +24,20 @@ from pysqlsync.model.data_types import (
 from cd2.replication.database.dialect import Mutator
 from cd2.replication.dependents.parts import Touched
 from cd2.replication.names import quote_identifier
-from cd2.replication.schema.catalog import COLUMNS, ENUMS, RELATION, as_column, as_stored, collations, read_lookups
+from cd2.replication.schema.catalog import (
+    COLUMNS,
+    ENUMS,
+    RELATION,
+    as_column,
+    as_stored,
+    collations,
+    read_lookups,
+    unknown_numbers,
+)
 from cd2.replication.schema.closing import NarrowEnum, RequireColumns, closing_steps, key_replaced, leftovers, release
 from cd2.replication.schema.differences import altered_by_others, left_by_failures, with_comments_of_others
 from cd2.replication.schema.model import TableModel
-from cd2.replication.schema.naming import column_names, truncated
+from cd2.replication.schema.naming import described_columns, truncated
 from cd2.replication.schema.taken import (
     Adopted,
     adopt,
@@ -42,8 +49,6 @@ from cd2.replication.schema.taken import (
     read_loaded,
     with_type_names,
 )
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ async def _changes(
     add_types: list[str],
     keep_columns: bool,
 ) -> SchemaPlan:
-    previous = _columns_of(previous_description)
+    previous = described_columns(previous_description)
     key = tuple(relation["key"])
     now = {column.name: column.source for column in model.columns}
     found = [dict(row) for row in await connection.fetch(COLUMNS, relation["oid"])]
@@ -247,8 +252,8 @@ async def _changes(
         ),
         kept=tuple(row["name"] for row in kept),
         altered=tuple(name for name in altered if name not in looked_up),
-        unproven=adopted.unproven,
-        notes=adopted.notes(model.name) if known else (),
+        unproven=(*adopted.unproven, *(lookup.column for lookup in lookups if lookup.incomplete)),
+        notes=(*(adopted.notes(model.name) if known else ()), *unknown_numbers(model.name, lookups)),
     )
 
 
@@ -287,14 +292,3 @@ def _without_key(table: Table) -> str:
 
 def _table(model: TableModel, columns: list[Column], description: str | None) -> Table:
     return PostgreSQLTable(model.target.name, columns, primary_key=model.target.primary_key, description=description)
-
-
-def _columns_of(description: str | None) -> dict[str, str]:
-    """The columns of a JSON schema of `table_sync`: their names in DAP by those in PostgreSQL."""
-    try:
-        properties = json.loads(description or "{}").get("properties", {})
-        parts = (properties.get(part, {}).get("properties", {}) for part in ("key", "value"))
-        return {ours: name for name, ours in column_names(name for part in parts for name in part).items()}
-    except (ValueError, AttributeError, TypeError):
-        log.warning("The schema in instructure_dap.table_sync cannot be read; no column will be dropped.")
-        return {}
