@@ -11,7 +11,7 @@ from cd2.replication.errors import TableFailure
 from cd2.replication.replicator import Replicator
 from local.postgres import EmbeddedPostgres
 from local.simulator.control import SimulatorControl
-from tests.replication.people import admin
+from tests.replication.people import Load, admin
 from tests.replication.replica import assert_equal, execute, fetch, make_replicator, run, target_of
 from tests.steps import init, sync
 
@@ -113,3 +113,40 @@ def test_a_value_stays_if_its_type_could_not_be_given_back_to_its_owner(
     assert f"must be owner of type {TYPE}" in note
     assert note.endswith(": the value stays.")
     assert execute(empty_target, LABELS) == "{a,b,c,__dap_unspecified__}"
+
+
+LEFT_TYPES = {
+    "gone": "CREATE TYPE canvas.{0}__gone AS ENUM ('a', '__dap_unspecified__')",
+    "of_a_user": "CREATE TYPE canvas.{0}__of_a_user AS ENUM ('a', 'b')",
+    "commented": "CREATE TYPE canvas.{0}__commented AS ENUM ('__dap_unspecified__');"
+    "COMMENT ON TYPE canvas.{0}__commented IS 'ours'",
+    "granted": "CREATE TYPE canvas.{0}__granted AS ENUM ('__dap_unspecified__');"
+    "GRANT USAGE ON TYPE canvas.{0}__granted TO pg_monitor",
+    "used": "CREATE TYPE canvas.{0}__used AS ENUM ('__dap_unspecified__');"
+    "CREATE TABLE public.mine (u canvas.{0}__used[])",
+    "called": "CREATE TYPE canvas.{0}__called AS ENUM ('__dap_unspecified__');"
+    "CREATE FUNCTION public.f(canvas.{0}__called) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "owned": "CREATE TYPE canvas.{0}__owned AS ENUM ('__dap_unspecified__');"
+    "ALTER TYPE canvas.{0}__owned OWNER TO pg_monitor",
+}
+
+
+@pytest.mark.parametrize("load", [sync, init])
+def test_enumeration_types_that_an_earlier_version_left_behind_go(
+    load: Load,
+    replicator: Replicator,
+    simulator: SimulatorControl,
+    database: str,
+    target: DatabaseTarget,
+) -> None:
+    """Only what is certainly ours, and nobody uses."""
+    name = "crates"
+    simulator.add_table("canvas", name, "state:enum(a|b|c)?", rows=12)
+    run(init(replicator, f"canvas.{name}"))
+    for statement in LEFT_TYPES.values():
+        admin(database, statement.format(name))
+    run(load(replicator, f"canvas.{name}"))
+    left = f"SELECT typname FROM pg_type WHERE starts_with(typname, '{name}__') ORDER BY 1"
+    expected = sorted(["state", *(LEFT_TYPES.keys() - {"gone"})])
+    assert [row[0].removeprefix(f"{name}__") for row in fetch(target, left)] == expected
+    assert_equal(simulator, database, f"canvas.{name}")

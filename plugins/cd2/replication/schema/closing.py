@@ -97,14 +97,32 @@ def release(model: TableModel, columns: Iterable[str]) -> list[str]:
     return [f"ALTER TABLE {model.name.quoted} ALTER COLUMN {quote_identifier(name)} DROP NOT NULL;" for name in columns]
 
 
-def leftovers(model: TableModel, columns: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Statements that drop the enumeration types of columns that get another type, or are dropped."""
-    kept = {enum.name.local_id for enum in model.enums}
+async def leftovers(
+    connection: asyncpg.Connection, model: TableModel, columns: Iterable[Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """Statements that drop enumeration types which nobody will use.
+
+    Those of these columns, which get another type or are dropped; and those that version 0.1.0 left behind when their
+    columns went. Of these only what is certainly ours: called like a type of this table, with the value that only DAP's
+    enumerations have, owned by us, without any user, and without anything that users gave it.
+    """
+    kept = [enum.name.local_id for enum in model.enums]
+    rows = await connection.fetch(_FORGOTTEN, model.name.namespace, f"{model.name.table}__", kept)
     return tuple(
         f"DROP TYPE {QualifiedId(row['type_schema'], row['type_name'])}"
         for row in columns
         if row["enumerated"] and row["type_schema"] == model.name.namespace and row["type_name"] not in kept
-    )
+    ) + tuple(f"DROP TYPE {row['type']}" for row in rows)
+
+
+_FORGOTTEN = """
+SELECT format('%I.%I', nspname, typname) AS type FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
+WHERE nspname = $1 AND starts_with(typname, $2) AND typtype = 'e' AND typname <> ALL ($3::text[])
+  AND typowner = current_user::regrole AND typacl IS NULL AND obj_description(t.oid, 'pg_type') IS NULL
+  AND EXISTS (SELECT FROM pg_enum WHERE enumtypid = t.oid AND enumlabel = '__dap_unspecified__')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_type'::regclass
+                  AND d.refobjid IN (t.oid, t.typarray) AND d.deptype <> 'i')
+ORDER BY 1"""
 
 
 def _narrow(model: TableModel, enum: EnumType, removed: tuple[str, ...], old: str, given: Iterable[str]) -> NarrowEnum:

@@ -247,7 +247,7 @@ async def _changes(
         replace_key=replace_key,
         touched=Touched(retyped, dropped),
         leftovers=(
-            *leftovers(model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
+            *await leftovers(connection, model, [row for row in rows if row["name"] in {*retyped, *dropped}]),
             *(lookup.drop for lookup in lookups),
         ),
         kept=tuple(row["name"] for row in kept),

@@ -117,7 +117,8 @@ async def adopt(
     :param may_be_kept: it may also be DAP's of long ago, whose values exist nowhere else: nobody is told to drop it.
     :raises TableFailure: a user made one, or it was kept.
     """
-    unproven, empty = [], []
+    unproven: list[str] = []
+    empty: list[str] = []
     for row in rows:
         name, wanted, column = row["name"], model.target.columns[row["name"]], columns[row["name"]]
         same = column.data_type == wanted.data_type
