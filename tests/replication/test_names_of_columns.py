@@ -10,7 +10,7 @@ from cd2.replication.database.connection import DatabaseTarget
 from cd2.replication.replicator import Replicator
 from cd2.replication.schema.naming import column_names
 from local.simulator.control import SimulatorControl
-from tests.replication.replica import execute, fetch, run
+from tests.replication.replica import assert_equal, execute, fetch, run
 from tests.steps import init, sync
 
 TABLE = "canvas.things"
@@ -106,3 +106,15 @@ def test_names_that_postgresql_keeps_for_itself_are_replicated(
     assert [row[0] for row in fetch(target, f'SELECT "{name}"::text FROM {TABLE} t ORDER BY t.id')] == [
         row[1] for row in values(simulator)
     ]
+
+
+def test_a_table_with_the_longest_name_has_enumerations(
+    simulator: SimulatorControl, replicator: Replicator, database: str
+) -> None:
+    """Cut to 63 bytes, the name of the type was that of the table, which has a type of its own."""
+    table = "t" * 63
+    simulator.add_table("canvas", table, "kind:enum(x|y)? other:enum(x|z)?", rows=12)
+    run(init(replicator, f"canvas.{table}"))
+    simulator.advance(0.5, [f"canvas.{table}"])
+    assert run(sync(replicator, f"canvas.{table}")).state == "complete"
+    assert_equal(simulator, database, f"canvas.{table}")

@@ -124,7 +124,7 @@ def test_a_job_whose_data_would_fail_again_is_not_taken_up(
 def test_a_namespace_or_a_table_that_dap_does_not_have_is_named(replicator: Replicator) -> None:
     with pytest.raises(TableFailure, match=r"DAP has no namespace nowhere, .*correct \[cd2\] namespaces"):
         run(replicator.list_tables("nowhere"))
-    with pytest.raises(TableFailure, match="DAP does not have the table nothing"):
+    with pytest.raises(TableFailure, match=r"^canvas\.nothing: DAP does not have the table nothing"):
         run(replicator.ask(TableName(NAMESPACE, "nothing"), None))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dap.dap_error import NotFoundError
 
 LOGIN_PATH = "/ids/auth/login"
+_NAMESPACE = re.compile(r"/dap/query/([^/]+)/table/")
 
 
 async def unread(response: aiohttp.ClientResponse) -> Cd2Error:
@@ -69,8 +71,10 @@ def missing(error: NotFoundError, path: str) -> Cd2Error:
             "Instructure grant it to the key.",
             **about,
         )
+    namespace = _NAMESPACE.search(path)
+    whose = f"{namespace[1]}.{error.id}: " if kind == "table" and namespace else ""
     return TableFailure(
-        f"DAP does not have the {kind} {error.id} (anymore): the next run lists the tables again.", **about
+        f"{whose}DAP does not have the {kind} {error.id} (anymore): the next run lists the tables again.", **about
     )
 
 

@@ -63,12 +63,15 @@ def _hashed(name: str, salted: str) -> str:
 
 
 def type_names(table: str, columns: list[str]) -> dict[str, str]:
-    """Names of enumeration types, truncated as PostgreSQL does; a hash keeps two of them from becoming one."""
+    """Names of enumeration types, truncated as PostgreSQL does; a hash keeps two of them from becoming one.
+
+    Nor may one become the table's: a table has a type of its name.
+    """
     names: dict[str, str] = {}
     for column in columns:
         full = f"{table}__{column}"
         name = truncated(full)
-        if name in names.values():
+        if name in names.values() or name == table:
             name = _hashed(full, full)
         names[column] = name
     return names
