@@ -78,7 +78,7 @@ class Prices:
     def __init__(self, path: Path = KNOWN) -> None:
         text: dict[str, Any] = json.loads(path.read_text())
         self.region, self.date, self.currency = text["region"], text["date"], CURRENCIES[text["currency"]]
-        self.file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        self.file = shown(path)
         self._prices: dict[str, dict[str, Any]] = text["prices"]
 
     def of(self, what: str) -> float:
@@ -93,6 +93,11 @@ class Prices:
     def missing(self) -> list[str]:
         """What the list has no price for."""
         return [name for name in self._prices if math.isnan(self.of(name))]
+
+
+def shown(path: Path) -> Path:
+    """A file as it is called where make runs."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def list_of(region: str) -> Path:

@@ -22,7 +22,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.aws import AwsError, client, explain
-from scripts.costs import CLASSES, EVERYWHERE, KNOWN, list_of
+from scripts.costs import CLASSES, EVERYWHERE, KNOWN, list_of, shown
 
 POSTGRESQL = "Aurora PostgreSQL"
 LISTS = {"cn-": "cn-northwest-1", "": "us-east-1"}
@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit("prices: stopped; nothing was written.")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(written(prices))
-    print(f"{len(prices['prices']) - len(missing)} prices of {given.region} are in {output}.")
+    print(f"{len(prices['prices']) - len(missing)} prices of {given.region} are in {shown(output)}.")
     if missing:
         print(f"AWS's list has none, or several, for {', '.join(missing)}: what needs them is not known.")
 

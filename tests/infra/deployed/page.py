@@ -31,6 +31,14 @@ TYPED = {
         "US dollars a month in us-east-1, ...\n| Aurora: storage (500 GB) | ...\n"
         "| Aurora: I/O (900 million requests) | ...",
     ),
+    "make prices REGION=eu-central-1": Step(
+        "make prices REGION=eu-central-1", "... prices of eu-central-1 are in dist/prices-eu-central-1.json."
+    ),
+    "make costs REGION=eu-central-1": Step(
+        "make costs REGION=eu-central-1",
+        "US dollars a month in eu-central-1, computed from `dist/prices-eu-central-1.json` of ...\n...\n"
+        "| mw1.2xlarge | ...\n...",
+    ),
     "--help": Step("make costs ARGS=--help", "usage: costs ... --storage N ... --io N ..."),
 }
 """What is typed for a command outside of a block that shows a terminal, and what is printed."""

@@ -27,7 +27,7 @@ from local import aws
 from local.postgres import EmbeddedPostgres
 from local.settings import REPOSITORY
 from local.stack import Stack
-from tests.infra import account, data_api, ministack, mwaa_api, terminal
+from tests.infra import account, data_api, ministack, mwaa_api, price_list, terminal
 from tests.infra.deployed import page
 from tests.infra.deployed.circumstances import PASSWORD, before, change, typed_in_sql
 from tests.infra.json_server import Answer
@@ -174,6 +174,7 @@ def test_each_command_prints_what_the_page_says(
     data = data_api.DataApi(dict.fromkeys(clusters, ("127.0.0.1", int(postgres.port or 0))))
     mwaa = MwaaApi(stack.ui, stack.folder.secret("airflow_admin"))
     mwaa.environment["AirflowConfigurationOptions"] = {"cd2.namespaces": "canvas"}
+    prices = price_list.complete("eu-central-1")
     with ExitStack() as opened:
         terraform = opened.enter_context(account.serving(Account(moto, aws.REGION), tmp_path, running=True))
         proxy = opened.enter_context(mwaa_api.serving(mwaa))
@@ -183,6 +184,7 @@ def test_each_command_prints_what_the_page_says(
             **terraform,
             **proxy,
             **{name.lower(): value for name, value in proxy.items() if name != "AWS_ENDPOINT_URL_MWAA"},
+            AWS_ENDPOINT_URL_PRICING=opened.enter_context(price_list.serving(prices))["AWS_ENDPOINT_URL_PRICING"],
             AWS_ENDPOINT_URL_RDS_DATA=opened.enter_context(data_api.serving(data)),
             PATH=f"{programs}:{os.environ['PATH']}",
         )
