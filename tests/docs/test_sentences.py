@@ -22,7 +22,7 @@ OPERATIONS = REPOSITORY / "docs" / "operations.md"
 LIKE_MANY = 4
 """A quote that is part of more sentences than this is no entry of the list: "it will be retried"."""
 FAILURES = {*KINDS, RefusedCredentials.__name__, FailedJobError.__name__}
-MADE_BY = dict.fromkeys(FAILURES, 0) | {"_without_result": 1, "_in_the_way": 2}
+MADE_BY = dict.fromkeys(FAILURES, 0) | {"_without_result": 1, "_in_the_way": 2, "because_of": 1}
 """What makes a failure, and which of its arguments is the sentence."""
 LEAST_WORDS = 3
 """A text with fewer only joins others, which are looked for by name."""

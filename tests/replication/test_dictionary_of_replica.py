@@ -206,21 +206,9 @@ def test_the_command_writes_a_file_of_the_database_in_the_environment(
 
 
 @pytest.fixture
-def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (
-        ("AWS_ENDPOINT_URL", aws_endpoint),
-        ("AWS_ACCESS_KEY_ID", "testing"),
-        ("AWS_SECRET_ACCESS_KEY", "testing"),
-        ("AWS_DEFAULT_REGION", "eu-west-1"),
-        ("AIRFLOW_CONN_AWS_DEFAULT", "aws://"),
-    ):
-        monkeypatch.setenv(name, value)
+def bucket(aws: None) -> str:
     # It sets up the logging when it is first imported, and caplog would miss what follows.
     importlib.import_module("airflow.providers.amazon.aws.hooks.base_aws")
-
-
-@pytest.fixture
-def bucket(aws: None) -> str:
     name = f"dictionaries-{secrets.token_hex(4)}"
     boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     return name

@@ -36,18 +36,6 @@ BACKENDS = {
 SOURCES = [*BACKENDS, "hooks"]
 
 
-@pytest.fixture
-def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS, and Airflow's cache of secrets, which it uses where it parses DAG files only."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
-    monkeypatch.setenv("AIRFLOW__SECRETS__USE_CACHE", "True")
-    monkeypatch.setattr(credentials, "SECOND_LOOK_S", 0.0)
-
-
 @dataclass
 class Source:
     """Where the credentials are kept, as one deployment has it.
@@ -123,6 +111,9 @@ def source(
     simulator: SimulatorControl,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Source:
+    # Airflow's cache of secrets, which it uses only where it parses DAG files.
+    monkeypatch.setenv("AIRFLOW__SECRETS__USE_CACHE", "True")
+    monkeypatch.setattr(credentials, "SECOND_LOOK_S", 0.0)
     made = Source(request.param, target.dbname)
     made.configure(monkeypatch, simulator)
     return made

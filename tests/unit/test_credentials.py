@@ -15,15 +15,6 @@ from cd2.tasks.credentials import PLACEHOLDER, dap_credentials, database_target
 SECRET = {"host": "db.example", "port": 5433, "dbname": "cd2", "username": "loader", "password": "s3cret-pw"}
 
 
-@pytest.fixture
-def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
-
-
 def put_parameters(path: str, **values: str) -> None:
     for name, value in values.items():
         boto3.client("ssm").put_parameter(Name=f"{path}/{name}", Value=value, Type="SecureString", Overwrite=True)

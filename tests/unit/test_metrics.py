@@ -35,15 +35,6 @@ ODD = (OddVolume(LOGS, date(2026, 2, 28), 4, 5000),)
 SUMMARY = RunSummary("prod", "run", NOW, NOW, RESULTS, freshness=FRESHNESS, odd_volumes=ODD)
 
 
-@pytest.fixture
-def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
-
-
 def stored(metrics_namespace: str, name: str, namespace: str | None = None) -> dict[str, Any]:
     """What CloudWatch has of a metric."""
     dimensions = [{"Name": "Environment", "Value": "prod"}]

@@ -149,6 +149,11 @@ class ReinitRequired(Cd2Error):
 class TableFailure(Cd2Error):
     """Fails until somebody acts."""
 
+    @classmethod
+    def because_of(cls, error: Exception, message: str) -> Self:
+        """Tell in our words what an error of PostgreSQL is about; its class and SQLSTATE stay."""
+        return cls(message, cause=type(error).__name__, type=getattr(error, "sqlstate", None))
+
 
 class StopAll(TableFailure):
     """Affects every table, not just this one."""

@@ -22,12 +22,11 @@ async def domain(
     row = await connection.fetchrow(_DOMAIN, *names)
     if row is None:
         return None
-    return TableFailure(
+    return TableFailure.because_of(
+        error,
         f"{table}: the domain {row['name']}, which a user created and {row['owner']} owns, refuses what rows of Canvas "
         "get in a column of it. Nothing was changed. Give that column a default that fits, or run "
         f"{row['command']}, then clear the task.",
-        cause=type(error).__name__,
-        type=error.sqlstate,
     )
 
 
@@ -38,13 +37,12 @@ async def publication(
     row = await connection.fetchrow(_PUBLISHED, table.quoted) if error.sqlstate == "42P10" else None
     if row is None or not row["names"]:
         return None
-    return TableFailure(
+    return TableFailure.because_of(
+        error,
         f"{table}: PostgreSQL refuses updates and deletes, because the row filter or the list of columns of the "
         f"publication {row['names']} does not fit the table's replica identity. Nothing was changed. Run "
         f"{row['commands']}, then clear the task. When you add the table again, let the filter use only columns of "
         "the replica identity (its key, unless you changed that), and let the list have all of these.",
-        cause=type(error).__name__,
-        type=error.sqlstate,
     )
 
 
@@ -56,12 +54,11 @@ async def unidentified(
     if not rows:
         return None
     names = " and ".join(row["name"] for row in rows)
-    return TableFailure(
+    return TableFailure.because_of(
+        error,
         f"{table}: foreign keys change {names} together with this table, but PostgreSQL refuses that, because of a "
         "publication and because no replica identity tells its rows apart. Nothing was changed. Give it a primary "
         f"key, or run {'; '.join(row['command'] for row in rows)}, then clear the task.",
-        cause=type(error).__name__,
-        type=error.sqlstate,
     )
 
 

@@ -79,32 +79,29 @@ async def constraint_failure(
         row = await connection.fetchrow(_COLUMN, error.schema_name, error.table_name, error.column_name)
         if row and here and not columns.get(error.column_name, True):
             undo = "ALTER COLUMN {name} DROP IDENTITY" if row["identity"] else "REPLICA IDENTITY DEFAULT"
-            return TableFailure(
+            return TableFailure.because_of(
+                error,
                 f"{table}: its column {row['name']} requires a value, because a user made it an identity or a part of "
                 "the replica identity, and rows of Canvas have none. Nothing was changed. Run ALTER TABLE "
                 f"{row['table']} {undo.format(**row)}, then clear the task.",
-                cause=type(error).__name__,
-                type=error.sqlstate,
             )
         if row and not (here and error.column_name in columns):
-            return TableFailure(
+            return TableFailure.because_of(
+                error,
                 f"{table}: the column {row['name']} of {row['table']}, which a user created and {row['owner']} owns, "
                 "requires a value, and the rows of Canvas have none for it. Nothing was changed. Give it a default, or "
                 f"run ALTER TABLE {row['table']} ALTER COLUMN {row['name']} DROP NOT NULL, then clear the task.",
-                cause=type(error).__name__,
-                type=error.sqlstate,
             )
     if failure := await other_objects.domain(connection, table, error):
         return failure
     if error.sqlstate == "23514" and not error.constraint_name:
         row = await connection.fetchrow(_PARENT, error.schema_name, error.table_name)
         if row:
-            return TableFailure(
+            return TableFailure.because_of(
+                error,
                 f"{table}: the rows of Canvas violate the bounds of {row['name']} as a partition of {row['parent']}, "
                 f"which a user made it. Nothing was changed. Run ALTER TABLE {row['parent']} DETACH PARTITION "
                 f"{row['name']}, then clear the task.",
-                cause=type(error).__name__,
-                type=error.sqlstate,
             )
     return error
 

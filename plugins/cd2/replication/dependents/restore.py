@@ -81,12 +81,11 @@ async def save_and_drop(connection: asyncpg.Connection, table: TableName) -> Sav
             await _drop(session, found, views)
         except (asyncpg.DependentObjectsStillExistError, asyncpg.InsufficientPrivilegeError) as error:
             which = error.detail if quoted(error) else ""  # names of objects
-            raise TableFailure(
+            raise TableFailure.because_of(
+                error,
                 f"{table}: its schema changed, so the views on it must be dropped and recreated, but PostgreSQL "
                 f"refuses to drop one: {without_values(error)} {which or ''} Remove the cause, then clear the "
                 "task. Nothing was changed.",
-                cause=type(error).__name__,
-                type=error.sqlstate,
             ) from None
     return SavedDependents(table, tuple(views))
 

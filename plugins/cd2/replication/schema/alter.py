@@ -289,10 +289,9 @@ async def _named(
         named = await parts.obstacles(connection, table, touched, adding=adding)
     if not named:
         return refused
-    return TableFailure(
+    return TableFailure.because_of(
+        refused,
         f"{table}: its schema changed, but objects that only you can drop block the change: "
         f"{'; '.join(f'{obstacle.what} ({obstacle.command})' for obstacle in named)}. Run the statements, clear the "
         "task, and recreate the objects as you need them. Nothing was changed.",
-        cause=type(refused).__name__,
-        type=refused.sqlstate,
     )

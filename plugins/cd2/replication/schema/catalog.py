@@ -61,7 +61,8 @@ ORDER BY a.attnum"""
 # Which table it is, and its columns with their types and values: changes with whatever people do to them.
 _STATE = """
 SELECT string_agg(concat_ws(' ', attrelid, attnum, attname, atttypid, atttypmod, ARRAY(
-    SELECT enumlabel::text FROM pg_enum WHERE enumtypid IN (t.oid, typelem) ORDER BY enumsortorder)), '; ')
+    SELECT enumlabel::text FROM pg_enum WHERE enumtypid IN (t.oid, typelem) ORDER BY enumsortorder
+)), '; ' ORDER BY attnum)
 FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid
 WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped"""
 
