@@ -137,7 +137,7 @@ def print_chatbot(console: Console, message: dict[str, Any] | None) -> None:
 
 def print_comparison(console: Console, differences: list[TableDifference]) -> bool:
     """One line if everything is equal, otherwise the differences; returns whether everything is equal."""
-    unequal = [difference for difference in differences if not difference.equal]
+    unequal = sorted((difference for difference in differences if not difference.equal), key=lambda each: each.absent)
     if not unequal:
         rows = sum(difference.rows for difference in differences)
         console.print(
@@ -156,6 +156,12 @@ def print_comparison(console: Console, differences: list[TableDifference]) -> bo
             console.print(f"    {escape(line)}", soft_wrap=True, highlight=False)
     if len(unequal) > DIFFERENCES_SHOWN:
         console.print(f"  and {len(unequal) - DIFFERENCES_SHOWN} more.")
+    if absent := sum(difference.absent for difference in unequal):
+        console.print(
+            f"The replica does not have {counted(absent, 'table')}: make run brings all of them, and TABLES= compares "
+            "only some.",
+            soft_wrap=True,
+        )
     return False
 
 

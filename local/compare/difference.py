@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 # Differences that are shown for a table; all are counted.
 SHOWN = 5
+ABSENT = "there is no such table in the replica"
 
 
 @dataclass
@@ -28,6 +29,11 @@ class TableDifference:
     def equal(self) -> bool:
         """Whether there is no difference at all."""
         return not (self.missing or self.superfluous or self.changed or self.problems)
+
+    @property
+    def absent(self) -> bool:
+        """Whether the replica does not have the table."""
+        return ABSENT in self.problems
 
     def example(self, text: str) -> None:
         """Keep one of the first differences."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from local.compare.difference import TableDifference
+from local.compare.difference import ABSENT, TableDifference
 from local.compare.rows import compare_rows, replica_rows
 from local.simulator.control import SimulatorControl, SimulatorError
 
@@ -66,7 +66,7 @@ def _compare_table(control: SimulatorControl, connection: psycopg.Connection[Any
         head = next(truth)
         found = _replica_columns(connection, namespace, table)
         if not found:
-            result.problems.append("there is no such table in the replica")
+            result.problems.append(ABSENT)
             return result
         _compare_columns(result, connection, head, found)
         shared = [(index, column) for index, column in enumerate(head["columns"]) if column["name"] in found]

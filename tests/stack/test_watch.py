@@ -10,8 +10,9 @@ from rich.console import Console
 
 from local.airflow.api import INIT_TASK, LIST_TASK, SYNC_TASK
 from local.command.progress import Phase, Progress
-from local.command.report import print_results
+from local.command.report import print_comparison, print_results
 from local.command.watch import clock, fitting, log_lines, screen, watch
+from local.compare.difference import ABSENT, TableDifference
 from local.stack.client import StackClient
 
 NAMES = [f"canvas.table_number_{number}" for number in range(109)]
@@ -226,3 +227,14 @@ def test_names_are_shown_as_far_as_they_fit(names: list[str], width: int, shown:
 
 def test_a_duration_is_a_clock() -> None:
     assert [clock(seconds) for seconds in (0, 59.9, 61, 3723)] == ["0:00", "0:59", "1:01", "1:02:03"]
+
+
+def test_tables_that_were_never_replicated_do_not_hide_those_that_differ() -> None:
+    absent = [TableDifference(f"canvas.table_{number}", problems=[ABSENT]) for number in range(20)]
+    wrong = TableDifference("canvas.users", rows=5, missing=1)
+    written = io.StringIO()
+    assert not print_comparison(Console(file=written, width=120), [*absent, wrong])
+    head, first, *_, last = written.getvalue().splitlines()
+    assert head == "Compared with the simulator's truth: 21 of 21 tables differ."
+    assert first == "  canvas.users: 1 missing, 0 superfluous, 0 changed"
+    assert last.startswith("The replica does not have 20 tables: make run brings all of them, and TABLES= compares")
